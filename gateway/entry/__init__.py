@@ -1,0 +1,1 @@
+"""What the register knows of one contact, and how events change it."""

@@ -1,0 +1,341 @@
+"""Where one contact stands: its entries of every tier merged into facts.
+
+The law of it:
+
+- bans of the exact entry, of the base spelling and of the organisation all count;
+- a consent lifts a ban only if it is of the exact entry, granted, proven, lifting,
+  not expired, given strictly later than the ban, and at least as specific: an ALL
+  or CHANNEL ban for the consent's channel (any topic, or the topic asked), a TOPIC
+  ban only by that topic's name;
+- bans of an organisation, of all contact and of disclosure are not lifted by it;
+- attributes and consents come from the exact tier only;
+- of several exact entries (several live keys) the strictest word counts.
+
+Made anew for every recipient of every message, so the results are named tuples,
+which are built faster than frozen dataclasses, and enums are compared by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import NamedTuple, TypeVar
+
+from gateway.contacts.contact import Channel, Tier
+from gateway.decision.facts import (
+    Age,
+    Collected,
+    ConsentState,
+    PersonClass,
+    ProductMatch,
+    Relationship,
+)
+from gateway.entry.entry import (
+    ANY_TOPIC,
+    EMPTY,
+    Ban,
+    Consent,
+    ConsentStatus,
+    Entry,
+    Scope,
+    normal_name,
+)
+from gateway.entry.projection import with_ban, with_consent
+
+_Value = TypeVar("_Value")
+_DAY = 86_400_000
+_LIFTABLE = frozenset({Scope.ALL, Scope.CHANNEL, Scope.TOPIC})
+_CLASS_ORDER = (PersonClass.NATURAL, PersonClass.WORK, PersonClass.LEGAL)
+_AGE_ORDER = (Age.UNDER_15, Age.MINOR, Age.ADULT)
+_COLLECTED_ORDER = (Collected.OTHERWISE, Collected.FREE_ACCOUNT, Collected.SALE)
+
+
+class RegisterFacts(NamedTuple):
+    """The facts of a decision that the register bears, as in ``decision.facts``."""
+
+    known: bool = False
+    tombstone: bool = False
+    ban_all: bool = False
+    ban_channel: bool = False
+    ban_topic: bool = False
+    ban_organisation: bool = False
+    ban_contact: bool = False
+    restricted: bool = False
+    source_known: bool = False
+    age: Age = Age.ADULT
+    guardian_consent: bool = False
+    person_class: PersonClass = PersonClass.NATURAL
+    consent: ConsentState = ConsentState.NONE
+    consent_proven: bool = False
+    relationship: Relationship = Relationship.NONE
+    collected: Collected = Collected.OTHERWISE
+    opt_out_offered: bool = False
+    product: ProductMatch = ProductMatch.UNKNOWN
+    tier: Tier | None = None
+    """By which spelling the ban that decides was matched; None without a ban."""
+    position: str = ""
+    """The last event of the register that could bear on the contact."""
+
+
+class Standing(NamedTuple):
+    """What the register says of one contact, before a channel and topic are asked.
+
+    ``exact`` is the contact's own entry, merged over the live keys; ``base`` and
+    ``organisations`` are None and empty where nothing is known.
+    """
+
+    exact: Entry = EMPTY
+    known: bool = False
+    base: tuple[Entry, ...] = ()
+    organisations: tuple[Entry, ...] = ()
+    position: str = ""
+
+    @property
+    def disclosure_banned(self) -> bool:
+        """Whether handing the contact on to others is forbidden."""
+        entries = (self.exact, *self.base, *self.organisations)
+        return any(ban.scope is Scope.DISCLOSURE for entry in entries for ban in entry.bans)
+
+    def facts(
+        self, channel: Channel, topic: str | None, product_group: str | None, now_ms: int
+    ) -> RegisterFacts:
+        """Return the facts for a message of this channel, topic and product group.
+
+        ``now_ms`` is milliseconds since the epoch; days are those of UTC.  A message
+        without a topic may belong to any: every TOPIC ban of its channel counts.
+        """
+        if self.exact is EMPTY and not self.base and not self.organisations:
+            return RegisterFacts(position=self.position)
+        topic = (normal_name(topic) or None) if topic else None
+        exact = self.exact
+        # By which tier each kind of ban was matched first, the closest tier first.
+        by_all: Tier | None = None
+        by_channel: Tier | None = None
+        by_topic: Tier | None = None
+        by_organisation: Tier | None = None
+        by_contact: Tier | None = None
+        for tier, ban in self._bans():
+            if not ban.covers(channel, topic):
+                continue
+            scope = ban.scope
+            if scope is Scope.CONTACT:
+                by_contact = by_contact or tier
+            if tier is Tier.ORGANISATION:
+                by_organisation = tier
+            elif exact.consents and self._lifted(ban, channel, topic, now_ms):
+                continue
+            elif scope is Scope.ALL:
+                by_all = by_all or tier
+            elif scope is Scope.CHANNEL:
+                by_channel = by_channel or tier
+            elif scope is Scope.TOPIC:
+                by_topic = by_topic or tier
+            elif scope is Scope.ORGANISATION:
+                by_organisation = by_organisation or tier
+        tombstone = by_all is not None and self._tombstone(channel, topic, now_ms)
+        by_all = by_all or by_contact
+        consent, proven = self._consent(channel, topic, now_ms)
+        return RegisterFacts(
+            self.known,
+            tombstone,
+            by_all is not None,
+            by_channel is not None,
+            by_topic is not None,
+            by_organisation is not None,
+            by_contact is not None,
+            exact.restricted or any(entry.restricted for entry in self.base),
+            exact.source_known,
+            exact.age or Age.ADULT,
+            bool(exact.guardian_consent),
+            exact.person_class or PersonClass.NATURAL,
+            consent,
+            proven,
+            _relationship(exact, now_ms),
+            exact.collected or Collected.OTHERWISE,
+            bool(exact.opt_out_offered),
+            _product(exact.product_groups, product_group),
+            by_all or by_channel or by_topic or by_organisation,
+            self.position,
+        )
+
+    def _bans(self) -> Iterable[tuple[Tier, Ban]]:
+        for ban in _all_bans(self.exact):
+            yield (Tier.BASE if ban.inherited else Tier.EXACT), ban
+        for entry in self.base:
+            yield from ((Tier.BASE, ban) for ban in _all_bans(entry))
+        for entry in self.organisations:
+            yield from ((Tier.ORGANISATION, ban) for ban in _all_bans(entry))
+
+    def _lifted(self, ban: Ban, channel: Channel, topic: str | None, now: int) -> bool:
+        if ban.scope not in _LIFTABLE:
+            return False
+        return any(
+            _lifts(consent, ban, channel, topic)
+            for consent in self.exact.consents
+            if not consent.expired(now)
+        )
+
+    def _tombstone(self, channel: Channel, topic: str | None, now: int) -> bool:
+        if not (self.exact.tombstone or any(entry.tombstone for entry in self.base)):
+            return False
+        return any(
+            entry.tombstone
+            and any(
+                ban.scope is Scope.ALL
+                and not ban.inherited
+                and not self._lifted(ban, channel, topic, now)
+                for ban in entry.bans
+            )
+            for entry in (self.exact, *self.base)
+        )
+
+    def _consent(self, channel: Channel, topic: str | None, now: int) -> tuple[ConsentState, bool]:
+        best, proven = ConsentState.NONE, False
+        if not self.exact.consents:
+            return best, proven
+        for consent in self.exact.consents:
+            if consent.channel is not channel or consent.topic not in (ANY_TOPIC, topic):
+                continue
+            if consent.status is ConsentStatus.WITHDRAWN:
+                continue
+            state = (
+                ConsentState.EXPIRED
+                if consent.expired(now)
+                else ConsentState.GRANTED
+                if consent.status is ConsentStatus.GRANTED
+                else ConsentState.PENDING
+            )
+            if _CONSENT_ORDER[state] > _CONSENT_ORDER[best]:
+                best, proven = state, False
+            if state is best:
+                proven = proven or consent.proven
+        return best, proven and best is ConsentState.GRANTED
+
+
+_CONSENT_ORDER = {
+    ConsentState.NONE: 0,
+    ConsentState.EXPIRED: 1,
+    ConsentState.PENDING: 2,
+    ConsentState.GRANTED: 3,
+}
+
+
+def _all_bans(entry: Entry) -> tuple[Ban, ...]:
+    if not entry.consents:
+        return entry.bans
+    withdrawn = (each for each in entry.consents if each.status is ConsentStatus.WITHDRAWN)
+    return (*entry.bans, *(each.as_ban() for each in withdrawn))
+
+
+def _lifts(consent: Consent, ban: Ban, channel: Channel, topic: str | None) -> bool:
+    if (
+        consent.status is not ConsentStatus.GRANTED
+        or not consent.proven
+        or not consent.lifts
+        or consent.channel is not channel
+        or consent.at <= ban.at
+    ):
+        return False
+    if ban.scope is Scope.TOPIC:
+        return consent.topic == ban.topic
+    return consent.topic in (ANY_TOPIC, topic)
+
+
+def _day(now_ms: int) -> date:
+    return datetime.fromtimestamp(now_ms // _DAY * _DAY / 1000, UTC).date()
+
+
+def _relationship(entry: Entry, now_ms: int) -> Relationship:
+    start, end = entry.relationship_start, entry.relationship_end
+    if start is None and end is None:
+        return Relationship.NONE
+    today = _day(now_ms)
+    if end is not None and end < today:
+        return Relationship.ENDED
+    if start is not None and start <= today:
+        return Relationship.ACTIVE
+    return Relationship.NONE
+
+
+def _product(groups: frozenset[str] | None, asked: str | None) -> ProductMatch:
+    name = normal_name(asked) if asked else ""
+    if not groups or not name:
+        return ProductMatch.UNKNOWN
+    return ProductMatch.SAME if name in groups else ProductMatch.DIFFERENT
+
+
+def merge(
+    exact: Sequence[Entry | None],
+    base: Sequence[Entry | None] = (),
+    organisations: Sequence[Entry | None] = (),
+    position: str = "",
+) -> Standing:
+    """Return the standing of a contact from its entries, the current key's first.
+
+    ``None`` stands for a look-up that found nothing.
+    """
+    found = [entry for entry in exact if entry is not None]
+    if not found:
+        merged, known = EMPTY, False
+    elif len(found) == 1:
+        merged = found[0]
+        known = merged.own
+    else:
+        merged, known = merge_exact(found), any(entry.own for entry in found)
+    return Standing(
+        merged,
+        known,
+        tuple([entry for entry in base if entry is not None]) if base else (),
+        tuple([entry for entry in organisations if entry is not None]) if organisations else (),
+        position,
+    )
+
+
+def merge_exact(entries: Sequence[Entry]) -> Entry:
+    """Return one entry out of those of the live keys, the current key's first.
+
+    Bans and consents are joined as by projection, of attributes the strictest
+    stated one counts; the relationship and the product groups are those of the
+    first entry that states them.
+    """
+    if not entries:
+        return EMPTY
+    merged = entries[0]
+    for entry in entries[1:]:
+        merged = _merged(merged, entry)
+    return merged
+
+
+def _merged(first: Entry, second: Entry) -> Entry:
+    joined = first
+    for ban in second.bans:
+        joined = with_ban(joined, ban)
+    for consent in second.consents:
+        joined = with_consent(joined, consent)
+    related = first if first.relationship_start or first.relationship_end else second
+    groups = first.product_groups
+    return replace(
+        joined,
+        person_class=_strictest(_CLASS_ORDER, first.person_class, second.person_class),
+        age=_strictest(_AGE_ORDER, first.age, second.age),
+        guardian_consent=_both(first.guardian_consent, second.guardian_consent),
+        relationship_start=related.relationship_start,
+        relationship_end=related.relationship_end,
+        collected=_strictest(_COLLECTED_ORDER, first.collected, second.collected),
+        opt_out_offered=_both(first.opt_out_offered, second.opt_out_offered),
+        product_groups=second.product_groups if groups is None else groups,
+        restricted=first.restricted or second.restricted,
+        tombstone=first.tombstone or second.tombstone,
+        source_known=first.source_known or second.source_known,
+    )
+
+
+def _strictest(order: tuple[_Value, ...], *stated: _Value | None) -> _Value | None:
+    return next((value for value in order if value in stated), None)
+
+
+def _both(first: bool | None, second: bool | None) -> bool | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first and second

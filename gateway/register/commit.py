@@ -1,0 +1,175 @@
+"""Changes of entries: read, project, compare and set, with the log in one step.
+
+The script changes an entry only if it is still what was read; entry, bucket mark
+and log entries change together or not at all.  A change that lost the race is read
+and projected again, so that any interleaving ends in the projection of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.contacts.digest import Digest
+from gateway.entry.codec import decode, encode
+from gateway.entry.entry import EMPTY
+from gateway.entry.event import Event
+from gateway.entry.projection import project
+from gateway.failure import RegisterUnavailable
+from gateway.register.layout import Layout, Place, event_stream
+from gateway.register.wire import Command, Wire
+
+# KEYS: the shard's stream, then buckets.  ARGV, per change: the bucket's index in
+# KEYS, field, expected value, new value ("" is absent), number of events, events.
+# A reply per change: the last event's stream id ("" without events), or false.
+_SCRIPT = b"""\
+local out, i = {}, 1
+while i <= #ARGV do
+  local bucket, field, new = KEYS[tonumber(ARGV[i])], ARGV[i+1], ARGV[i+3]
+  local last = i + 4 + tonumber(ARGV[i+4])
+  if (redis.call('HGET', bucket, field) or '') == ARGV[i+2] then
+    local id = ''
+    for e = i + 5, last do id = redis.call('XADD', KEYS[1], '*', 'e', ARGV[e]) end
+    if id ~= '' then redis.call('HSET', bucket, '@', id) end
+    if new ~= '' then redis.call('HSET', bucket, field, new)
+    else redis.call('HDEL', bucket, field) end
+    out[#out+1] = id
+  else
+    out[#out+1] = false
+  end
+  i = last + 1
+end
+return out
+"""
+
+_CHANGES_PER_SCRIPT = 200
+_READS_PER_TRIP = 4096
+_ATTEMPTS = 200
+_CALM_ATTEMPTS = 3
+
+
+@dataclass(slots=True)
+class Write:
+    """Events for one digest's entry, in order; ``logged`` receives those written."""
+
+    digest: Digest
+    events: list[Event]
+    only_changes: bool = False
+    """Whether events that change nothing are left out of the log."""
+    silent: bool = False
+    """Whether the log is left alone: the events are in it (or its archive) already."""
+    logged: list[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Change:
+    write: Write
+    place: Place
+    old: bytes
+    new: bytes
+    logged: list[Event]
+
+
+class Committer:
+    """Writes changes through the wire; at most 200 changes run in one script."""
+
+    def __init__(self, wire: Wire, layout: Layout, within: float) -> None:
+        """Take the wire, the layout, and the seconds each round trip may take."""
+        self._wire = wire
+        self._layout = layout
+        self._within = within
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Put all writes in effect; each digest may be named once.
+
+        Returns when every entry and its events are stored.  Raises
+        RegisterUnavailable when the register does not answer: it is then unknown
+        which of the writes took effect, and doing all of them again is safe.
+        """
+        pending = list(writes)
+        for attempt in range(_ATTEMPTS):
+            if not pending:
+                return
+            if attempt > _CALM_ATTEMPTS:
+                await asyncio.sleep(random.uniform(0, 0.001 * attempt))  # noqa: S311
+            pending = await self._attempt(pending)
+        raise RegisterUnavailable("an entry of the register is changed too often to be written")
+
+    async def _attempt(self, writes: list[Write]) -> list[Write]:
+        """Try the writes once; returns those whose entry changed in between."""
+        changes = await self._read(writes)
+        shards: dict[int, list[_Change]] = defaultdict(list)
+        for change in changes:
+            if change.logged or change.old != change.new:
+                shards[change.place.shard].append(change)
+        groups = [
+            each[start : start + _CHANGES_PER_SCRIPT]
+            for each in shards.values()
+            for start in range(0, len(each), _CHANGES_PER_SCRIPT)
+        ]
+        if not groups:
+            return []
+        replies = await self._wire.exchange([_script(group) for group in groups], self._within)
+        lost = []
+        for group, reply in zip(groups, replies, strict=True):
+            if type(reply) is not list:
+                raise RegisterUnavailable(f"the register refused a change ({_cause(reply)})")
+            for change, result in zip(group, reply, strict=True):
+                if result is None or result is False:
+                    lost.append(change.write)
+                else:
+                    change.write.logged = change.logged
+        return lost
+
+    async def _read(self, writes: list[Write]) -> list[_Change]:
+        places = [self._layout.place(write.digest) for write in writes]
+        found: list[list[bytes | None]] = []
+        for start in range(0, len(places), _READS_PER_TRIP):
+            part = places[start : start + _READS_PER_TRIP]
+            found += await self._wire.look_up(
+                [(place.bucket, place.field) for place in part], self._within
+            )
+        return [
+            _change(write, place, reply[0])
+            for write, place, reply in zip(writes, places, found, strict=True)
+        ]
+
+
+def _change(write: Write, place: Place, old: bytes | None) -> _Change:
+    entry = EMPTY if old is None else decode(old)
+    logged = []
+    for event in write.events:
+        changed = project(entry, event)
+        if not write.silent and not (write.only_changes and changed is entry):
+            logged.append(event)
+        entry = changed
+    new = b"" if entry == EMPTY else encode(entry)
+    return _Change(write, place, old or b"", new, logged)
+
+
+def _script(changes: Sequence[_Change]) -> Command:
+    keys = [event_stream(changes[0].place.shard)]
+    indexes: dict[bytes, bytes] = {}
+    arguments: list[bytes] = []
+    for change in changes:
+        bucket = change.place.bucket
+        if bucket not in indexes:
+            keys.append(bucket)
+            indexes[bucket] = b"%d" % len(keys)
+        arguments += (
+            indexes[bucket],
+            change.place.field,
+            change.old,
+            change.new,
+            b"%d" % len(change.logged),
+            *(event.to_json() for event in change.logged),
+        )
+    return (b"EVAL", _SCRIPT, b"%d" % len(keys), *keys, *arguments)
+
+
+def _cause(reply: object) -> str:
+    """Name an error reply by its first word (OOM, MISCONF, READONLY...): no data in it."""
+    return str(reply).partition(" ")[0] if isinstance(reply, Exception) else type(reply).__name__

@@ -1,0 +1,428 @@
+"""The register as the gateway uses it: look up, apply, show.
+
+A look-up asks for every tier and every live key of all its contacts in one round
+trip, shared with concurrent callers.  A change is acknowledged only when it is
+logged and in effect; the next look-up of any process sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Self, cast
+
+from ulid import ULID
+
+from gateway.clock import Clock, now_ms
+from gateway.contacts.contact import Contact
+from gateway.contacts.digest import (
+    Digest,
+    KeyRing,
+    base_subject,
+    organisation_subject,
+    subject_of,
+)
+from gateway.contacts.parse import parse_domain
+from gateway.entry.codec import decode
+from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
+from gateway.entry.event import Event, EventError, EventKind
+from gateway.entry.standing import Standing, merge, merge_exact
+from gateway.failure import InputError, RegisterUnavailable
+from gateway.register import layout
+from gateway.register.batcher import Batcher, Place
+from gateway.register.check import prepare, warn_of_settings
+from gateway.register.commit import Committer, Write
+from gateway.register.connect import Connections, connect
+from gateway.register.layout import Layout
+
+Seal = Callable[[str], bytes]
+"""Encrypts an address so that the person's own export can show it."""
+
+_TIGHTENING = frozenset({EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE})
+"""Kinds that another spelling of the mailbox inherits."""
+_EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
+"""Kinds that must reach the entries of every live key, not only the current one's."""
+_PAGE = b"1000"
+# XINFO also knows the id of events that the archiver has trimmed; a script, because
+# the Cluster client finds the key of no command with a subcommand.
+_LAST_ID_SCRIPT = b"""\
+if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
+local facts = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #facts, 2 do if facts[i] == 'last-generated-id' then return facts[i+1] end end
+"""
+
+_decode = lru_cache(maxsize=16_384)(decode)
+
+
+class Register:
+    """One register; made by :meth:`open`, ended by :meth:`aclose`."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        ring: KeyRing,
+        places: Layout,
+        *,
+        timeout: float,
+        write_timeout: float,
+        lanes: int,
+        seal: Seal | None,
+        clock: Clock,
+    ) -> None:
+        """Use :meth:`open`, which also checks the server and the layout."""
+        self.connections = connections
+        self._ring = ring
+        self._layout = places
+        self._batcher = Batcher(connections.wire, timeout, lanes=lanes)
+        self._committer = Committer(connections.wire, places, write_timeout)
+        self._write_timeout = write_timeout
+        self._seal = seal
+        self._clock = clock
+        self._key_ids = tuple(key_id.encode() for key_id in ring.key_ids)
+        self._organisation_places = lru_cache(maxsize=4096)(self._places_of_organisation)
+
+    @classmethod
+    async def open(
+        cls,
+        server: str | Connections,
+        ring: KeyRing,
+        *,
+        timeout: float = 1.0,
+        write_timeout: float = 5.0,
+        bits: int | None = None,
+        lanes: int = 2,
+        seal: Seal | None = None,
+        clock: Clock = now_ms,
+    ) -> Self:
+        """Open the register at a URL (see ``register.connect``) or on connections.
+
+        ``timeout`` bounds a look-up and ``write_timeout`` each round trip of a change
+        (seconds).  ``bits`` fixes the number of buckets at creation (default 16);
+        later it must be left out or be the same.  ``seal`` fills the events'
+        ``sealed``.  The connections are closed with the register.
+
+        Raises RegisterUnavailable if the server does not answer, InputError if its
+        version or the register's layout is not one this gateway works with.
+        """
+        connections = connect(server, timeout=timeout) if isinstance(server, str) else server
+        try:
+            places = await prepare(connections, bits, write_timeout)
+            await warn_of_settings(connections, write_timeout)
+        except BaseException:
+            await connections.aclose()
+            raise
+        return cls(
+            connections,
+            ring,
+            places,
+            timeout=timeout,
+            write_timeout=write_timeout,
+            lanes=lanes,
+            seal=seal,
+            clock=clock,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections; look-ups under way hear RegisterUnavailable."""
+        await self._batcher.aclose()
+        await self.connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    # Reading
+
+    async def look_up(self, contacts: Sequence[Contact]) -> list[Standing]:
+        """Return where each contact stands, in order, from one round trip.
+
+        Raises RegisterUnavailable within the timeout if the register does not
+        answer, or answers with what is not an entry.
+        """
+        if not contacts:
+            return []
+        keys = len(self._key_ids)
+        places: list[Place] = []
+        domains: dict[str, int] = {}
+        plan: list[tuple[int, bool, Sequence[str]]] = []
+        for contact in contacts:
+            wider = contact.base != contact.canonical
+            plan.append((len(places), wider, contact.organisations))
+            self._add(places, subject_of(contact))
+            if wider:
+                self._add(places, base_subject(contact))
+            for domain in contact.organisations:
+                if domain not in domains:
+                    domains[domain] = len(places)
+                    places += self._organisation_places(domain)
+        found = await self._batcher.ask(places)
+        entries = [None if octets is None else _decode(octets) for octets, _ in found]
+        banned = {
+            domain: entries[start : start + keys]
+            for domain, start in domains.items()
+            if any(entry is not None for entry in entries[start : start + keys])
+        }
+        standings = []
+        for start, wider, organisations in plan:
+            middle = start + keys
+            mark = found[start][1]
+            position = b"%b:%b" % (places[start][0][4:7], mark or b"0-0")
+            standings.append(
+                merge(
+                    entries[start:middle],
+                    entries[middle : middle + keys] if wider else (),
+                    _of(banned, organisations) if banned else (),
+                    position.decode(),
+                )
+            )
+        return standings
+
+    async def show(self, contact: Contact) -> Entry:
+        """Return the contact's own entry, merged over the live keys."""
+        digests = self._ring.digests(subject_of(contact))
+        found = await self._batcher.ask([self._place(digest) for digest in digests])
+        return merge_exact([decode(octets) for octets, _ in found if octets is not None])
+
+    async def show_organisation(self, domain: str) -> Entry:
+        """Return the entry of an organisation's domain, merged over the live keys.
+
+        Raises ContactError for a text that is not a domain.
+        """
+        digests = self._ring.digests(organisation_subject(parse_domain(domain)))
+        found = await self._batcher.ask([self._place(digest) for digest in digests])
+        return merge_exact([decode(octets) for octets, _ in found if octets is not None])
+
+    async def history(self, contact: Contact) -> list[Event]:
+        """Return the contact's events that are still in the log, oldest first.
+
+        The archiver moves older ones away.  Reads the whole log of the contact's
+        shards: for a person's page or export, not for the hot path.
+        """
+        events = []
+        for digest in self._ring.digests(subject_of(contact)):
+            events += await self._logged(digest)
+        if len(self._ring.key_ids) > 1:
+            events.sort(key=lambda event: event.recorded)
+        return events
+
+    async def position(self) -> str:
+        """Return the id of the latest event in the log, ``milliseconds-sequence``.
+
+        ``0-0`` stands for an empty log.  Events of all shards are numbered by the
+        server's clock.
+        """
+        commands = [(b"EVAL", _LAST_ID_SCRIPT, b"1", stream) for stream in layout.event_streams()]
+        last = (0, 0)
+        for reply in await self.connections.wire.exchange(commands, self._write_timeout):
+            if not isinstance(reply, bytes):
+                raise RegisterUnavailable("the register does not tell its position")
+            last = max(last, _stream_id(reply))
+        return f"{last[0]}-{last[1]}"
+
+    def subject(self, contact: Contact) -> str:
+        """Return the subject that the contact's new events carry."""
+        return str(self._ring.digest(subject_of(contact)))
+
+    # Changing
+
+    async def apply(self, event: Event, contact: Contact) -> Event:
+        """Put one event in effect for a contact and log it; returns it as logged.
+
+        The event's empty ``id``, ``recorded``, ``subject`` and ``sealed`` are filled.
+        When this returns, every later look-up sees the change.  Raises EventError
+        for an organisation's ban, RegisterUnavailable when it is unknown whether
+        the change took effect (applying the event again is then safe).
+        """
+        return (await self.apply_many([(event, contact)]))[0]
+
+    async def apply_many(
+        self, changes: Sequence[tuple[Event, Contact]], *, only_changes: bool = False
+    ) -> list[Event]:
+        """Put events in effect for their contacts, in order; returns those logged.
+
+        With ``only_changes`` an event that would change nothing is not logged.
+        Events of one contact change its entry in one step.  Raises as :meth:`apply`.
+        """
+        for event, _ in changes:
+            if event.scope is Scope.ORGANISATION:
+                raise EventError("a ban of an organisation is applied to its domain")
+        logged: list[Event] = []
+        batch: list[tuple[Event, Contact]] = []
+        for event, contact in changes:
+            if event.kind is EventKind.UNBAN:
+                logged += await self._tighten(batch, only_changes)
+                batch = []
+                logged += await self._lift(event, contact, only_changes)
+            else:
+                batch.append((event, contact))
+        return logged + await self._tighten(batch, only_changes)
+
+    async def apply_organisation(
+        self, event: Event, domain: str, *, only_changes: bool = False
+    ) -> list[Event]:
+        """Ban or unban marketing to every address under a domain; returns what was logged.
+
+        A scope of CONTACT or DISCLOSURE is kept, any other becomes ORGANISATION.
+        Raises ContactError for a text that is not a domain, EventError for an event
+        of another kind, RegisterUnavailable as :meth:`apply`.
+        """
+        if event.kind not in (EventKind.BAN, EventKind.UNBAN):
+            raise EventError("an organisation can only be banned or unbanned")
+        scope = event.scope
+        if scope is not Scope.CONTACT and scope is not Scope.DISCLOSURE:
+            event = replace(event, scope=Scope.ORGANISATION, channel=None, topic=None)
+        name = parse_domain(domain)
+        digests = self._ring.digests(organisation_subject(name))
+        writes = self._writes(self._filled(event, name), digests, only_changes)
+        await self._committer.commit(writes)
+        return [event for write in writes for event in write.logged]
+
+    async def replay(self, events: Iterable[Event]) -> int:
+        """Project logged events onto the entries again, without logging them.
+
+        For rebuilding entries from the archive, in the order of the log; returns
+        the number of entries visited.  Raises EventError for an event without a
+        subject, RegisterUnavailable as :meth:`apply`.
+        """
+        writes: dict[str, Write] = {}
+        for event in events:
+            try:
+                digest = Digest.parse(event.subject)
+            except InputError as error:
+                raise EventError("an event without its subject cannot be replayed") from error
+            write = writes.setdefault(event.subject, Write(digest, [], silent=True))
+            write.events.append(event)
+        await self._committer.commit(list(writes.values()))
+        return len(writes)
+
+    async def _tighten(
+        self, changes: Sequence[tuple[Event, Contact]], only_changes: bool
+    ) -> list[Event]:
+        """Apply all but unbans: the wider spelling first, so that a crash is strict."""
+        wider: dict[Digest, Write] = {}
+        exact: dict[Digest, Write] = {}
+        others: list[Write] = []
+        for draft, contact in changes:
+            event = self._filled(draft, contact.canonical)
+            digests = self._ring.digests(subject_of(contact))
+            event = replace(event, subject=str(digests[0]))
+            if event.kind in _TIGHTENING and contact.base != contact.canonical:
+                digest = self._ring.digest(base_subject(contact))
+                write = wider.setdefault(digest, Write(digest, [], only_changes=True))
+                write.events.append(self._inherited(event, digest, digests[0]))
+            write = exact.setdefault(digests[0], Write(digests[0], [], only_changes=only_changes))
+            write.events.append(event)
+            if event.kind in _EVERY_KEY:
+                others += self._writes(event, digests, only_changes)[1:]
+        await self._committer.commit(list(wider.values()))
+        for write in others:  # rare, and one digest may be among them twice
+            await self._committer.commit([write])
+        await self._committer.commit(list(exact.values()))
+        return [event for write in exact.values() for event in write.logged]
+
+    async def _lift(self, draft: Event, contact: Contact, only_changes: bool) -> list[Event]:
+        """Apply an unban under every live key; the wider spelling last."""
+        event = self._filled(draft, contact.canonical)
+        digests = self._ring.digests(subject_of(contact))
+        writes = self._writes(event, digests, only_changes)
+        await self._committer.commit(writes)
+        if contact.base != contact.canonical:
+            event = writes[0].events[0]
+            bases = self._ring.digests(base_subject(contact))
+            await self._committer.commit(
+                [
+                    Write(base, [self._inherited(event, base, digest)], only_changes=True)
+                    for base, digest in zip(bases, digests, strict=True)
+                ]
+            )
+        return writes[0].logged
+
+    def _writes(self, event: Event, digests: Sequence[Digest], only_changes: bool) -> list[Write]:
+        """Return the event's write under the current key, and copies under the others."""
+        event = replace(event, subject=str(digests[0]))
+        writes = [Write(digests[0], [event], only_changes=only_changes)]
+        if event.kind in _EVERY_KEY:
+            for digest in digests[1:]:
+                copy = replace(event, id=self._new_id(), cause=event.id, subject=str(digest))
+                writes.append(Write(digest, [copy], only_changes=True))
+        return writes
+
+    def _inherited(self, event: Event, base: Digest, exact: Digest) -> Event:
+        return replace(
+            event,
+            id=self._new_id(),
+            cause=event.id,
+            subject=str(base),
+            origin=exact.value[:ORIGIN_SIZE],
+            sealed=None,
+        )
+
+    def _filled(self, event: Event, address: str) -> Event:
+        sealed = event.sealed
+        if sealed is None and self._seal is not None and event.kind is not EventKind.ERASE:
+            sealed = self._seal(address)
+        return replace(
+            event,
+            id=event.id or self._new_id(),
+            recorded=event.recorded or self._clock(),
+            sealed=sealed,
+        )
+
+    def _new_id(self) -> str:
+        return str(ULID.from_timestamp(self._clock() / 1000))
+
+    def _place(self, digest: Digest) -> Place:
+        return self._layout.bucket(digest.key_id.encode(), digest.value)
+
+    def _add(self, places: list[Place], subject: str) -> None:
+        """Add the places of a subject under every live key."""
+        bucket = self._layout.bucket
+        if len(self._key_ids) == 1:
+            places.append(bucket(self._key_ids[0], self._ring.digest(subject).value))
+            return
+        for key_id, digest in zip(self._key_ids, self._ring.digests(subject), strict=True):
+            places.append(bucket(key_id, digest.value))
+
+    def _places_of_organisation(self, domain: str) -> list[Place]:
+        places: list[Place] = []
+        self._add(places, organisation_subject(domain))
+        return places
+
+    async def _logged(self, digest: Digest) -> list[Event]:
+        stream = self._layout.place(digest).stream
+        subject = str(digest).encode()
+        start, events = b"-", []
+        while True:
+            command = (b"XRANGE", stream, start, b"+", b"COUNT", _PAGE)
+            (page,) = await self.connections.wire.exchange([command], self._write_timeout)
+            if not isinstance(page, list):
+                raise RegisterUnavailable("the register does not give its log")
+            for _, members in page:
+                text = _pairs(members)[layout.EVENT]
+                if subject in text:
+                    event = Event.from_json(text)
+                    if event.subject == str(digest):
+                        events.append(event)
+            if len(page) < int(_PAGE):
+                return events
+            start = b"(" + page[-1][0]
+
+
+def _of(banned: dict[str, list[Entry | None]], organisations: Sequence[str]) -> list[Entry | None]:
+    return [entry for domain in organisations if domain in banned for entry in banned[domain]]
+
+
+def _pairs(reply: object) -> dict[bytes, Any]:
+    """Return a map reply with octet keys; RESP2 and stream entries give flat lists."""
+    if isinstance(reply, dict):
+        return {key.encode() if isinstance(key, str) else key: reply[key] for key in reply}
+    flat = cast("list[Any]", reply)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _stream_id(text: bytes) -> tuple[int, int]:
+    milliseconds, _, sequence = text.partition(b"-")
+    return int(milliseconds), int(sequence)

@@ -1,0 +1,46 @@
+"""Parts that many tests share: a real register server, a key ring."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.contacts.digest import KeyRing
+from gateway.register.server import EmbeddedRegister
+
+
+@pytest.fixture(scope="session")
+def register_server() -> Iterator[EmbeddedRegister]:
+    """An embedded register server on a Unix socket; each xdist worker has its own."""
+    folder = Path(tempfile.mkdtemp(prefix="sg-"))
+    server = EmbeddedRegister(folder, start_timeout=20)
+    asyncio.run(server.start())
+    try:
+        yield server
+    finally:
+        asyncio.run(server.stop(wait_for_users=0))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def register_url(register_server: EmbeddedRegister) -> str:
+    """The URL of an empty register."""
+
+    async def flush() -> None:
+        reader, writer = await asyncio.open_unix_connection(register_server.socket)
+        writer.write(b"FLUSHALL SYNC\r\n")
+        assert await reader.readline() == b"+OK\r\n"
+        writer.close()
+        await writer.wait_closed()
+
+    asyncio.run(flush())
+    return register_server.url
+
+
+@pytest.fixture
+def ring() -> KeyRing:
+    """A key ring of one key."""
+    return KeyRing({"k1": bytes(range(32))}, "k1")
