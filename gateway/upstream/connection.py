@@ -1,0 +1,411 @@
+"""One SMTP connection to an upstream, from greeting to QUIT.
+
+The protocol is a request-and-replies machine: at most one exchange is under way,
+it knows how many replies it waits for, and one timer watches its deadline.  What
+arrives while no exchange is under way was not asked for (a 421 before the server
+closes, or garbage), so the connection is dead and is closed.  After any failure,
+time-out or cancellation it is closed as well: a connection whose place in the
+dialogue is uncertain is never used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from gateway.upstream.failure import ConnectionFailed
+from gateway.upstream.target import Target, Tls
+from gateway.wire.ehlo import Capabilities
+from gateway.wire.reply import ProtocolError, Reply, ReplyParser
+
+_WRITE_HIGH = 256 * 1024
+"""Octets of a body that may wait in our own buffer before the source is paused."""
+
+
+class Connection(asyncio.Protocol):
+    """A connected, greeted and authenticated upstream; made by :meth:`open`."""
+
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
+        """For :meth:`open` only."""
+        self.target = target
+        self.capabilities = Capabilities()
+        self.created = loop.time()
+        self.idle_since = self.created
+        self.transactions = 0
+        """Transactions begun on it."""
+        self.fresh = True
+        """Whether it has just greeted: then a 421 is news, not the end of a long session."""
+        self.needs_reset = False
+        """Whether RSET must come before the next MAIL."""
+        self.on_lost: Callable[[Connection], None] | None = None
+        """Called once when the connection has gone, whoever ended it."""
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = ReplyParser()
+        self._failure: ConnectionFailed | None = None
+        self._waiter: asyncio.Future[list[Reply]] | None = None
+        self._wanted = 0
+        self._got: list[Reply] = []
+        self._deaf = False
+        self._unasked: Reply | None = None
+        self._listening = False
+        self._drained: asyncio.Future[None] | None = None
+        self._paused = False
+        self._deadline = 0.0
+        self._patience = 0.0
+        self._waiting_for = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- life ---------------------------------------------------------------
+
+    @classmethod
+    async def open(
+        cls, target: Target, hostname: str, context: ssl.SSLContext | None
+    ) -> Connection:
+        """Connects, greets, protects and authenticates.
+
+        ``hostname`` is what EHLO says, ``context`` the TLS context where the target
+        uses TLS.  Raises :class:`ConnectionFailed`; on that and on cancellation
+        nothing stays open.
+        """
+        loop = asyncio.get_running_loop()
+        self = cls(target, loop)
+        try:
+            # The greeting may arrive with the connection: it must be expected before.
+            greeting = self._expect(1)
+            await self._connect(context if target.tls is Tls.IMPLICIT else None)
+            self._arm(target.timeouts.greeting, "the greeting")
+            (reply,) = await self._finish(greeting)
+            _require(reply, reply.code == 220, "the greeting")
+            await self._hello(hostname)
+            if target.tls is Tls.STARTTLS:
+                await self._start_tls(context)
+                await self._hello(hostname)
+            if target.username:
+                await self._authenticate()
+        except OSError as error:
+            self._give_up()
+            raise ConnectionFailed(f"cannot connect: {type(error).__name__}") from error
+        except BaseException:
+            self._give_up()
+            raise
+        self.idle_since = loop.time()
+        return self
+
+    def _give_up(self) -> None:
+        """Closes a connection that never came to be, leaving no future behind."""
+        if self._waiter is not None:
+            self._waiter.cancel()
+        self.abort()
+
+    async def _connect(self, context: ssl.SSLContext | None) -> None:
+        target, seconds = self.target, self.target.timeouts.connect
+        name = (target.server_name or target.host) if context else None
+        handshake = 2 * seconds if context else None
+        try:
+            async with asyncio.timeout(2 * seconds if context else seconds):
+                if target.path:
+                    await self._loop.create_unix_connection(
+                        lambda: self,
+                        target.path,
+                        ssl=context,
+                        server_hostname=name,
+                        ssl_handshake_timeout=handshake,
+                    )
+                else:
+                    await self._loop.create_connection(
+                        lambda: self,
+                        target.host,
+                        target.port,
+                        ssl=context,
+                        server_hostname=name,
+                        ssl_handshake_timeout=handshake,
+                    )
+        except TimeoutError:
+            raise ConnectionFailed("no connection in time", silent=True) from None
+
+    async def _hello(self, hostname: str) -> None:
+        seconds = self.target.timeouts.command
+        (reply,) = await self.exchange(f"EHLO {hostname}\r\n".encode(), 1, seconds)
+        if reply.positive:
+            self.capabilities = Capabilities.parse(reply)
+            return
+        _require(reply, reply.permanent, "EHLO")
+        (reply,) = await self.exchange(f"HELO {hostname}\r\n".encode(), 1, seconds)
+        _require(reply, reply.positive, "HELO")
+        self.capabilities = Capabilities()
+
+    async def _start_tls(self, context: ssl.SSLContext | None) -> None:
+        if context is None or not self.capabilities.starttls:
+            raise ConnectionFailed("STARTTLS is required and not offered")
+        # What follows the answer in the clear may come from anyone: it is dropped
+        # unread (CVE-2011-0411 is this fault on the server side).
+        self._deaf = True
+        (reply,) = await self.exchange(b"STARTTLS\r\n", 1, self.target.timeouts.command)
+        _require(reply, reply.code == 220, "STARTTLS")
+        transport = self._transport
+        if transport is None or self._failure is not None:
+            raise self._failure or ConnectionFailed("the connection was lost")
+        seconds = self.target.timeouts.connect
+        try:
+            async with asyncio.timeout(seconds):
+                self._transport = cast(
+                    asyncio.Transport,
+                    await self._loop.start_tls(
+                        transport,
+                        self,
+                        context,
+                        server_hostname=self.target.server_name or self.target.host,
+                        ssl_handshake_timeout=seconds,
+                    ),
+                )
+        except TimeoutError:
+            transport.abort()
+            raise ConnectionFailed("no TLS handshake in time", silent=True) from None
+        except BaseException:
+            transport.abort()
+            raise
+        self._parser = ReplyParser()
+        self._deaf = False
+
+    async def _authenticate(self) -> None:
+        target, seconds = self.target, self.target.timeouts.command
+        if "PLAIN" in self.capabilities.auth:
+            secret = base64.b64encode(f"\0{target.username}\0{target.password}".encode())
+            (reply,) = await self.exchange(b"AUTH PLAIN %b\r\n" % secret, 1, seconds)
+        elif "LOGIN" in self.capabilities.auth:
+            (reply,) = await self.exchange(b"AUTH LOGIN\r\n", 1, seconds)
+            for word in (target.username, target.password):
+                _require(reply, reply.code == 334, "AUTH")
+                line = base64.b64encode(word.encode()) + b"\r\n"
+                (reply,) = await self.exchange(line, 1, seconds)
+        else:
+            raise ConnectionFailed("the upstream offers neither AUTH PLAIN nor LOGIN")
+        _require(reply, reply.code == 235, "AUTH")
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing is known against using it for one more transaction."""
+        return (
+            self._failure is None
+            and self._transport is not None
+            and not self._transport.is_closing()
+            and self._waiter is None
+        )
+
+    def expired(self, now: float) -> bool:
+        """Whether age, message count or idle time say that it should be dropped."""
+        limits = self.target.timeouts
+        return (
+            self.transactions >= self.target.max_messages
+            or now - self.created >= limits.age
+            or now - self.idle_since >= limits.idle
+        )
+
+    def close(self) -> None:
+        """Says QUIT, as far as it can be said, and closes without waiting."""
+        if self.usable and self._transport is not None:
+            self._transport.write(b"QUIT\r\n")
+            self._deaf = True
+            self._transport.close()
+        self._fail(ConnectionFailed("the connection was closed here"), abort=False)
+
+    def abort(self) -> None:
+        """Cuts the connection at once; the upstream drops the unfinished transaction."""
+        self._fail(ConnectionFailed("the connection was cut here"))
+
+    # -- exchanges ------------------------------------------------------------
+
+    async def exchange(
+        self, commands: bytes, count: int, seconds: float, name: str = "a reply"
+    ) -> list[Reply]:
+        """Writes commands and waits for their ``count`` replies, ``seconds`` for each.
+
+        The list is shorter only if its last reply is a 421: the upstream is
+        closing, no other reply will come, and the connection is dead.  Raises
+        :class:`ConnectionFailed` with the replies that did come.
+        """
+        waiter = self._expect(count)
+        self._arm(seconds, name)
+        if self._transport is not None:
+            self._transport.write(commands)
+        return await self._finish(waiter)
+
+    async def converse(
+        self, commands: Sequence[bytes], seconds: float, name: str = "a reply"
+    ) -> list[Reply]:
+        """Like :meth:`exchange`, one command at a time (no PIPELINING)."""
+        replies: list[Reply] = []
+        for command in commands:
+            try:
+                replies += await self.exchange(command, 1, seconds, name)
+            except ConnectionFailed as failure:
+                failure.replies = (*replies, *failure.replies)
+                raise
+            if replies[-1].code == 421:
+                break
+        return replies
+
+    def _expect(self, count: int) -> asyncio.Future[list[Reply]]:
+        self.require_open()
+        if self._waiter is not None:
+            raise RuntimeError("an exchange is already under way on this connection")
+        self._wanted, self._got = count, []
+        self._waiter = self._loop.create_future()
+        self._listening = False
+        return self._waiter
+
+    async def _finish(self, waiter: asyncio.Future[list[Reply]]) -> list[Reply]:
+        try:
+            return await waiter
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._waiter = None
+            self._deadline = 0.0
+
+    # -- the body -------------------------------------------------------------
+
+    def begin_body(self) -> None:
+        """From here until :meth:`exchange` a reply is early, not unsolicited."""
+        self._listening = True
+        self._unasked = None
+
+    @property
+    def early(self) -> Reply | None:
+        """A reply that came while the body was being sent (a refusal, a 421)."""
+        return self._unasked
+
+    def require_open(self) -> None:
+        """Raises :class:`ConnectionFailed` if the connection is gone."""
+        if self._failure is not None:
+            raise ConnectionFailed(str(self._failure))
+
+    def write(self, chunk: bytes) -> bool:
+        """Hands a chunk to the transport; False asks to :meth:`drain` before the next."""
+        if self._transport is not None and self._failure is None:
+            self._transport.write(chunk)
+        return not self._paused
+
+    async def drain(self, seconds: float) -> None:
+        """Waits until the upstream has taken enough; raises :class:`ConnectionFailed`."""
+        if not self._paused or self._failure is not None or self._unasked is not None:
+            return
+        self._drained = self._loop.create_future()
+        self._arm(seconds, "the upstream to take the body")
+        try:
+            await self._drained
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._drained = None
+            self._deadline = 0.0
+
+    # -- asyncio.Protocol -----------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of asyncio.Protocol."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        if self._failure is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Part of asyncio.Protocol."""
+        failure: ConnectionFailed | None = None
+        try:
+            replies: Sequence[Reply] = self._parser.feed(data)
+        except ProtocolError as error:
+            replies = error.replies
+            failure = ConnectionFailed(f"no SMTP: {error}")
+        for reply in replies:
+            self._take(reply)
+        if failure is not None and not self._deaf:
+            self._fail(failure)
+        elif replies and self._wanted > 1:
+            # Each reply of a burst has the whole time, counted from the one before.
+            self._deadline = self._loop.time() + self._patience
+
+    def _take(self, reply: Reply) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self._got.append(reply)
+            if reply.code == 421:
+                waiter.set_result(self._got)
+                self._fail(ConnectionFailed("the upstream is closing (421)"))
+            elif len(self._got) == self._wanted:
+                waiter.set_result(self._got)
+        elif self._deaf:
+            return
+        elif self._listening:
+            self._unasked = self._unasked or reply
+            if self._drained is not None and not self._drained.done():
+                self._drained.set_result(None)
+        else:
+            self._fail(ConnectionFailed(f"an unsolicited reply ({reply.code})"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Part of asyncio.Protocol."""
+        cause = type(exc).__name__ if exc is not None else "end of stream"
+        self._fail(ConnectionFailed(f"the upstream hung up: {cause}"))
+
+    def pause_writing(self) -> None:
+        """Part of asyncio.Protocol."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Part of asyncio.Protocol."""
+        self._paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # -- deadline and failure ---------------------------------------------------
+
+    def _arm(self, seconds: float, name: str) -> None:
+        """Sets the one deadline.  The timer is only moved when it would ring too late."""
+        self._patience = seconds
+        self._deadline = deadline = self._loop.time() + seconds
+        self._waiting_for = name
+        timer = self._timer
+        if timer is None or timer.when() > deadline:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline == 0.0:
+            return
+        if self._loop.time() >= self._deadline - 0.001:
+            self._fail(ConnectionFailed(f"waited too long for {self._waiting_for}", silent=True))
+        else:
+            self._timer = self._loop.call_at(self._deadline, self._ring)
+
+    def _fail(self, failure: ConnectionFailed, *, abort: bool = True) -> None:
+        if abort and self._transport is not None:
+            self._transport.abort()
+        if self._failure is not None:
+            return
+        self._failure = failure
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            failure.replies = tuple(self._got)
+            waiter.set_exception(failure)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_exception(failure)
+        if self.on_lost is not None:
+            self.on_lost(self)
+
+
+def _require(reply: Reply, good: bool, what: str) -> None:
+    """Refuses to go on; the reply's text stays out of the cause, it may name persons."""
+    if not good:
+        raise ConnectionFailed(f"the upstream answered {what} with {reply.code}", (reply,))
