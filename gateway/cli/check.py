@@ -1,0 +1,130 @@
+"""``check``: what would be decided for these addresses, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import orjson
+import typer
+
+from gateway.cli.option import Config, Json, open_register, run, settings_of
+from gateway.contacts.contact import Channel, Contact
+from gateway.contacts.email import parse_email
+from gateway.contacts.phone import parse_phone
+from gateway.decision.engine import Step
+from gateway.decision.engine import explain as explain_facts
+from gateway.decision.facts import Kind, Outcome
+from gateway.decision.load import find_rules, load_rules
+from gateway.decision.rule import RuleSet
+from gateway.failure import InputError
+from gateway.gate import Gate, Verdict
+from gateway.message.traits import Traits
+from gateway.settings import Settings
+
+
+def check(
+    addresses: Annotated[list[str], typer.Argument(help="E-mail addresses or numbers.")],
+    kind: Annotated[Kind, typer.Option(help="The message's kind.")] = Kind.MARKETING,
+    channel: Annotated[
+        Channel | None, typer.Option(help="Else e-mail for addresses, SMS for numbers.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="The message's topic.")] = None,
+    product_group: Annotated[str | None, typer.Option(help="What it markets.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show facts and every rule.")] = False,
+    language: Annotated[str, typer.Option(help="Of the reasons: fi, sv or en.")] = "en",
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Say what would be decided now; exit status 1 if any may not go."""
+    settings = settings_of(config)
+    rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
+    contacts = [_contact(text, channel) for text in addresses]
+    traits = Traits(kind=kind, topic=topic, product_group=_group(settings, topic, product_group))
+    verdicts = run(_judge(settings, rules, traits, contacts))
+    for text, verdict in zip(addresses, verdicts, strict=True):
+        if json:
+            typer.echo(orjson.dumps(_row(text, verdict, rules, with_trace=explain)))
+        else:
+            _print(text, verdict, rules, language, with_trace=explain)
+    if any(verdict.outcome is not Outcome.FORWARD for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _group(settings: Settings, topic: str | None, given: str | None) -> str | None:
+    if given is not None or topic is None or topic not in settings.topics:
+        return given
+    return settings.topics[topic].product_group
+
+
+def _contact(text: str, channel: Channel | None) -> Contact:
+    wanted = channel or (Channel.EMAIL if "@" in text else Channel.SMS)
+    try:
+        return parse_email(text) if wanted is Channel.EMAIL else parse_phone(text)
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from None
+
+
+async def _judge(
+    settings: Settings, rules: RuleSet, traits: Traits, contacts: list[Contact]
+) -> list[Verdict]:
+    async with open_register(settings) as register:
+        gate = Gate(register)
+        verdicts = []
+        for contact in contacts:
+            own = Traits(
+                kind=traits.kind,
+                channel=contact.channel,
+                topic=traits.topic,
+                product_group=traits.product_group,
+            )
+            verdicts += await gate.judge(own, [contact], rules)
+        return verdicts
+
+
+def _row(text: str, verdict: Verdict, rules: RuleSet, *, with_trace: bool) -> dict[str, object]:
+    rule = verdict.decision.rule
+    row: dict[str, object] = {
+        "address": text,
+        "canonical": verdict.contact.canonical,
+        "outcome": verdict.outcome,
+        "rule": rule.id,
+        "reason": {lang: rule.reason.get(lang) for lang in ("fi", "sv", "en")},
+        "source": rule.source,
+        "basis": rule.basis,
+        "tier": verdict.tier,
+        "position": verdict.position,
+    }
+    if with_trace:
+        row["facts"] = asdict(verdict.facts)
+        row["trace"] = [
+            {"rule": step.rule.id, "matched": step.matched, "because": _because(step)}
+            for step in explain_facts(verdict.facts, rules)
+        ]
+    return row
+
+
+def _print(text: str, verdict: Verdict, rules: RuleSet, language: str, *, with_trace: bool) -> None:
+    rule = verdict.decision.rule
+    typer.echo(f"{text}: {verdict.outcome} by {rule.id}: {rule.reason.get(language)}")
+    typer.echo(f"  source: {rule.source}; basis: {rule.basis}")
+    if not with_trace:
+        return
+    if verdict.contact.canonical != text:
+        typer.echo(f"  read as {verdict.contact.canonical}, bans also as {verdict.contact.base}")
+    told = ", ".join(f"{name}={_value(value)}" for name, value in asdict(verdict.facts).items())
+    typer.echo(f"  facts: {told}")
+    for step in explain_facts(verdict.facts, rules):
+        typer.echo(f"  {step.rule.id}: {'matches' if step.matched else _because(step)}")
+
+
+def _because(step: Step) -> str:
+    """Why a rule did not fire: the first fact that did not fit, of each alternative."""
+    return "; ".join(
+        f"{one.fact} is {_value(one.value)}, not {' or '.join(map(_value, one.wanted))}"
+        for one in step.failed
+    )
+
+
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

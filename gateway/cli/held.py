@@ -1,0 +1,215 @@
+"""``held …``: the messages that wait for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.moment import told
+from gateway.cli.option import Actor, Config, Json, run, settings_of
+from gateway.clock import now_ms
+from gateway.decision.facts import Kind
+from gateway.failure import InputError
+from gateway.held.message import Held, State
+from gateway.records.record import OutcomeRecord, Result
+from gateway.serve import assembly
+from gateway.serve.sandbox import running_sandboxes
+from gateway.serve.stores import open_stores
+from gateway.settings import Settings
+from gateway.smtp.metric import Metrics
+from gateway.smtp.release import Released, release
+
+app = typer.Typer(no_args_is_help=True, help="Messages that wait for a person.")
+
+HeldId = Annotated[str, typer.Argument(help="As `held list` names it.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded. Needed.")]
+
+
+@app.command("list")
+def list_command(
+    every: Annotated[bool, typer.Option("--all", help="Released and discarded ones too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """List held messages, the newest first; exit status 1 when there are some."""
+    settings = settings_of(config)
+    states: list[State] | None = None
+    if every:
+        states = [state for state in State if state is not State.PREPARED]
+    held = run(_list(settings, states, limit))
+    if json:
+        for one in held:
+            typer.echo(orjson.dumps(_row(one)))
+    elif held:
+        table = Table()
+        for heading in ("held", "since", "state", "client", "kind", "rules", "recipients"):
+            table.add_column(heading, no_wrap=heading == "held")
+        for one in held:
+            table.add_row(
+                one.id,
+                told(one.created),
+                one.state,
+                one.message.client,
+                one.message.kind,
+                " ".join(sorted({r.rule for r in one.message.recipients})),
+                str(len(one.message.recipients)),
+            )
+        Console().print(table)
+    else:
+        typer.echo("nothing is held")
+    if held and not every:
+        raise typer.Exit(1)
+
+
+async def _list(settings: Settings, states: list[State] | None, limit: int) -> list[Held]:
+    async with open_stores(settings) as stores:
+        if states is None:
+            return await stores.held.list(limit=limit)
+        return await stores.held.list(states, limit=limit)
+
+
+@app.command()
+def show(
+    held_id: HeldId,
+    content: Annotated[
+        Path | None, typer.Option("--content", help="Write the message into this file.")
+    ] = None,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show a held message: recipients, rule, reason, facts; and its content on request."""
+    settings = settings_of(config)
+    held = run(_show(settings, held_id, content))
+    row = _row(held)
+    if json:
+        typer.echo(orjson.dumps(row))
+        return
+    table = Table(title=f"held {held_id}", title_justify="left", show_header=False)
+    for name, value in row.items():
+        if name != "recipients" and value not in (None, ""):
+            table.add_row(name, str(value))
+    for recipient in held.message.recipients:
+        facts = ", ".join(f"{k}={v}" for k, v in recipient.facts.items() if v not in (False, None))
+        table.add_row(
+            recipient.address,
+            f"{recipient.rule}: {recipient.reason}\nrecord {recipient.record_id}\n{facts}",
+        )
+    Console().print(table)
+
+
+async def _show(settings: Settings, held_id: str, content: Path | None) -> Held:
+    async with open_stores(settings) as stores:
+        held = await stores.held.get(held_id)
+        if content is not None:
+            pieces = [piece async for piece in stores.held.open_content(held_id)]
+            try:
+                content.write_bytes(b"".join(pieces))
+            except OSError as error:
+                raise InputError(f"{content}: {error.strerror}") from None
+        return held
+
+
+@app.command("release")
+def release_command(
+    held_id: HeldId,
+    by: Actor,
+    reason: Reason,
+    kind: Annotated[
+        Kind | None, typer.Option(help="What it is, where its kind was unclear.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Decide anew and send; bans still stop it. Exit status 1 if a recipient is suppressed."""
+    _needs(reason)
+    settings = settings_of(config)
+    done = run(_release(settings, held_id, by, reason, kind))
+    for recipient in done.sent:
+        typer.echo(f"{recipient.address}: sent")
+    for recipient, verdict in done.suppressed:
+        rule = verdict.decision.rule
+        typer.echo(f"{recipient.address}: not sent, {rule.id}: {rule.reason.en}")
+    if done.suppressed:
+        raise typer.Exit(1)
+
+
+async def _release(
+    settings: Settings, held_id: str, by: str, reason: str, kind: Kind | None
+) -> Released:
+    async with assembly.register_url(settings) as url, running_sandboxes(settings):
+        parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
+        try:
+            return await release(parts.site, held_id, by=by, reason=reason, kind=kind)
+        finally:
+            await parts.aclose()
+
+
+@app.command()
+def discard(held_id: HeldId, by: Actor, reason: Reason, config: Config = None) -> None:
+    """Throw a held message away; person and reason are recorded."""
+    _needs(reason)
+    settings = settings_of(config)
+    run(_discard(settings, held_id, by, reason))
+    typer.echo(f"{held_id}: discarded")
+
+
+async def _discard(settings: Settings, held_id: str, by: str, reason: str) -> None:
+    async with assembly.register_url(settings) as url:
+        parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
+        try:
+            held = await parts.site.held.get(held_id)
+            now = now_ms()
+            await parts.site.held.mark_discarded(held_id, by, reason, now)
+            parts.site.recorder.note_outcome(
+                *(
+                    OutcomeRecord(
+                        record_id=recipient.record_id,
+                        at=now,
+                        result=Result.DISCARDED,
+                        person=by,
+                        reason=reason,
+                    )
+                    for recipient in held.message.recipients
+                )
+            )
+        finally:
+            await parts.aclose()
+
+
+def _needs(reason: str) -> None:
+    if not reason.strip():
+        raise InputError("--reason: say why; it is recorded with your name")
+
+
+def _row(held: Held) -> dict[str, object]:
+    message = held.message
+    return {
+        "held": held.id,
+        "message": message.message_id,
+        "state": held.state,
+        "since": told(held.created),
+        "client": message.client,
+        "upstream": message.upstream,
+        "kind": message.kind,
+        "topic": message.topic,
+        "sender": message.sender,
+        "recipients": [
+            {
+                "address": recipient.address,
+                "record": recipient.record_id,
+                "rule": recipient.rule,
+                "reason": recipient.reason,
+                "facts": dict(recipient.facts),
+            }
+            for recipient in message.recipients
+        ],
+        "ended": told(held.ended) if held.ended is not None else None,
+        "person": held.person,
+        "reason": held.reason,
+    }

@@ -1,0 +1,64 @@
+"""The options that many commands share, and how they reach settings and stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import structlog
+import typer
+
+from gateway.register.register import Register
+from gateway.serve import assembly
+from gateway.settings import Settings, load_settings
+from gateway.settings.load import find_config
+
+T = TypeVar("T")
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration file; else GATEWAY_CONFIG, else config.toml."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+Actor = Annotated[
+    str, typer.Option("--by", help="Who does it; it is recorded.", envvar=["GATEWAY_ACTOR", "USER"])
+]
+
+_WARNING = 30
+_PATIENCE = 5.0
+"""Seconds a command waits for the register: nobody's message waits behind it."""
+
+
+def settings_of(config: Path | None) -> Settings:
+    """The settings, with the log kept to warnings: a command's output is its answer."""
+    settings = load_settings(find_config(config))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(_WARNING),
+        logger_factory=structlog.PrintLoggerFactory(file=typer.get_text_stream("stderr")),
+    )
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run one command's coroutine."""
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def open_register(settings: Settings) -> AsyncIterator[Register]:
+    """The configured register; an embedded one that is not running runs meanwhile."""
+    async with assembly.register_url(settings) as url:
+        patient = settings.model_copy(
+            update={
+                "register": settings.register.model_copy(
+                    update={"timeout": max(settings.register.timeout, _PATIENCE)}
+                )
+            }
+        )
+        ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
+        register = await assembly.open_register(patient, url, ring, seal)
+        async with register:
+            yield register

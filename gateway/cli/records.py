@@ -1,0 +1,210 @@
+"""``records search`` and ``records show``: why a message went or did not."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.moment import moment, told
+from gateway.cli.option import Config, Json, run, settings_of
+from gateway.contacts.digest import subject_of
+from gateway.contacts.parse import parse_contact
+from gateway.decision.facts import Outcome
+from gateway.failure import InputError
+from gateway.records.archive import Found, Shown
+from gateway.records.record import Result
+from gateway.serve.stores import open_stores
+from gateway.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="What was decided, why, and what came of it.")
+
+
+@app.command()
+def search(
+    address: Annotated[str | None, typer.Option(help="The recipient's address or number.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    client: Annotated[str | None, typer.Option(help="The sending tool.")] = None,
+    rule: Annotated[str | None, typer.Option(help="The rule's id.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="What was decided.")] = None,
+    result: Annotated[Result | None, typer.Option(help="What came of it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Find records, the newest first; exit status 1 when there are none."""
+    settings = settings_of(config)
+    found = run(_search(settings, address, since, until, client, rule, outcome, result, limit))
+    if json:
+        for one in found:
+            sys.stdout.buffer.write(orjson.dumps(asdict(one)) + b"\n")
+    elif found:
+        _print(found)
+    else:
+        typer.echo("no such records")
+    if not found:
+        raise typer.Exit(1)
+
+
+async def _search(
+    settings: Settings,
+    address: str | None,
+    since: str | None,
+    until: str | None,
+    client: str | None,
+    rule: str | None,
+    outcome: Outcome | None,
+    result: Result | None,
+    limit: int,
+) -> list[Found]:
+    async with open_stores(settings) as stores:
+        await stores.catch_up()
+        digests: list[str] = []
+        if address is not None:
+            try:
+                subject = subject_of(parse_contact(address))
+            except InputError as error:
+                raise InputError(f"--address {address}: {error}") from None
+            digests = [str(digest) for digest in stores.ring.digests(subject)]
+        return await stores.archive.search(
+            digests=digests,
+            since=moment(since),
+            until=moment(until),
+            client=client,
+            rule=rule,
+            outcome=outcome,
+            result=result,
+            limit=limit,
+        )
+
+
+def _print(found: list[Found]) -> None:
+    table = Table()
+    for heading in ("record", "decided", "client", "kind", "decision", "rule", "result"):
+        table.add_column(heading, no_wrap=heading == "record")
+    for one in found:
+        table.add_row(
+            one.record_id,
+            told(one.decided),
+            one.client,
+            one.kind,
+            one.outcome,
+            one.rule,
+            one.result or "…",
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(
+    record_id: Annotated[str, typer.Argument(help="As the SMTP reply or search names it.")],
+    content: Annotated[
+        bool, typer.Option("--content", help="Write the message's content to standard output.")
+    ] = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show everything of one record: decision, facts, reasons, what came of it."""
+    settings = settings_of(config)
+    if content:
+        run(_content(settings, record_id))
+        return
+    shown = run(_show(settings, record_id))
+    row = _row(shown)
+    if json:
+        sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
+        return
+    table = Table(title=f"record {record_id}", title_justify="left", show_header=False)
+    for name, value in row.items():
+        if isinstance(value, dict):
+            table.add_row(name, "\n".join(f"{k}: {v}" for k, v in value.items()))
+        elif isinstance(value, list):
+            table.add_row(name, "\n".join(", ".join(map(str, v.values())) for v in value))
+        elif value not in (None, ""):
+            table.add_row(name, str(value))
+    Console().print(table)
+
+
+async def _show(settings: Settings, record_id: str) -> Shown:
+    async with open_stores(settings) as stores:
+        await stores.catch_up()
+        return await stores.archive.show(record_id)
+
+
+async def _content(settings: Settings, record_id: str) -> None:
+    async with open_stores(settings) as stores:
+        await stores.catch_up()
+        shown = await stores.archive.show(record_id)
+        if shown.message.content is None:
+            raise InputError(
+                f"{record_id}: no content is kept of it "
+                f"({shown.message.kind}; see records.content_of)"
+            )
+        async for piece in stores.contents.open(shown.message.content):
+            sys.stdout.buffer.write(piece)
+
+
+def _row(shown: Shown) -> dict[str, object]:
+    message, recipient, rule = shown.message, shown.recipient, shown.rule
+    headers = shown.headers.decode("utf-8", "replace") if shown.headers else ""
+    return {
+        "record": recipient.id,
+        "message": message.id,
+        "recipient": shown.address,
+        "recipient_digest": recipient.digest,
+        "envelope_sender": shown.sender,
+        "decision": recipient.outcome.value,
+        "rule": recipient.rule,
+        "reasons": {"fi": rule.fi, "sv": rule.sv, "en": rule.en} if rule else {},
+        "legal_source": rule.source if rule else "",
+        "legal_basis": rule.basis if rule else "",
+        "rule_set": f"{message.rule_set} {message.rule_set_version}",
+        "rule_set_hash": message.rule_set_hash,
+        "facts": dict(recipient.facts),
+        "matched_by": recipient.tier,
+        "address_class": recipient.address_class,
+        "register": message.register,
+        "register_position": recipient.register_position,
+        "controller": message.controller,
+        "client": message.client,
+        "campaign": message.campaign,
+        "direction": message.direction.value,
+        "channel": message.channel.value,
+        "kind": message.kind.value,
+        "kind_declared": message.kind_declared,
+        "topic": message.topic,
+        "product_group": message.product_group,
+        "sender_shown": message.sender,
+        "opt_out_means": message.opt_out,
+        "size": message.size,
+        "body_sha256": message.body_hash,
+        "content_kept": message.content is not None,
+        "received": _time(message.received),
+        "decided": _time(message.decided),
+        "retain_until": _time(recipient.retain_until),
+        "outcomes": [
+            {
+                "at": _time(one.at),
+                "result": one.result.value,
+                "upstream": one.upstream,
+                "reply": f"{one.reply_code or ''} {one.reply_text}".strip(),
+                "person": one.person,
+                "reason": one.reason,
+            }
+            for one in shown.outcomes
+        ],
+        "headers": headers,
+    }
+
+
+def _time(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,111 @@
+"""``wash``: split a mailing list into may-go and may-not-go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.option import Config, Json, open_register, run, settings_of
+from gateway.cli.progress import octet_bar
+from gateway.contacts.contact import Channel
+from gateway.decision.facts import Kind
+from gateway.decision.load import find_rules, load_rules
+from gateway.gate import Gate
+from gateway.message.traits import Traits
+from gateway.settings import Settings
+from gateway.wash import WashResult, wash_file
+
+
+def wash(
+    source: Annotated[Path, typer.Argument(metavar="IN.csv", help="The list to wash.")],
+    may_go: Annotated[
+        Path | None, typer.Option("--may-go", help="Output; default IN.may-go.csv.")
+    ] = None,
+    may_not_go: Annotated[
+        Path | None, typer.Option("--may-not-go", help="Output; default IN.may-not-go.csv.")
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="The mailing's kind.")] = Kind.MARKETING,
+    channel: Annotated[Channel, typer.Option(help="How it would travel.")] = Channel.EMAIL,
+    topic: Annotated[str | None, typer.Option(help="Its topic.")] = None,
+    product_group: Annotated[str | None, typer.Option(help="What it markets.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column with the addresses.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Country of numbers without + (FI, SE, …).")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Of the reasons: fi, sv or en.")] = "en",
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Split a list by what the rules say of each row now; exit status 1 if any may not go."""
+    settings = settings_of(config)
+    go = may_go or source.with_suffix(f".may-go{source.suffix}")
+    stop = may_not_go or source.with_suffix(f".may-not-go{source.suffix}")
+    group = product_group
+    if group is None and topic in settings.topics:
+        group = settings.topics[topic].product_group
+    traits = Traits(kind=kind, channel=channel, topic=topic, product_group=group)
+    result = run(_wash(settings, source, go, stop, traits, column, region, language))
+    if json:
+        typer.echo(
+            orjson.dumps(
+                {
+                    "may_go": result.may_go,
+                    "may_not_go": result.may_not_go,
+                    "unreadable": result.unreadable,
+                    "rules": dict(result.rules),
+                    "may_go_file": str(go),
+                    "may_not_go_file": str(stop),
+                }
+            )
+        )
+    else:
+        _print(result, settings, go, stop, language)
+    if result.may_not_go or result.unreadable:
+        raise typer.Exit(1)
+
+
+async def _wash(
+    settings: Settings,
+    source: Path,
+    go: Path,
+    stop: Path,
+    traits: Traits,
+    column: str | None,
+    region: str | None,
+    language: str,
+) -> WashResult:
+    rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
+    async with open_register(settings) as register:
+        with octet_bar(source, "washing") as progress:
+            return await wash_file(
+                source,
+                go,
+                stop,
+                gate=Gate(register),
+                rules=rules,
+                traits=traits,
+                column=column,
+                region=region,
+                language=language,
+                progress=progress,
+            )
+
+
+def _print(result: WashResult, settings: Settings, go: Path, stop: Path, language: str) -> None:
+    rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
+    table = Table()
+    for heading in ("rows", "rule", "then", "reason"):
+        table.add_column(heading)
+    for rule_id, count in result.rules.most_common():
+        rule = rules.rule(rule_id)
+        table.add_row(str(count), rule_id, rule.then.value, rule.reason.get(language))
+    if result.unreadable:
+        table.add_row(str(result.unreadable), "", "suppress", "no readable address")
+    Console().print(table)
+    typer.echo(f"{result.may_go} may go: {go}")
+    typer.echo(f"{result.may_not_go + result.unreadable} may not go: {stop}")

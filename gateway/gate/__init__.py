@@ -1,0 +1,5 @@
+"""The one place where look-up, facts and rules meet."""
+
+from gateway.gate.gate import Gate, Verdict, judged_with
+
+__all__ = ["Gate", "Verdict", "judged_with"]

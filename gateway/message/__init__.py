@@ -1,0 +1,1 @@
+"""What a message shows of itself, read from its bytes (pure)."""

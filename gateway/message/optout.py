@@ -1,0 +1,62 @@
+"""The means to refuse that a message offers (917/2014 §§ 200(3), 202, 203).
+
+``List-Unsubscribe`` (RFC 2369) with a usable URI is the first; failing that, words
+in the readable text do, as a mail with a link "Peruuta tilaus" offers it as well.
+"""
+
+from __future__ import annotations
+
+import email.policy
+import re
+from collections.abc import Sequence
+from email.parser import BytesParser
+
+from gateway.message.headers import HeaderSection
+
+_URI = re.compile(r"<\s*(https?|mailto):[^<>\s]+\s*>", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
+_TAG = re.compile(r"<[^>]*>")
+
+READABLE = 256 * 1024
+"""Bytes of a message that are searched for opt-out words."""
+
+
+def list_unsubscribe(headers: HeaderSection) -> str:
+    """The kinds of URI offered by ``List-Unsubscribe``: ``https``, ``mailto``… or ``""``."""
+    kinds = {
+        match[1].lower()
+        for field in headers.all(b"list-unsubscribe")
+        for match in _URI.finditer(field.value)
+    }
+    if not kinds:
+        return ""
+    one_click = b"list-unsubscribe-post" in headers
+    return "+".join(sorted(kinds)) + (" one-click" if one_click else "")
+
+
+def in_text(message: bytes, words: Sequence[str]) -> str:
+    """The first of ``words`` that the readable text shows, or ``""``.
+
+    ``message`` is the un-stuffed message, or its first :data:`READABLE` bytes.  The
+    text is decoded (transfer encoding, charset) and HTML tags are dropped, but for
+    the text of links, which is where such words stand.
+    """
+    parsed = BytesParser(policy=email.policy.compat32).parsebytes(message)
+    wanted = [word.casefold() for word in words]
+    for part in parsed.walk():
+        if part.get_content_maintype() != "text":
+            continue
+        payload = part.get_payload(decode=True)
+        if not isinstance(payload, bytes):
+            continue
+        try:
+            text = payload.decode(part.get_content_charset("utf-8"), "replace")
+        except LookupError:
+            text = payload.decode("utf-8", "replace")
+        if part.get_content_subtype() == "html":
+            text = _TAG.sub(" ", text)
+        text = _SPACE.sub(" ", text).casefold()
+        for word in wanted:
+            if word in text:
+                return word
+    return ""

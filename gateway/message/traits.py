@@ -1,0 +1,130 @@
+"""From headers to the facts a message brings to the decision.
+
+The kind: a client's fixed kind, or the one the message declares.  Marks of bulk
+mail on a message that is not marketing make it marketing (a promotion inside makes
+the whole message marketing), never the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from email.header import decode_header, make_header
+
+from gateway.contacts.contact import Channel
+from gateway.decision.facts import Kind
+from gateway.message.headers import HeaderSection
+from gateway.message.optout import list_unsubscribe
+from gateway.message.sender import authorised, sender_domains
+
+KIND_HEADER = b"x-gateway-kind"
+TOPIC_HEADER = b"x-gateway-topic"
+CONTROL_HEADERS = frozenset({KIND_HEADER, TOPIC_HEADER})
+"""Fields that speak to the gateway and are removed before a message leaves."""
+
+_DECLARABLE = {
+    kind.value: kind for kind in (Kind.MARKETING, Kind.SERVICE, Kind.TRANSACTIONAL, Kind.NOTICE)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What one message brings to the decision, the same for all its recipients."""
+
+    kind: Kind
+    channel: Channel = Channel.EMAIL
+    topic: str | None = None
+    product_group: str | None = None
+    sender_authorised: bool = True
+    sender_domains: tuple[str, ...] = ()
+    opt_out: str = "assumed"
+    """The means to refuse that the message offers; empty when there are none."""
+    recognisable: bool = True
+    own_product: bool = True
+    quiet_hours: bool = False
+    urgent: bool = False
+    kind_declared: str = ""
+    """What the message said of its kind, verbatim and cut, for the record."""
+    turned_marketing_by: str = ""
+    """The mark that made a message of another kind marketing."""
+
+
+def favourable(kind: Kind, topic: str | None, product_group: str | None) -> Traits:
+    """The traits before the headers are known: everything not known yet is good.
+
+    A recipient that is suppressed even so is suppressed for certain.
+    """
+    return Traits(kind=kind, topic=topic, product_group=product_group)
+
+
+def _declared(headers: HeaderSection) -> tuple[Kind, str]:
+    values = {field.value.strip().lower() for field in headers.all(KIND_HEADER)}
+    said = ", ".join(sorted(values))[:64]
+    if len(values) != 1:
+        return Kind.UNCLEAR, said
+    return _DECLARABLE.get(values.pop(), Kind.UNCLEAR), said
+
+
+def _bulk_mark(headers: HeaderSection) -> str:
+    if b"list-unsubscribe" in headers:
+        return "List-Unsubscribe"
+    if b"feedback-id" in headers:
+        return "Feedback-ID"
+    for field in headers.all(b"precedence"):
+        if field.value.strip().lower() == "bulk":
+            return "Precedence: bulk"
+    return ""
+
+
+def _shows_mark(headers: HeaderSection, marks: Collection[str]) -> bool:
+    if not marks:
+        return True
+    subject = headers.first(b"subject") or ""
+    if "=?" in subject:
+        try:
+            subject = str(make_header(decode_header(subject)))
+        except (ValueError, LookupError):
+            return False
+    folded = subject.casefold()
+    return any(mark.casefold() in folded for mark in marks)
+
+
+def read_traits(
+    headers: HeaderSection,
+    *,
+    fixed_kind: Kind | None,
+    fixed_topic: str | None,
+    owned_domains: Collection[str],
+    recognisable_marks: Collection[str] = (),
+) -> Traits:
+    """The traits that the headers of a message show.
+
+    ``fixed_kind`` None means that each message declares its own.  A declared topic
+    counts only for such a client or where the client has no topic of its own.
+    ``opt_out`` holds what ``List-Unsubscribe`` offers; the text is searched by the
+    caller where that is nothing.
+    """
+    declared, said = _declared(headers)
+    kind = declared if fixed_kind is None else fixed_kind
+    turned_by = ""
+    if fixed_kind is not None and declared is Kind.MARKETING and kind is not Kind.MARKETING:
+        kind, turned_by = Kind.MARKETING, "X-Gateway-Kind"
+    if kind not in (Kind.MARKETING, Kind.UNCLEAR):
+        mark = _bulk_mark(headers)
+        if mark:
+            kind, turned_by = Kind.MARKETING, mark
+    topic = fixed_topic
+    topics = {field.value.strip() for field in headers.all(TOPIC_HEADER)}
+    if len(topics) == 1 and (fixed_kind is None or fixed_topic is None):
+        topic = topics.pop()[:128] or fixed_topic
+    domains = sender_domains(headers)
+    return Traits(
+        kind=kind,
+        topic=topic,
+        sender_authorised=authorised(domains, owned_domains),
+        sender_domains=domains,
+        opt_out=list_unsubscribe(headers),
+        recognisable=_shows_mark(headers, recognisable_marks),
+        kind_declared=said,
+        turned_marketing_by=turned_by,
+    )

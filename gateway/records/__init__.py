@@ -1,0 +1,1 @@
+"""What is written down of every message: records, their archive, content."""

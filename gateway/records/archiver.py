@@ -1,0 +1,292 @@
+"""From the streams to the archive: read, commit with the cursors, then trim.
+
+A crash between two of these steps repeats work and never loses or doubles a row:
+the cursors stand in the transaction of the rows, and what is committed is trimmed
+only afterwards (or by whoever takes over).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from gateway.clock import Clock, now_ms
+from gateway.failure import GatewayError, RecordsUnavailable
+from gateway.records.archive import Archive
+from gateway.records.database import BadRow
+from gateway.records.entry import RECORDS
+from gateway.records.journal import Batch, StreamEntry, rows_of, set_aside
+from gateway.records.lease import Hold, Lease
+from gateway.records.recorder import Exchange
+
+log = structlog.get_logger(__name__)
+
+_START = b"0-0"
+_COUNT_LEAST, _COUNT_MOST = 16, 512
+_OCTETS = 4 << 20
+_RETRY_FIRST, _RETRY_MOST = 0.25, 10.0
+_SWEEP_EVERY = 60_000
+
+_LAST_ID = b"""
+if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then return info[i + 1] end
+end
+return '0-0'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiverStatus:
+    """The archiver's figures, for metrics."""
+
+    leading: bool
+    """Whether this process holds the lease."""
+    backlog: int
+    """Entries of the record streams not archived at the last look."""
+    lag: int
+    """Milliseconds since the oldest of them was written; 0 when there is none."""
+    entries: int
+    """Stream entries archived since the start."""
+    rows: int
+    """Journal rows added since the start."""
+    failures: int
+    """Failed attempts since the start."""
+    unreadable: int
+    """Entries set aside since the start."""
+    unknown: int
+    """Records closed without an outcome since the start."""
+    failing: bool
+
+
+class Archiver:
+    """Moves record and event streams into the archive.
+
+    ``records`` and ``events`` name the streams.  A record without an outcome for
+    ``unknown_after`` ms gets the outcome ``unknown``.  ``poll`` seconds pass between
+    looks at empty streams; ``within`` bounds each trip to the store.  ``trim`` False
+    leaves the streams as they are.
+    """
+
+    def __init__(
+        self,
+        wire: Exchange,
+        archive: Archive,
+        *,
+        records: Sequence[bytes] = (RECORDS,),
+        events: Sequence[bytes] = (),
+        unknown_after: int = 3_600_000,
+        poll: float = 0.25,
+        lease: Lease | None = None,
+        trim: bool = True,
+        within: float = 5.0,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._wire = wire
+        self._archive = archive
+        self._records = tuple(records)
+        self._events = frozenset(events)
+        self._streams = (*self._records, *events)
+        self._unknown_after = unknown_after
+        self._poll = poll
+        self._lease = lease or Lease(wire)
+        self._trim_too = trim
+        self._within = within
+        self._clock = clock
+        self._fence: int | None = None
+        self._cursors: dict[bytes, bytes] = {}
+        self._count = _COUNT_LEAST
+        self._swept_at = 0
+        self._backlog = self._lag = 0
+        self._entries = self._rows = self._failures = self._unreadable = self._unknown = 0
+        self._failing = False
+
+    @property
+    def status(self) -> ArchiverStatus:
+        """The figures now."""
+        return ArchiverStatus(
+            leading=self._fence is not None,
+            backlog=self._backlog,
+            lag=self._lag,
+            entries=self._entries,
+            rows=self._rows,
+            failures=self._failures,
+            unreadable=self._unreadable,
+            unknown=self._unknown,
+            failing=self._failing,
+        )
+
+    async def run(self) -> None:
+        """Archive until cancelled; failures are retried with growing pauses."""
+        pause = _RETRY_FIRST
+        try:
+            while True:
+                try:
+                    moved = await self._step()
+                except GatewayError as error:
+                    self._note_failure(error)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _RETRY_MOST)
+                    continue
+                pause = _RETRY_FIRST
+                if self._failing:
+                    self._failing = False
+                    log.info("archive_available", backlog=self._backlog)
+                await asyncio.sleep(0 if moved else self._poll)
+        finally:
+            await self._leave()
+
+    async def run_once(self) -> int:
+        """Archive everything that is there now; how many entries.
+
+        0 as well when another process is the archiver.  Raises GatewayError.
+        """
+        total = 0
+        try:
+            while moved := await self._step():
+                total += moved
+        finally:
+            await self._leave()
+        return total
+
+    async def _leave(self) -> None:
+        self._fence = None
+        with suppress(GatewayError):
+            await self._lease.release()
+
+    def _note_failure(self, error: GatewayError) -> None:
+        self._failures += 1
+        # Whether the last commit took effect may be unknown: ask the archive anew.
+        self._fence = None
+        if not self._failing:
+            self._failing = True
+            log.error("archive_unavailable", cause=str(error))
+
+    async def _step(self) -> int:
+        """One batch; how many entries it had."""
+        hold = await self._lease.hold()
+        if hold is Hold.ELSEWHERE:
+            self._fence = None
+            return 0
+        if self._fence is None or hold is Hold.GAINED:
+            self._fence, cursors = await self._archive.take_over()
+            self._cursors = await self._still_valid(cursors)
+            if self._trim_too:
+                await self._trim(self._cursors)
+        entries = await self._read()
+        if not entries:
+            await self._sweep(self._fence)
+            return 0
+        cursors = {entry.stream: entry.id for entry in entries}
+        batch = await asyncio.to_thread(rows_of, entries)
+        try:
+            self._rows += await self._archive.store(batch, cursors, self._fence)
+            self._note_unreadable(batch)
+        except BadRow:
+            await self._store_singly(entries, self._fence)
+        self._cursors.update(cursors)
+        self._entries += len(entries)
+        if self._trim_too:
+            await self._trim(cursors)
+        return len(entries)
+
+    async def _store_singly(self, entries: Sequence[StreamEntry], fence: int) -> None:
+        """Find the entry that the database refuses, and set it aside."""
+        for entry in entries:
+            cursor = {entry.stream: entry.id}
+            try:
+                batch = rows_of([entry])
+                self._rows += await self._archive.store(batch, cursor, fence)
+            except BadRow as error:
+                batch = Batch(unreadable=[set_aside(entry, str(error))])
+                await self._archive.store(batch, cursor, fence)
+            self._note_unreadable(batch)
+
+    def _note_unreadable(self, batch: Batch) -> None:
+        for row in batch.unreadable:
+            self._unreadable += 1
+            log.error(
+                "entry_unreadable", stream=row["stream"], entry=row["entry"], cause=row["cause"]
+            )
+
+    async def _still_valid(self, cursors: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """The cursors, begun anew where a stream is younger than its cursor.
+
+        A store that lost its data (or an older copy of it) numbers its entries from
+        the clock; whatever it still holds is then read again, and known ids ignored.
+        """
+        ours = {stream: cursors.get(stream, _START) for stream in self._streams}
+        commands = [(b"EVAL", _LAST_ID, b"1", stream) for stream in ours]
+        replies = await self._exchange(commands)
+        for stream, last in zip(ours, replies, strict=True):
+            if _number(last) < _number(ours[stream]):
+                ours[stream] = _START
+        return ours
+
+    async def _read(self) -> list[StreamEntry]:
+        """The next entries of every stream, some MiB at most."""
+        commands: list[tuple[bytes, ...]] = [
+            (b"XRANGE", s, b"(" + self._cursors[s], b"+", b"COUNT", b"%d" % self._count)
+            for s in self._streams
+        ]
+        commands += [(b"XLEN", stream) for stream in self._records]
+        replies = await self._exchange(commands)
+        entries: list[StreamEntry] = []
+        for stream, reply in zip(self._streams, replies, strict=False):
+            is_event = stream in self._events
+            entries += [
+                StreamEntry(stream, entry_id, _fields(flat), is_event) for entry_id, flat in reply
+            ]
+        octets = sum(len(value) for entry in entries for value in entry.fields.values())
+        if octets > _OCTETS:
+            self._count = max(_COUNT_LEAST, self._count // 2)
+        elif len(entries) >= self._count:
+            self._count = min(_COUNT_MOST, 2 * self._count)
+        self._backlog = sum(replies[len(self._streams) :]) if self._trim_too else len(entries)
+        oldest = min((_number(e.id)[0] for e in entries if not e.is_event), default=0)
+        self._lag = max(0, self._clock() - oldest) if oldest else 0
+        return entries
+
+    async def _trim(self, cursors: Mapping[bytes, bytes]) -> None:
+        commands = []
+        for stream, last in cursors.items():
+            if last != _START:
+                time, number = _number(last)
+                commands.append((b"XTRIM", stream, b"MINID", b"%d-%d" % (time, number + 1)))
+        if commands:
+            await self._exchange(commands)
+
+    async def _sweep(self, fence: int) -> None:
+        """Close records whose outcome never came, once everything told is archived."""
+        now = self._clock()
+        if now - self._swept_at < _SWEEP_EVERY:
+            return
+        while closed := await self._archive.close_unknown(now - self._unknown_after, now, fence):
+            self._unknown += closed
+            log.warning("outcomes_unknown", count=closed)
+        self._swept_at = now
+
+    async def _exchange(self, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:
+        replies = await self._wire.exchange(commands, self._within)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise RecordsUnavailable(f"the record store refused: {type(reply).__name__}")
+        return replies
+
+
+def _number(entry_id: bytes) -> tuple[int, int]:
+    time, _, number = bytes(entry_id).partition(b"-")
+    return int(time), int(number or 0)
+
+
+def _fields(flat: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[bytes, bytes]:
+    """The fields, which a Cluster client gives as a mapping and a server as a list."""
+    if isinstance(flat, Mapping):
+        return dict(flat)
+    return dict(zip(flat[::2], flat[1::2], strict=True))

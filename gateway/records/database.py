@@ -1,0 +1,301 @@
+"""Short, bounded transactions on the archive database.
+
+SQLite by default: write-ahead log, every commit synced, many processes at once.
+Each transaction runs in a task of its own: a caller that is cancelled or whose time
+is up leaves at once, and the transaction ends behind him.  It is cut off when its
+time is up, and once only: a driver that is cancelled while it cleans up after a
+cancellation leaves connections behind that never close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    event,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    SQLAlchemyError,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from gateway.failure import GatewayError, InputError, RecordsUnavailable
+from gateway.records import schema
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+_POOL: Final = 4
+_BUSY_SHARE: Final = 0.8
+"""Of a transaction's time, how much may be spent waiting for another process."""
+_GRACE: Final = 1.0
+_PORTION: Final = 500
+
+
+class BadRow(RecordsUnavailable):
+    """The database is well, but refuses this very row."""
+
+
+class Database:
+    """One archive database; :meth:`open` makes or checks its schema.
+
+    At most four connections are open at once; writers of one process take turns.
+    """
+
+    def __init__(self, engine: AsyncEngine, path: Path | None, timeout: float) -> None:
+        self.engine = engine
+        self.path = path
+        self.timeout = timeout
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    async def open(
+        cls,
+        place: Path | str,
+        *,
+        timeout: float = 10.0,
+        create: bool = True,
+    ) -> Self:
+        """Open the database at a path, or an SQLAlchemy URL such as PostgreSQL's.
+
+        ``timeout`` bounds every transaction, in seconds.  An SQLite file is made here
+        (mode 0600) and never later: when it vanishes, transactions fail until it is
+        back.  Raises RecordsUnavailable, or InputError when the schema is another
+        version's or the file is no archive.
+        """
+        path = None if isinstance(place, str) and "://" in place else Path(place)
+        if path is None:
+            engine = create_async_engine(
+                make_url(str(place)), pool_size=_POOL, max_overflow=0, hide_parameters=True
+            )
+        else:
+            engine = _sqlite_engine(path, timeout)
+            if create:
+                await asyncio.to_thread(_touch, path)
+        self = cls(engine, path, timeout)
+        try:
+            await self.write(_ready if create else _check, first=True)
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def read(self, work: Work[T]) -> T:
+        """What ``work`` returns, run in a transaction that sees one state.
+
+        Raises RecordsUnavailable.
+        """
+        return await self._bounded(self._run(work, writes=False))
+
+    async def write(self, work: Work[T], *, first: bool = False) -> T:
+        """What ``work`` returns, run in a transaction that is durable when this returns.
+
+        Raises RecordsUnavailable (whether it was committed is unknown when its time
+        was up), BadRow when the database refuses a value.
+        """
+        return await self._bounded(self._write(work, first=first))
+
+    def behind(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run in a task of ours what a leaving caller has no time for; failures are dropped."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def aclose(self) -> None:
+        """Let what runs end, within the timeout, and close the connections."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.timeout + _GRACE)
+        closing = asyncio.get_running_loop().create_task(self.engine.dispose())
+        done, _ = await asyncio.wait({closing}, timeout=self.timeout)
+        if done:
+            closing.result()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        limit = loop.call_later(self.timeout, task.cancel)
+        task.add_done_callback(lambda _: limit.cancel())
+        done, _ = await asyncio.wait({task}, timeout=self.timeout)
+        if not done or task.cancelled():
+            raise RecordsUnavailable(f"the archive did not answer in {self.timeout:g} s")
+        try:
+            return task.result()
+        except (IntegrityError, DataError, OverflowError) as error:
+            raise BadRow(f"the archive refuses a row: {_cause(error)}") from None
+        except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError) as error:
+            raise RecordsUnavailable(f"the archive failed: {_cause(error)}") from None
+
+    async def _write(self, work: Work[T], *, first: bool) -> T:
+        async with self._turn:
+            result = await self._run(work, writes=True)
+        if self.path is not None and not first and not self.path.exists():
+            # Committed to a file that nobody will find again.
+            raise RecordsUnavailable("the archive's file was removed")
+        return result
+
+    async def _run(self, work: Work[T], *, writes: bool) -> T:
+        async with self.engine.connect() as connection:
+            if writes:
+                await connection.execution_options(gateway_writes=True)
+            try:
+                async with connection.begin():
+                    return await work(connection)
+            except DBAPIError as error:
+                # After a fault of the disk a connection's view of the file may be
+                # stale; a new one costs little.
+                if not isinstance(error, IntegrityError | DataError):
+                    await connection.invalidate()
+                raise
+
+
+def _sqlite_engine(path: Path, timeout: float) -> AsyncEngine:
+    # mode=rw: a file that vanished is not silently begun anew.
+    url = URL.create(
+        "sqlite+aiosqlite",
+        database="file:" + quote(str(path.absolute())),
+        query={"mode": "rw", "uri": "true"},
+    )
+    engine = create_async_engine(
+        url,
+        pool_size=_POOL,
+        max_overflow=0,
+        pool_timeout=timeout,
+        hide_parameters=True,
+        connect_args={"timeout": timeout * _BUSY_SHARE},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        # The driver begins no transaction of its own; see _begin.
+        connection.isolation_level = None
+        at = path.stat()
+        record.info["file"] = (at.st_dev, at.st_ino)
+        cursor = connection.cursor()
+        for pragma in ("synchronous=FULL", "journal_size_limit=67108864"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _checkout(
+        _connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+    ) -> None:
+        # A file that was removed stays writable for those who have it open, and what
+        # they write is lost.
+        try:
+            at = path.stat()
+            there = (at.st_dev, at.st_ino)
+        except OSError:
+            there = None
+        if record.info.get("file") != there:
+            raise DisconnectionError("the archive's file was removed or replaced")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A writer takes the lock at once: a reader that turns writer could only fail.
+        writes = connection.get_execution_options().get("gateway_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _touch(path: Path) -> None:
+    """Make the file with its mode, and the write-ahead log its lasting journal."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(path, timeout=5.0)
+        try:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error):
+            raise InputError(f"{path}: not an archive; move it away or name another file") from None
+        raise RecordsUnavailable(f"{path}: {error}") from error
+    except OSError as error:
+        raise RecordsUnavailable(f"{path}: {error.strerror}") from error
+    if mode != "wal":
+        raise InputError(f"{path}: its file system allows no write-ahead log; use a local disk")
+
+
+async def _ready(connection: AsyncConnection) -> None:
+    names = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+    if not names:
+        await connection.run_sync(schema.metadata.create_all)
+        await connection.execute(
+            schema.archive.insert().values(
+                id=1, schema_version=schema.SCHEMA_VERSION, fence=0, seq=0, head=b"\0" * 32
+            )
+        )
+    await _check(connection)
+
+
+async def _check(connection: AsyncConnection) -> None:
+    names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    if schema.archive.name not in names:
+        raise InputError("the database is no archive of this program; name another one")
+    found = await connection.scalar(select(schema.archive.c.schema_version))
+    if found != schema.SCHEMA_VERSION:
+        raise InputError(
+            f"the archive has schema version {found}, this program {schema.SCHEMA_VERSION}: "
+            "run the program version that made it, or begin a new archive"
+        )
+
+
+async def missing(connection: AsyncConnection, table: Table, ids: Iterable[str]) -> set[str]:
+    """Which of the ids the table does not have yet."""
+    wanted = set(ids)
+    rows = await among(connection, select(table.c.id), table.c.id, wanted)
+    wanted.difference_update([row["id"] for row in rows])
+    return wanted
+
+
+async def among(
+    connection: AsyncConnection,
+    query: Select[Any],
+    column: ColumnElement[str],
+    values: Iterable[str],
+) -> list[dict[str, Any]]:
+    """The query's rows whose column has one of the values, asked for in bounded portions."""
+    each = list(values)
+    rows: list[dict[str, Any]] = []
+    for at in range(0, len(each), _PORTION):
+        found = await connection.execute(query.where(column.in_(each[at : at + _PORTION])))
+        rows += [dict(row) for row in found.mappings()]
+    return rows
+
+
+def _cause(error: BaseException) -> str:
+    """The driver's words without the statement and its values."""
+    inner = getattr(error, "orig", None) or error
+    if isinstance(inner, GatewayError):
+        return str(inner)
+    return f"{type(inner).__name__}: {str(inner)[:200]}"

@@ -1,0 +1,101 @@
+"""The entries of the record stream: one per message, per batch of outcomes, per rule set.
+
+Fields of a stream entry: ``m`` a message's JSON with ``s`` its sealed parts; ``o`` a
+JSON array of outcomes; ``r`` a rule set's JSON.  The sealed parts are framed (four
+octets of length, then the octets): the header section, the envelope sender, then one
+address per recipient, in order; an empty frame is a part that was not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+import orjson
+
+from gateway.records.record import MessageRecord, OutcomeRecord, RecordError, RuleSetRecord
+
+RECORDS: Final = b"sg:{rec}:records"
+"""The default record stream."""
+MESSAGE: Final = b"m"
+SEALED: Final = b"s"
+OUTCOMES: Final = b"o"
+RULES: Final = b"r"
+
+_length = Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedParts:
+    """What lies sealed beside a message's record; empty where it was not kept."""
+
+    headers: bytes = b""
+    sender: bytes = b""
+    addresses: tuple[bytes, ...] = ()
+
+
+def headers_context(message_id: str) -> bytes:
+    """What a header section is bound to when sealed."""
+    return b"headers:" + message_id.encode()
+
+
+def sender_context(message_id: str) -> bytes:
+    """What an envelope sender is bound to when sealed."""
+    return b"sender:" + message_id.encode()
+
+
+def address_context(digest: str) -> bytes:
+    """What a recipient's address is bound to when sealed: the person, not the message."""
+    return b"address:" + digest.encode()
+
+
+def pack(parts: Sequence[bytes]) -> bytes:
+    """The parts framed, one after the other."""
+    return b"".join([_length.pack(len(part)) + part for part in parts])
+
+
+def unpack(framed: bytes) -> list[bytes]:
+    """The parts that :func:`pack` framed; raises RecordError."""
+    parts = []
+    at = 0
+    while at < len(framed):
+        if at + _length.size > len(framed):
+            raise RecordError("sealed parts end within a length")
+        (length,) = _length.unpack_from(framed, at)
+        at += _length.size
+        if at + length > len(framed):
+            raise RecordError("sealed parts end early")
+        parts.append(framed[at : at + length])
+        at += length
+    return parts
+
+
+def outcomes_json(outcomes: Sequence[bytes]) -> bytes:
+    """The array of outcomes, each already in JSON."""
+    return b"[" + b",".join(outcomes) + b"]"
+
+
+Parsed = tuple[MessageRecord, SealedParts] | RuleSetRecord | tuple[OutcomeRecord, ...]
+
+
+def parse(fields: Mapping[bytes, bytes]) -> Parsed:
+    """What an entry of the record stream holds; raises RecordError."""
+    if MESSAGE in fields:
+        message = MessageRecord.from_json(fields[MESSAGE])
+        parts = unpack(fields.get(SEALED, b""))
+        if len(parts) != len(message.recipients) + 2:
+            raise RecordError("sealed parts do not match the recipients")
+        return message, SealedParts(parts[0], parts[1], tuple(parts[2:]))
+    if OUTCOMES in fields:
+        try:
+            outcomes = orjson.loads(fields[OUTCOMES])
+        except ValueError:
+            raise RecordError("outcomes are not JSON") from None
+        if not isinstance(outcomes, list) or not all(isinstance(one, dict) for one in outcomes):
+            raise RecordError("outcomes are not an array of objects")
+        return tuple(OutcomeRecord.from_members(one) for one in outcomes)
+    if RULES in fields:
+        return RuleSetRecord.from_json(fields[RULES])
+    raise RecordError("an entry of no known kind")

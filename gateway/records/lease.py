@@ -1,0 +1,69 @@
+"""Who archives: one process at a time, by a key that expires.
+
+The lease keeps two archivers from working side by side; that a paused one writes
+nothing once it is overtaken is the fence's duty (:meth:`Archive.take_over`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from enum import IntEnum
+from typing import Final
+
+from gateway.failure import RecordsUnavailable
+from gateway.records.recorder import Exchange
+
+ARCHIVER: Final = b"sg:{rec}:archiver"
+
+_HOLD: Final = b"""
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return 1
+end
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return 2
+end
+return 0
+"""
+_RELEASE: Final = b"""
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('DEL', KEYS[1])
+end
+return 0
+"""
+
+
+class Hold(IntEnum):
+    """How an attempt to hold the lease ended."""
+
+    ELSEWHERE = 0
+    KEPT = 1
+    GAINED = 2
+
+
+class Lease:
+    """One contender for the lease ``key``, which lasts ``lasts`` ms after each hold."""
+
+    def __init__(
+        self, wire: Exchange, key: bytes = ARCHIVER, *, lasts: int = 15_000, within: float = 5.0
+    ) -> None:
+        self._wire = wire
+        self._key = key
+        self._lasts = b"%d" % lasts
+        self._within = within
+        self._token = secrets.token_hex(8).encode()
+
+    async def hold(self) -> Hold:
+        """Gain or keep the lease; raises GatewayError when the store does not answer."""
+        return Hold(await self._run(_HOLD, self._lasts))
+
+    async def release(self) -> None:
+        """Give the lease up if it is ours; raises GatewayError."""
+        await self._run(_RELEASE)
+
+    async def _run(self, script: bytes, *arguments: bytes) -> int:
+        command = (b"EVAL", script, b"1", self._key, self._token, *arguments)
+        (reply,) = await self._wire.exchange([command], self._within)
+        if not isinstance(reply, int):
+            raise RecordsUnavailable(f"the archiver's lease: {type(reply).__name__}")
+        return reply

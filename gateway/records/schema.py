@@ -1,0 +1,207 @@
+"""The tables of the archive database, portable between SQLite and PostgreSQL.
+
+The journal tables (``message``, ``record``, ``outcome``, ``event``, ``rule_set``) are
+only ever added to, and every row of theirs has a link in ``chain``.  What is not
+evidence but bookkeeping (``record.result``, ``cursor``, ``archive``) may change.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+SCHEMA_VERSION: Final = 1
+
+metadata = MetaData()
+
+_Big = BigInteger().with_variant(Integer(), "sqlite")
+
+archive = Table(
+    "archive",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("fence", _Big, nullable=False),
+    Column("seq", _Big, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+)
+"""One row: the schema's version, the writer's fence, the end of the chain."""
+
+rule_set = Table(
+    "rule_set",
+    metadata,
+    Column("id", Text, primary_key=True),  # its hash
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("rules", Text, nullable=False),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("direction", Text, nullable=False),
+    Column("received", _Big, nullable=False),
+    Column("decided", _Big, nullable=False),
+    Column("controller", Text, nullable=False),
+    Column("register", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("campaign", Text),
+    Column("upstream", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("kind_declared", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("topic", Text),
+    Column("product_group", Text),
+    Column("body_hash", Text, nullable=False),
+    Column("size", _Big, nullable=False),
+    Column("opt_out", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("sender_digest", Text, nullable=False),
+    Column("rule_set", Text, nullable=False),
+    Column("rule_set_version", Text, nullable=False),
+    Column("rule_set_hash", Text, nullable=False),
+    Column("content", Text),
+    Column("sealed_headers", LargeBinary, nullable=False),
+    Column("sealed_sender", LargeBinary, nullable=False),
+    Index("message_content", "content"),
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("decided", _Big, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("address_class", Text, nullable=False),
+    Column("tier", Text),
+    Column("facts", Text, nullable=False),
+    Column("register_position", Text, nullable=False),
+    Column("retain_until", _Big),
+    Column("sealed_address", LargeBinary, nullable=False),
+    # Derived from the outcomes, so that they can be searched; not part of the chain.
+    Column("result", Text),
+    Column("result_at", _Big),
+    Index("record_digest", "digest", "decided"),
+    Index("record_decided", "decided"),
+    Index("record_message", "message_id"),
+)
+Index(
+    "record_open",
+    record.c.decided,
+    sqlite_where=text("result IS NULL"),
+    postgresql_where=text("result IS NULL"),
+)
+
+outcome = Table(
+    "outcome",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("record_id", Text, nullable=False),
+    Column("at", _Big, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("reply_code", Integer),
+    Column("reply_text", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("outcome_record", "record_id"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("stream", Text, nullable=False),
+    Column("entry", Text, nullable=False),
+    Column("at", _Big),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("event_subject", "subject", "at"),
+)
+"""The register's events, as it wrote them, from which it can be rebuilt."""
+
+unreadable = Table(
+    "unreadable",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("entry", Text, primary_key=True),
+    Column("cause", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""Stream entries that could not be archived; kept rather than lost or in the way."""
+
+chain = Table(
+    "chain",
+    metadata,
+    Column("seq", _Big, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+"""One link per journal row.  Rows can expire while their links keep the chain whole."""
+
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("last", Text, nullable=False),
+)
+"""How far each stream is archived."""
+
+content = Table(
+    "content",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", _Big, nullable=False),
+    Column("size", _Big, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("complete", Integer, nullable=False),
+    Index("content_created", "created"),
+)
+
+content_chunk = Table(
+    "content_chunk",
+    metadata,
+    Column("content_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+held = Table(
+    "held",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("created", _Big, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("topic", Text),
+    Column("content_id", Text, nullable=False),
+    Column("sealed_envelope", LargeBinary, nullable=False),
+    Column("ended", _Big),
+    Column("person", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("held_state", "state", "id"),
+    Index("held_content", "content_id"),
+)

@@ -1,0 +1,177 @@
+"""Addresses, header sections and content under a key that no database holds.
+
+AES-256-GCM (NIST SP 800-38D).  Every :class:`Sealer` derives its own key from the
+content key and a random salt, and counts its nonces: random nonces under one key
+would be exhausted after 2**32 uses, some weeks of a busy gateway.  A sealed text is
+version, key fingerprint, salt, counter, then ciphertext and tag.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from hashlib import blake2b
+from itertools import count
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.failure import GatewayError, InputError
+
+KEY_OCTETS: Final = 32
+_VERSION: Final = b"\x01"
+_PRINT: Final = 4
+_SALT: Final = 16
+_COUNTER: Final = 8
+_START: Final = len(_VERSION) + _PRINT + _SALT
+_HEAD: Final = _START + _COUNTER
+OVERHEAD: Final = _HEAD + 16
+"""How many octets longer a sealed text is."""
+_CACHED: Final = 256
+_key_id = re.compile(r"[a-z0-9]{1,16}").fullmatch
+
+
+class SealError(GatewayError):
+    """A sealed text cannot be opened: its key is not here, or it was changed."""
+
+
+class Sealer:
+    """Seals under the current content key, opens under every live one.
+
+    ``context`` binds a sealed text to where it belongs; it opens with the same
+    context only.  An address's context is its person's digest, so that a key per
+    person can later be chosen by it.
+
+    May be used from several threads, and after a fork.
+    """
+
+    __slots__ = ("_current", "_derived", "_fork", "_keys", "current")
+
+    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        """Take the keys, 32 octets each; raises InputError."""
+        if current not in keys:
+            raise InputError("the current content key is not among the keys")
+        self._keys: dict[bytes, bytes] = {}
+        for key_id, key in keys.items():
+            if not _key_id(key_id):
+                raise InputError("a content key's id is 1 to 16 characters of a-z and 0-9")
+            if len(key) != KEY_OCTETS:
+                raise InputError(f"content key {key_id} is not {KEY_OCTETS} octets long")
+            self._keys[_fingerprint(key)] = bytes(key)
+        if len(self._keys) != len(keys):
+            raise InputError("two content keys are the same")
+        self.current = current
+        self._current = bytes(keys[current])
+        self._derived: dict[bytes, AESGCM] = {}
+        self._fork = self._begin()
+
+    def __repr__(self) -> str:
+        return f"Sealer(current={self.current!r}, keys={len(self._keys)})"
+
+    def seal(self, data: bytes, context: bytes) -> bytes:
+        """The data encrypted and bound to the context."""
+        pid, start, cipher, counter = self._fork
+        if pid != os.getpid():
+            # A child would count the same nonces under the same key as its parent.
+            self._fork = pid, start, cipher, counter = self._begin()
+        octets = next(counter).to_bytes(_COUNTER, "big")
+        return start + octets + cipher.encrypt(b"\0\0\0\0" + octets, data, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """The data that :meth:`seal` took; raises SealError."""
+        if len(sealed) < OVERHEAD or sealed[:1] != _VERSION:
+            raise SealError("not a sealed text of a known version")
+        start = sealed[:_START]
+        cipher = self._derived.get(start)
+        if cipher is None:
+            key = self._keys.get(sealed[1 : 1 + _PRINT])
+            if key is None:
+                raise SealError("sealed under a content key that is not here")
+            if len(self._derived) >= _CACHED:
+                self._derived.clear()
+            cipher = self._derived[start] = _derive(key, start[1 + _PRINT :])
+        try:
+            return cipher.decrypt(b"\0\0\0\0" + sealed[_START:_HEAD], sealed[_HEAD:], context)
+        except InvalidTag:
+            raise SealError("the sealed text or its place was changed") from None
+
+    def _begin(self) -> tuple[int, bytes, AESGCM, count[int]]:
+        salt = secrets.token_bytes(_SALT)
+        start = _VERSION + _fingerprint(self._current) + salt
+        return os.getpid(), start, _derive(self._current, salt), count()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the key file; raises InputError when it is missing, open to others or bad."""
+        try:
+            with path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                content = file.read()
+        except OSError as error:
+            raise InputError(f"{path}: the key file cannot be read ({error.strerror})") from error
+        if mode & 0o077:
+            raise InputError(f"{path}: others may read the key file; run: chmod 600 {path}")
+        try:
+            document = json.loads(content)
+            keys = {key_id: bytes.fromhex(key) for key_id, key in document["keys"].items()}
+            current = document["current"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # No cause attached: a decoder's error quotes the text, and that is the key.
+            raise InputError(
+                f'{path}: not a key file; it is {{"current": id, "keys": {{id: 64 hex digits}}}}'
+            ) from None
+        try:
+            return cls(keys, current)
+        except (InputError, TypeError) as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Self:
+        """Read the key file, making one with a random key (mode 0600) where none is.
+
+        Several processes may start at once: all end up with the same key.
+        """
+        if not path.exists():
+            _create(path)
+        return cls.load(path)
+
+
+def _create(path: Path) -> None:
+    keys = {"c1": secrets.token_hex(KEY_OCTETS)}
+    text = json.dumps({"current": "c1", "keys": keys}, indent=2) + "\n"
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, not a rename: a key in use is never overwritten.
+            path.hardlink_to(draft)
+        finally:
+            draft.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise InputError(f"{path}: the key file cannot be written ({error.strerror})") from error
+
+
+def _fingerprint(key: bytes) -> bytes:
+    return blake2b(key, digest_size=_PRINT, person=b"sg-key-id").digest()
+
+
+def _derive(key: bytes, salt: bytes) -> AESGCM:
+    return AESGCM(blake2b(key=key, salt=salt, person=b"sg-seal-1", digest_size=32).digest())

@@ -1,0 +1,1 @@
+"""The running gateway: one supervisor, its workers, and what they are built of."""

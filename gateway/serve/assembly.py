@@ -1,0 +1,448 @@
+"""From settings to running parts: for a worker, the supervisor and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.contacts.digest import KeyRing, subject_of
+from gateway.contacts.parse import parse_contact
+from gateway.decision.load import find_rules, load_rules
+from gateway.decision.rule import RuleSet
+from gateway.failure import GatewayError, InputError
+from gateway.gate import Gate
+from gateway.held.store import HeldStore
+from gateway.http.health import Check
+from gateway.records.archive import Archive
+from gateway.records.archiver import Archiver, ArchiverStatus
+from gateway.records.content import ContentStore
+from gateway.records.database import Database
+from gateway.records.entry import address_context
+from gateway.records.record import RuleSetRecord, RuleText
+from gateway.records.recorder import Recorder
+from gateway.records.seal import Sealer
+from gateway.register import layout
+from gateway.register.register import Register, Seal
+from gateway.register.server import EmbeddedRegister, embedded
+from gateway.serve.sandbox import running_sandboxes, sandbox_socket
+from gateway.settings import Settings
+from gateway.settings.load import read_secret
+from gateway.settings.model import SmtpUpstream
+from gateway.smtp.credential import Credentials
+from gateway.smtp.evidence import Evidence
+from gateway.smtp.metric import Metrics
+from gateway.smtp.site import Site
+from gateway.upstream.target import Target, Timeouts, Tls
+from gateway.upstream.upstreams import Upstreams
+
+log = structlog.get_logger(__name__)
+
+_SWEEP_SECONDS = 600.0
+
+
+# -- keys, rules, targets -------------------------------------------------------------
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """The digest keys; made on first use.
+
+    Raises:
+        InputError: the file is unreadable, malformed or open to others.
+
+    """
+    path = settings.register.keys_file
+    if path is None:
+        raise InputError("register.keys_file is not set")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Another process may have been first; its keys are then the keys.
+        with contextlib.suppress(InputError):
+            return KeyRing.create(path)
+    return KeyRing.load(path)
+
+
+def sealer(settings: Settings) -> Sealer:
+    """The content key; made on first use.
+
+    Raises:
+        InputError: the file is unreadable, malformed or open to others.
+
+    """
+    path = settings.records.content_key_file
+    if path is None:
+        raise InputError("records.content_key_file is not set")
+    return Sealer.load_or_create(path)
+
+
+def address_seal(ring: KeyRing, seal: Sealer) -> Seal:
+    """Seals an address for the register's events, bound to its digest."""
+
+    def sealed(address: str) -> bytes:
+        try:
+            subject = subject_of(parse_contact(address))
+        except GatewayError:
+            subject = f"d:{address}"
+        return seal.seal(address.encode(), address_context(str(ring.digest(subject))))
+
+    return sealed
+
+
+def rule_set(settings: Settings) -> tuple[RuleSet, RuleSetRecord]:
+    """The configured rules, and the text that the archive keeps of them.
+
+    Raises:
+        RuleError: naming file, line and cause.
+
+    """
+    path = find_rules(settings.rules.set, settings.rules.folder)
+    rules = load_rules(path)
+    return rules, RuleSetRecord(
+        hash=rules.hash,
+        name=rules.name,
+        version=rules.version,
+        text=path.read_text(encoding="utf-8"),
+        rules=tuple(
+            RuleText(r.id, r.basis, r.source, r.reason.fi, r.reason.sv, r.reason.en)
+            for r in rules.rules
+        ),
+    )
+
+
+def targets(settings: Settings) -> list[Target]:
+    """The upstreams as the client side takes them.
+
+    Raises:
+        InputError: a password file is unreadable or would be sent in the clear.
+
+    """
+    return [_target(settings, upstream) for upstream in settings.smtp.upstreams]
+
+
+def _target(settings: Settings, upstream: SmtpUpstream) -> Target:
+    timeouts = Timeouts(
+        connect=upstream.connect_timeout,
+        command=upstream.command_timeout,
+        data=upstream.data_timeout,
+        final=upstream.final_timeout,
+    )
+    if upstream.sandbox is not None:
+        return Target(
+            upstream.name,
+            path=str(sandbox_socket(settings, upstream.name)),
+            max_connections=upstream.max_connections,
+            timeouts=timeouts,
+        )
+    password = ""
+    if upstream.password_file is not None:
+        password = read_secret(
+            upstream.password_file, f"smtp.upstreams {upstream.name}: password_file"
+        )
+    return Target(
+        upstream.name,
+        host=upstream.host,
+        port=upstream.port,
+        tls=Tls(upstream.tls.value),
+        ca_file=upstream.ca_file,
+        server_name=upstream.server_name or "",
+        username=upstream.username or "",
+        password=password,
+        max_connections=upstream.max_connections,
+        timeouts=timeouts,
+    )
+
+
+# -- the register ---------------------------------------------------------------------
+
+
+def configured_url(settings: Settings) -> str | None:
+    """The register's URL, or None for an embedded one.
+
+    Raises:
+        SettingsError: ``url_file`` cannot be read.
+
+    """
+    if settings.register.url_file is not None:
+        return read_secret(settings.register.url_file, "register.url_file")
+    return None if settings.register.url == "embedded" else settings.register.url
+
+
+def embedded_register(settings: Settings) -> EmbeddedRegister:
+    """The embedded register of this configuration, not started."""
+    program = settings.register.server
+    return EmbeddedRegister(
+        settings.data_dir / "register", program=Path(program) if program else None
+    )
+
+
+@asynccontextmanager
+async def register_url(settings: Settings) -> AsyncIterator[str]:
+    """The register's URL; an embedded one that is not running runs meanwhile."""
+    url = configured_url(settings)
+    if url is not None:
+        yield url
+        return
+    program = settings.register.server
+    async with embedded(
+        settings.data_dir / "register", program=Path(program) if program else None
+    ) as running:
+        yield running
+
+
+async def open_register(settings: Settings, url: str, ring: KeyRing, seal: Sealer) -> Register:
+    """The register at a URL, ready for look-ups and changes."""
+    return await Register.open(
+        url,
+        ring,
+        timeout=settings.register.timeout,
+        settle=settings.register.settle,
+        bits=settings.register.bucket_bits,
+        seal=address_seal(ring, seal),
+    )
+
+
+# -- a worker's parts -----------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Parts:
+    """What one process delivers mail with, and how it ends."""
+
+    site: Site
+    register: Register
+    database: Database
+    ring: KeyRing
+    seal: Sealer
+
+    async def rebuild(self, settings: Settings, metrics: Metrics) -> Site:
+        """A new site of new settings on the same register, archive and pools.
+
+        Raises:
+            GatewayError: the new settings cannot be used; nothing has changed.
+
+        """
+        rules, text = rule_set(settings)
+        credentials = Credentials(settings.smtp.clients)
+        wanted = targets(settings)
+        recorder = self.site.recorder
+        await recorder.announce(text)
+        self.site.upstreams.reload(wanted)
+        self.site = replace(
+            self.site,
+            settings=settings,
+            rules=rules,
+            credentials=credentials,
+            evidence=Evidence(settings, rules, self.ring, recorder, metrics),
+            owned_domains=frozenset(settings.controller.domains),
+        )
+        return self.site
+
+    def show(self, metrics: Metrics) -> None:
+        """Put the numbers that are kept elsewhere into the metrics."""
+        for name, stats in self.site.upstreams.stats().items():
+            for state in ("open", "idle", "leased", "waiting"):
+                metrics.upstream_connections.labels(name, state).set(getattr(stats, state))
+            metrics.upstream_connects.labels(name, "made").set(stats.connects)
+            metrics.upstream_connects.labels(name, "failed").set(stats.failures)
+        metrics.register_trips.set(self.register.trips)
+        metrics.register_contacts.set(self.register.looked_up)
+        metrics.outcomes_lost.set(self.site.recorder.outcomes_lost)
+
+    async def aclose(self) -> None:
+        """End in the order of the flow: nothing new, outcomes stored, stores closed."""
+        await self.site.upstreams.aclose()
+        await self.site.recorder.aclose()
+        await self.register.aclose()
+        await self.database.aclose()
+
+
+async def build_parts(settings: Settings, metrics: Metrics, url: str | None = None) -> Parts:
+    """The parts of one process; the register must be running.
+
+    Raises:
+        GatewayError: a part cannot be used; what was opened is closed again.
+
+    """
+    ring, seal = key_ring(settings), sealer(settings)
+    rules, text = rule_set(settings)
+    if url is None:
+        url = configured_url(settings) or embedded_register(settings).url
+    async with contextlib.AsyncExitStack() as undo:
+        register = await open_register(settings, url, ring, seal)
+        undo.push_async_callback(register.aclose)
+        database = await open_database(settings)
+        undo.push_async_callback(database.aclose)
+        contents = ContentStore(database, seal)
+        recorder = Recorder(
+            register.connections.wire,
+            seal,
+            timeout=settings.records.timeout,
+            backlog_max=settings.records.backlog_max,
+        )
+        undo.push_async_callback(recorder.aclose)
+        await recorder.announce(text)
+        upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
+        undo.push_async_callback(upstreams.aclose)
+        # Learns what the upstreams can carry before the first EHLO; none need answer.
+        await upstreams.probe()
+        site = Site(
+            settings=settings,
+            rules=rules,
+            gate=Gate(register),
+            evidence=Evidence(settings, rules, ring, recorder, metrics),
+            recorder=recorder,
+            contents=contents,
+            held=HeldStore(database, seal, contents),
+            upstreams=upstreams,
+            credentials=Credentials(settings.smtp.clients),
+            metrics=metrics,
+            owned_domains=frozenset(settings.controller.domains),
+        )
+        parts = Parts(site, register, database, ring, seal)
+        undo.pop_all()
+        return parts
+
+
+async def open_database(settings: Settings) -> Database:
+    """The archive database, made on first use.
+
+    Raises:
+        InputError: it is not an archive of this version, or cannot be opened.
+
+    """
+    path = settings.records.archive
+    if path is None:
+        raise InputError("records.archive is not set")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return await Database.open(path, timeout=settings.records.archive_timeout)
+
+
+# -- the supervisor's parts -----------------------------------------------------------
+
+
+class Keeper:
+    """What the supervisor runs itself: embedded register, sandboxes, archiver.
+
+    ``async with`` it; leaving takes what is left into the archive and stops all.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+        self._register: Register | None = None
+        self._archiver: Archiver | None = None
+        self._upstreams: Upstreams | None = None
+
+    async def __aenter__(self) -> Keeper:
+        settings = self._settings
+        try:
+            url = configured_url(settings)
+            if url is None:
+                server = embedded_register(settings)
+                await server.start()
+                self._stack.push_async_callback(server.stop)
+                self._own(server.supervise(), "register")
+                url = server.url
+            await self._stack.enter_async_context(running_sandboxes(settings))
+            ring, seal = key_ring(settings), sealer(settings)
+            self._register = await open_register(settings, url, ring, seal)
+            self._stack.push_async_callback(self._register.aclose)
+            database = await open_database(settings)
+            self._stack.push_async_callback(database.aclose)
+            self._archiver = Archiver(
+                self._register.connections.wire,
+                Archive(database, seal),
+                events=layout.event_streams(),
+                unknown_after=settings.records.unknown_after_minutes * 60_000,
+            )
+            self._stack.push_async_callback(self._last_pass)
+            self._own(self._archiver.run(), "archiver")
+            contents = ContentStore(database, seal)
+            self._own(self._sweep(HeldStore(database, seal, contents), contents), "sweep")
+            self._upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
+            self._stack.push_async_callback(self._upstreams.aclose)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a task that ends, in its turn, when the keeper does."""
+        task = asyncio.create_task(work, name=name)
+
+        async def end() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._stack.push_async_callback(end)
+
+    async def _last_pass(self) -> None:
+        """After the workers have drained: archive what they left."""
+        if self._archiver is not None:
+            try:
+                async with asyncio.timeout(self._settings.records.archive_timeout):
+                    await self._archiver.run_once()
+            except (GatewayError, TimeoutError) as error:
+                log.warning("last_archive_pass_failed", cause=str(error))
+
+    @staticmethod
+    async def _sweep(held: HeldStore, contents: ContentStore) -> None:
+        """Forget what was prepared for messages whose client never heard 250."""
+        while True:
+            try:
+                await held.sweep()
+                await contents.sweep()
+            except GatewayError as error:
+                log.warning("sweep_failed", cause=str(error))
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    # -- what is asked of it ------------------------------------------------------
+
+    @property
+    def archiver(self) -> ArchiverStatus | None:
+        """The archiver's figures, once there is one."""
+        return self._archiver.status if self._archiver is not None else None
+
+    def checks(self) -> Mapping[str, Check]:
+        """What ``/readyz`` asks, by name."""
+        return {
+            "register": self._register_answers,
+            "archive": self._archive_keeps_up,
+            "upstreams": self._upstream_answers,
+        }
+
+    async def _register_answers(self) -> str:
+        if self._register is None:
+            return "not open"
+        try:
+            await self._register.position()
+        except GatewayError as error:
+            return str(error)
+        return ""
+
+    async def _archive_keeps_up(self) -> str:
+        status = self.archiver
+        if status is None:
+            return "not open"
+        if status.failing:
+            return "the archive refuses; the log has the cause"
+        if status.backlog > self._settings.records.backlog_max:
+            return f"{status.backlog} entries wait to be archived"
+        return ""
+
+    async def _upstream_answers(self) -> str:
+        if self._upstreams is None:
+            return "not open"
+        found = await self._upstreams.probe()
+        wrong = [f"{name}: {error}" for name, error in found.items() if error is not None]
+        return "; ".join(wrong) if len(wrong) == len(found) else ""

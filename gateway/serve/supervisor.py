@@ -1,0 +1,331 @@
+"""The supervisor: starts everything, keeps it running, ends it in order.
+
+It owns the embedded register, the sandbox, the archiver, the HTTP side and the
+listening sockets.  Workers carry the mail; one that dies is replaced.
+
+Order of the end (SIGTERM): workers drain, the archiver takes what is left, the
+register stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from gateway.decision.load import find_rules, load_rules
+from gateway.failure import GatewayError
+from gateway.http.health import health_app
+from gateway.serve.assembly import Keeper
+from gateway.serve.certificate import server_context
+from gateway.serve.logging import configure
+from gateway.serve.socket import bind, close, name_of
+from gateway.serve.worker import Assignment
+from gateway.settings import Settings, load_settings
+from gateway.smtp.credential import Credentials
+
+log = structlog.get_logger(__name__)
+
+_READY_TIMEOUT = 60.0
+_FIRST_BACKOFF = 0.2
+_LAST_BACKOFF = 10.0
+_HEALTHY_AFTER = 30.0
+# What a restart is needed for; a reload names those of them that changed.
+_FIXED = ("data_dir", "register", "records", "http", "workers")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One worker's place: its sockets, and the process that serves them now."""
+
+    index: int
+    smtp: list[socket.socket] = field(default_factory=list)
+    smtp_tls: list[socket.socket] = field(default_factory=list)
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+
+class Supervisor:
+    """One running gateway."""
+
+    def __init__(self, config: Path, workers: int | None = None) -> None:
+        self._config = config.resolve()
+        self._settings = load_settings(self._config)
+        self._count = workers or self._settings.workers
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._slots: list[_Slot] = []
+        self._metrics_dir = self._settings.data_dir / "run" / "metrics"
+        self._own = CollectorRegistry()
+        self._backlog = Gauge(
+            "gateway_archive_backlog",
+            "Messages recorded but not yet archived",
+            registry=self._own,
+        )
+        self._lag = Gauge(
+            "gateway_archive_lag_seconds",
+            "Age of the oldest record that is not archived yet",
+            registry=self._own,
+        )
+        self._archive_failures = Gauge(
+            "gateway_archive_failures",
+            "Batches that the archive refused since the start",
+            registry=self._own,
+        )
+        self._restarts = Gauge(
+            "gateway_worker_restarts", "Workers replaced since the start", registry=self._own
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            GatewayError: it cannot start; the text says what to do.
+
+        """
+        settings = self._settings
+        configure(settings.log)
+        check_whole(settings)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        shutil.rmtree(self._metrics_dir, ignore_errors=True)
+        self._metrics_dir.mkdir(parents=True, mode=0o700)
+        sockets = self._bind(settings)
+        http: web.AppRunner | None = None
+        try:
+            async with Keeper(settings) as keeper:
+                try:
+                    http = await self._serve_http(settings, keeper, sockets)
+                    await asyncio.gather(*(self._start(slot) for slot in self._slots))
+                    self._announce(settings, sockets)
+                    async with asyncio.TaskGroup() as tasks:
+                        owned = [
+                            *(tasks.create_task(self._keep(slot)) for slot in self._slots),
+                            tasks.create_task(self._reloads()),
+                            tasks.create_task(self._gauges(keeper)),
+                        ]
+                        await self._stop.wait()
+                        log.info("stopping")
+                        for task in owned:
+                            task.cancel()
+                finally:
+                    await self._end_workers()
+                    if http is not None:
+                        await http.cleanup()
+        finally:
+            close(sockets)
+        log.info("stopped")
+
+    # -- sockets and announcements ------------------------------------------------
+
+    def _bind(self, settings: Settings) -> list[socket.socket]:
+        self._slots = [_Slot(index) for index in range(self._count)]
+        opened: list[socket.socket] = []
+        try:
+            for address in settings.smtp.listen:
+                for slot, one in zip(
+                    self._slots, bind(address, "smtp.listen", self._count), strict=True
+                ):
+                    slot.smtp.append(one)
+                    opened.append(one)
+            for address in settings.smtp.listen_tls:
+                for slot, one in zip(
+                    self._slots, bind(address, "smtp.listen_tls", self._count), strict=True
+                ):
+                    slot.smtp_tls.append(one)
+                    opened.append(one)
+        except GatewayError:
+            close(opened)
+            raise
+        return opened
+
+    def _announce(self, settings: Settings, sockets: list[socket.socket]) -> None:
+        first = self._slots[0]
+        rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
+        log.info(
+            "ready",
+            smtp=[name_of(one) for one in first.smtp],
+            smtp_tls=[name_of(one) for one in first.smtp_tls],
+            http=[name_of(one) for one in sockets if one not in self._worker_sockets()],
+            workers=self._count,
+            rules=rules.name,
+            rules_version=rules.version,
+        )
+
+    def _worker_sockets(self) -> list[socket.socket]:
+        return [one for slot in self._slots for one in (*slot.smtp, *slot.smtp_tls)]
+
+    async def _serve_http(
+        self, settings: Settings, keeper: Keeper, sockets: list[socket.socket]
+    ) -> web.AppRunner:
+        app = health_app(
+            settings.http.networks,
+            self._alive,
+            {"workers": self._alive, **keeper.checks()},
+            self._exposition,
+        )
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        for address in settings.http.listen:
+            [one] = bind(address, "http.listen")
+            sockets.append(one)
+            await web.SockSite(runner, one).start()
+        return runner
+
+    async def _alive(self) -> str:
+        dead = [str(slot.index) for slot in self._slots if not slot.alive]
+        return f"worker {', '.join(dead)} is not running" if dead else ""
+
+    def _exposition(self) -> bytes:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._metrics_dir))  # type: ignore[no-untyped-call]
+        return generate_latest(registry) + generate_latest(self._own)
+
+    async def _gauges(self, keeper: Keeper) -> None:
+        while True:
+            status = keeper.archiver
+            if status is not None:
+                self._backlog.set(status.backlog)
+                self._lag.set(status.lag / 1000)
+                self._archive_failures.set(status.failures)
+            await asyncio.sleep(1)
+
+    # -- workers ------------------------------------------------------------------
+
+    async def _start(self, slot: _Slot) -> None:
+        receiving, sending = os.pipe()
+        smtp = [one.fileno() for one in slot.smtp]
+        smtp_tls = [one.fileno() for one in slot.smtp_tls]
+        assignment = Assignment(
+            config=self._config,
+            index=slot.index,
+            workers=self._count,
+            parent=os.getpid(),
+            smtp=smtp,
+            smtp_tls=smtp_tls,
+            ready=sending,
+        )
+        try:
+            slot.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "gateway.serve.worker",
+                assignment.model_dump_json(),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(*smtp, *smtp_tls, sending),
+                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)},
+            )
+        finally:
+            os.close(sending)
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT):
+                ready = await asyncio.to_thread(os.read, receiving, 1)
+        except TimeoutError:
+            ready = b""
+        finally:
+            os.close(receiving)
+        if not ready:
+            raise WorkerFailed(f"worker {slot.index} did not start; its reason stands above")
+        log.info("worker_started", worker=slot.index, pid=slot.process.pid)
+
+    async def _keep(self, slot: _Slot) -> None:
+        """Replace the slot's worker whenever it ends."""
+        backoff = _FIRST_BACKOFF
+        while True:
+            began = time.monotonic()
+            if slot.process is not None:
+                status = await slot.process.wait()
+                mark_process_dead(  # type: ignore[no-untyped-call]
+                    slot.process.pid, str(self._metrics_dir)
+                )
+                log.error("worker_ended", worker=slot.index, status=status)
+            if time.monotonic() - began > _HEALTHY_AFTER:
+                backoff = _FIRST_BACKOFF
+            self._restarts.inc()
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, _LAST_BACKOFF)
+            try:
+                await self._start(slot)
+            except (OSError, GatewayError) as error:
+                log.error("worker_restart_failed", worker=slot.index, cause=str(error))
+
+    async def _end_workers(self) -> None:
+        running = [slot for slot in self._slots if slot.alive]
+        for slot in running:
+            self._signal(slot, signal.SIGTERM)
+        bound = self._settings.drain_timeout + 5
+        waits = [slot.process.wait() for slot in running if slot.process is not None]
+        if waits:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(bound):
+                    await asyncio.gather(*waits)
+        for slot in running:
+            if slot.alive and slot.process is not None:
+                log.error("worker_killed", worker=slot.index, waited_s=bound)
+                slot.process.kill()
+                await slot.process.wait()
+
+    @staticmethod
+    def _signal(slot: _Slot, number: signal.Signals) -> None:
+        if slot.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                slot.process.send_signal(number)
+
+    # -- reload -------------------------------------------------------------------
+
+    async def _reloads(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                settings = load_settings(self._config)
+                check_whole(settings)
+            except GatewayError as error:
+                log.error("reload_refused", cause=str(error))
+                continue
+            changed = [
+                name for name in _FIXED if getattr(settings, name) != getattr(self._settings, name)
+            ]
+            if (settings.smtp.listen, settings.smtp.listen_tls) != (
+                self._settings.smtp.listen,
+                self._settings.smtp.listen_tls,
+            ):
+                changed.append("smtp.listen")
+            if changed:
+                log.warning("reload_needs_restart", settings=changed)
+            for slot in self._slots:
+                if slot.alive:
+                    self._signal(slot, signal.SIGHUP)
+
+
+class WorkerFailed(GatewayError):
+    """A worker ended before it was ready."""
+
+
+def check_whole(settings: Settings) -> None:
+    """Try everything a start or reload rests on, before anything is touched.
+
+    Raises:
+        GatewayError: rule file, certificate, password file or upstream is wrong.
+
+    """
+    load_rules(find_rules(settings.rules.set, settings.rules.folder))
+    server_context(settings.smtp.tls)
+    Credentials(settings.smtp.clients)

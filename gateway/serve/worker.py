@@ -1,0 +1,143 @@
+"""A worker process: the mail side on the sockets it inherited.
+
+Signals: SIGTERM drains and ends, SIGHUP takes the configuration anew.  It ends with
+the supervisor, and says on a pipe when it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import sys
+from pathlib import Path
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+
+from gateway.failure import GatewayError
+from gateway.serve.assembly import Parts, build_parts
+from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.logging import configure
+from gateway.serve.parent import die_with_parent
+from gateway.settings import load_settings
+from gateway.smtp.listener import Listener
+from gateway.smtp.metric import Metrics
+from gateway.smtp.server import Server
+
+log = structlog.get_logger(__name__)
+
+_GAUGE_SECONDS = 1.0
+
+
+class Assignment(BaseModel):
+    """What the supervisor hands to a worker, as JSON in its only argument."""
+
+    config: Path
+    index: int
+    workers: int
+    parent: int
+    smtp: list[int]
+    """File descriptors of listening sockets."""
+    smtp_tls: list[int]
+    ready: int
+    """File descriptor of a pipe; one octet on it says that the worker serves."""
+
+
+class Worker:
+    """The parts of one worker and their life."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._metrics = Metrics(CollectorRegistry())
+
+    async def run(self) -> None:
+        """Serve until SIGTERM; then drain."""
+        assignment = self._assignment
+        settings = load_settings(assignment.config)
+        configure(settings.log, worker=assignment.index)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        # A Ctrl-C at the terminal reaches the supervisor, which drains the workers.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        context = server_context(settings.smtp.tls)
+        parts = await build_parts(settings, self._metrics)
+        listener = Listener(parts.site, context, assignment.workers)
+        try:
+            await self._listen(listener, assignment.smtp, None)
+            await self._listen(listener, assignment.smtp_tls, context)
+            os.write(assignment.ready, b"r")
+            os.close(assignment.ready)
+            async with asyncio.TaskGroup() as tasks:
+                gauges = tasks.create_task(self._gauges(parts, listener))
+                reloads = tasks.create_task(self._reloads(parts, listener, context))
+                await self._stop.wait()
+                finished = await listener.drain(listener.site.settings.drain_timeout)
+                log.info("drained", finished=finished)
+                gauges.cancel()
+                reloads.cancel()
+        finally:
+            await parts.aclose()
+
+    async def _listen(
+        self, listener: Listener, descriptors: list[int], context: ssl.SSLContext | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for descriptor in descriptors:
+            listener.own(
+                await loop.create_server(
+                    lambda: Server(listener, implicit_tls=context is not None),
+                    sock=socket.socket(fileno=descriptor),
+                    ssl=context,
+                    ssl_handshake_timeout=30 if context is not None else None,
+                )
+            )
+
+    async def _reloads(
+        self, parts: Parts, listener: Listener, context: ssl.SSLContext | None
+    ) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                settings = load_settings(self._assignment.config)
+                if context is not None and settings.smtp.tls is not None:
+                    load_certificate(context, settings.smtp.tls)
+                site = await parts.rebuild(settings, self._metrics)
+            except GatewayError as error:
+                log.error("reload_refused", cause=str(error))
+                continue
+            listener.swap(site, context)
+            configure(settings.log, worker=self._assignment.index)
+            log.info("reloaded", rules=site.rules.name, version=site.rules.version)
+
+    async def _gauges(self, parts: Parts, listener: Listener) -> None:
+        while True:
+            parts.show(listener.site.metrics)
+            await asyncio.sleep(_GAUGE_SECONDS)
+
+
+def main() -> None:
+    """Run the worker that the argument describes."""
+    assignment = Assignment.model_validate_json(sys.argv[1])
+    die_with_parent(assignment.parent)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(assignment))
+    except GatewayError as error:
+        sys.exit(f"suppression-gateway worker: {error}")
+
+
+async def _run(assignment: Assignment) -> None:
+    await Worker(assignment).run()
+
+
+if __name__ == "__main__":
+    main()

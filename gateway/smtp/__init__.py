@@ -1,0 +1,1 @@
+"""The mail side: the server that sending tools talk to."""

@@ -1,0 +1,207 @@
+"""Where a message waits between the client's final dot and the hand-over.
+
+A message is kept in wire form (dot-stuffed, as it came), its header section apart
+from the rest.  Memory is bounded twice: a message keeps at most ``message_memory``
+bytes, all messages of a worker at most ``total_memory`` (:class:`Budget`); what is
+more goes to an unlinked file, written in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO
+
+from gateway.failure import Overloaded
+from gateway.wire.body import Unstuffer
+
+_FILE_CHUNK = 256 * 1024
+
+
+class StorageFull(Overloaded):
+    """The disk took no more of a message."""
+
+    code = 452
+    status = "4.3.1"
+    line = "Insufficient system storage; try again later"
+
+
+class Budget:
+    """Bytes of message bodies that all connections of a worker may keep in memory."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+
+    def take(self, octets: int) -> bool:
+        """Reserve, or say that there is no room (the caller then uses the disk)."""
+        if self.used + octets > self.total:
+            return False
+        self.used += octets
+        return True
+
+    def give(self, octets: int) -> None:
+        """Hand back what was reserved."""
+        self.used -= octets
+
+
+class Spool:
+    """One message: its header section in memory, its body in memory or on disk.
+
+    ``write`` in wire form, ``close`` always.  After ``finish``: ``header`` (without
+    the empty line), ``separated`` (whether an empty line followed it), ``body()``,
+    ``body_hash`` (SHA-256 of the un-stuffed body) and ``body_size``.
+    """
+
+    def __init__(self, budget: Budget, folder: Path, memory: int, max_header: int) -> None:
+        self._budget = budget
+        self._folder = folder
+        self._memory = memory
+        self._max_header = max_header
+        self._reserved = 0
+        self._head = bytearray()
+        self._in_header = True
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._file: IO[bytes] | None = None
+        self._hash = hashlib.sha256()
+        self._unstuff = Unstuffer()
+        self.header = b""
+        self.separated = False
+        self.header_too_large = False
+        self.body_size = 0
+        self.wire_size = 0
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether part of the body lies in a file."""
+        return self._file is not None
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next piece of the message, in wire form.
+
+        Raises:
+            StorageFull: memory is spoken for and the disk refuses.
+
+        """
+        self.wire_size += len(chunk)
+        if self._in_header:
+            chunk = self._take_header(chunk)
+        if chunk:
+            await self._take_body(chunk)
+
+    def _take_header(self, chunk: bytes) -> bytes:
+        head = self._head
+        seen = max(0, len(head) - 3)
+        head += chunk
+        if head[:2] == b"\r\n":
+            end, body = 0, 2
+        else:
+            found = head.find(b"\r\n\r\n", seen)
+            if found < 0:
+                if len(head) > self._max_header:
+                    self.header_too_large = True
+                    self._in_header = False
+                    head.clear()
+                return b""
+            end, body = found + 2, found + 4
+        self.header = bytes(head[:end])
+        self.header_too_large = len(self.header) > self._max_header
+        self.separated = True
+        self._in_header = False
+        rest = bytes(head[body:])
+        head.clear()
+        return rest
+
+    async def _take_body(self, chunk: bytes) -> None:
+        plain = self._unstuff.feed(chunk)
+        self._hash.update(plain)
+        self.body_size += len(plain)
+        if (
+            self._file is None
+            and not self._pending
+            and self._held + len(chunk) <= self._memory
+            and self._budget.take(len(chunk))
+        ):
+            self._reserved += len(chunk)
+            self._held += len(chunk)
+            self._chunks.append(chunk)
+            return
+        self._pending.append(chunk)
+        self._pending_size += len(chunk)
+        if self._pending_size >= _FILE_CHUNK:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        octets = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_size = 0
+        try:
+            await asyncio.to_thread(self._append, octets)
+        except OSError as error:
+            raise StorageFull(f"spool folder: {error.strerror}") from error
+
+    def _append(self, octets: bytes) -> None:
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+        view = memoryview(octets)
+        while view:
+            view = view[self._file.write(view) :]
+
+    async def finish(self) -> None:
+        """The message is complete; a message without an empty line is all header."""
+        if self._in_header:
+            self._in_header = False
+            self.header = bytes(self._head)
+            self._head.clear()
+        if self._pending:
+            await self._flush()
+
+    @property
+    def body_hash(self) -> str:
+        """SHA-256 of the un-stuffed body, in hex."""
+        return self._hash.hexdigest()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body in wire form, in pieces of at most 256 KiB from disk."""
+        for chunk in self._chunks:
+            yield chunk
+        file = self._file
+        if file is None:
+            return
+        await asyncio.to_thread(file.seek, 0)
+        while chunk := await asyncio.to_thread(file.read, _FILE_CHUNK):
+            yield chunk
+
+    def body_in_memory(self) -> bytes | None:
+        """The whole body in wire form where it is all in memory."""
+        return b"".join(self._chunks) if self._file is None else None
+
+    async def plain(self, limit: int | None = None) -> AsyncIterator[bytes]:
+        """The un-stuffed message, header section and all, up to ``limit`` bytes."""
+        unstuff = Unstuffer()
+        left = limit if limit is not None else -1
+        head = self.header + (b"\r\n" if self.separated else b"")
+        yield unstuff.feed(head)
+        left -= len(head)
+        async for chunk in self.body():
+            if limit is not None and left <= 0:
+                return
+            yield unstuff.feed(chunk)
+            left -= len(chunk)
+
+    def close(self) -> None:
+        """Give back memory and disk; safe to call twice."""
+        self._budget.give(self._reserved)
+        self._reserved = 0
+        self._chunks.clear()
+        self._pending.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None

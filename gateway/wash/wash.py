@@ -1,0 +1,183 @@
+"""Split a mailing list by what the rules would say of each row now.
+
+The rows stream: at most :data:`BATCH` are in memory, and each batch is one round
+trip to the register.  Both outputs are written beside their names and put in place
+only when the whole list is through, so that nothing half-washed can be mailed.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from gateway.contacts.contact import Channel, Contact, ContactError
+from gateway.contacts.email import parse_email
+from gateway.contacts.phone import parse_phone
+from gateway.decision.facts import Outcome
+from gateway.decision.rule import RuleSet
+from gateway.failure import InputError, RegisterUnavailable
+from gateway.gate import Gate, Verdict
+from gateway.message.traits import Traits
+
+BATCH = 1000
+_ADDED = ("gateway_outcome", "gateway_rule", "gateway_reason")
+_NAMES = {
+    Channel.EMAIL: ("email", "e-mail", "email address", "sähköposti", "e-post", "mail"),
+    Channel.SMS: ("phone", "mobile", "puhelin", "telefon", "msisdn", "number"),
+}
+
+Progress = Callable[[int], None]
+"""Called with the octets read so far."""
+
+
+@dataclass(slots=True)
+class WashResult:
+    """How the list was split; ``rules`` counts the rows by rule."""
+
+    may_go: int = 0
+    may_not_go: int = 0
+    unreadable: int = 0
+    rules: Counter[str] = field(default_factory=Counter)
+
+
+async def wash_file(
+    source: Path,
+    may_go: Path,
+    may_not_go: Path,
+    *,
+    gate: Gate,
+    rules: RuleSet,
+    traits: Traits,
+    column: str | None = None,
+    region: str | None = None,
+    language: str = "en",
+    progress: Progress | None = None,
+) -> WashResult:
+    """Wash a CSV list; a row without a readable address may not go.
+
+    Raises:
+        InputError: the file cannot be read, has no such column, or is not UTF-8.
+        RegisterUnavailable: the register went away; no output is written.
+
+    """
+    result = WashResult()
+    drafts = [path.with_name(path.name + ".part") for path in (may_go, may_not_go)]
+    try:
+        with (
+            source.open("rb") as octets,
+            drafts[0].open("w", encoding="utf-8", newline="") as go,
+            drafts[1].open("w", encoding="utf-8", newline="") as stop,
+        ):
+            reader, dialect = _reader(octets, source)
+            header = next(reader, None)
+            if not header:
+                raise InputError(f"{source}: empty; its first line must name the columns")
+            place = _column(header, traits.channel, column, source)
+            go_writer = csv.writer(go, dialect)
+            stop_writer = csv.writer(stop, dialect)
+            go_writer.writerow(header)
+            stop_writer.writerow([*header, *_ADDED])
+            for batch in _batches(reader, source):
+                contacts = [_contact(row, place, traits.channel, region) for row in batch]
+                verdicts = iter(
+                    await gate.judge(traits, [c for c in contacts if isinstance(c, Contact)], rules)
+                )
+                for row, contact in zip(batch, contacts, strict=True):
+                    if isinstance(contact, str):
+                        result.unreadable += 1
+                        stop_writer.writerow([*row, "suppress", "", contact])
+                        continue
+                    verdict = next(verdicts)
+                    if not verdict.facts.register_reachable:
+                        raise RegisterUnavailable("the register went away; nothing is written")
+                    result.rules[verdict.decision.rule.id] += 1
+                    if verdict.outcome is Outcome.FORWARD:
+                        result.may_go += 1
+                        go_writer.writerow(row)
+                    else:
+                        result.may_not_go += 1
+                        stop_writer.writerow([*row, *_told(verdict, language)])
+                if progress is not None:
+                    progress(octets.tell())
+        drafts[0].replace(may_go)
+        drafts[1].replace(may_not_go)
+    except OSError as error:
+        raise InputError(f"{error.filename or source}: {error.strerror}") from None
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+    return result
+
+
+def _told(verdict: Verdict, language: str) -> tuple[str, str, str]:
+    rule = verdict.decision.rule
+    return verdict.outcome.value, rule.id, rule.reason.get(language)
+
+
+def _reader(octets: IO[bytes], source: Path) -> tuple[Iterator[list[str]], type[csv.Dialect]]:
+    """A CSV reader over the file, its delimiter taken from the first line."""
+    first = octets.readline()
+    octets.seek(0)
+    try:
+        line = first.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{source}: line 1 is not UTF-8; save the list as UTF-8") from None
+    found = max(",;\t", key=line.count)
+
+    class Found(csv.excel):
+        delimiter = found
+        lineterminator = os.linesep
+
+    return csv.reader(_lines(octets, source), Found), Found
+
+
+def _lines(octets: IO[bytes], source: Path) -> Iterator[str]:
+    for number, line in enumerate(iter(octets.readline, b""), 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{source}: line {number} is not UTF-8; save the list as UTF-8"
+            ) from None
+
+
+def _batches(reader: Iterator[list[str]], source: Path) -> Iterator[list[list[str]]]:
+    batch: list[list[str]] = []
+    try:
+        for row in reader:
+            if row:
+                batch.append(row)
+            if len(batch) >= BATCH:
+                yield batch
+                batch = []
+    except csv.Error as error:
+        raise InputError(f"{source}: not readable as CSV: {error}") from None
+    if batch:
+        yield batch
+
+
+def _column(header: list[str], channel: Channel, wanted: str | None, source: Path) -> int:
+    names = [name.strip().casefold() for name in header]
+    for name in (wanted.casefold(),) if wanted is not None else _NAMES[channel]:
+        if name in names:
+            return names.index(name)
+    raise InputError(
+        f"{source}: no column for {channel} addresses among {', '.join(header)}; "
+        "name it with --column"
+    )
+
+
+def _contact(row: list[str], place: int, channel: Channel, region: str | None) -> Contact | str:
+    """The row's contact, or why there is none."""
+    text = row[place].strip() if place < len(row) else ""
+    if not text:
+        return "no address in this row"
+    try:
+        return parse_email(text) if channel is Channel.EMAIL else parse_phone(text, region)
+    except ContactError as error:
+        return str(error)

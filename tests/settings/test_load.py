@@ -1,0 +1,135 @@
+"""Bad configuration: each kind of error names the setting and the mend."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import load_settings
+from gateway.settings.load import SettingsError
+
+MINIMAL = """
+data_dir = "data"
+[controller]
+name = "LamisNET"
+business_id = "2701131-6"
+contact_email = "privacy@lamisnet.example"
+domains = ["lamisnet.fi"]
+[register]
+url = "embedded"
+[rules]
+set = "finland"
+[smtp]
+listen = ["127.0.0.1:2525"]
+[[smtp.clients]]
+name = "newsletter"
+username = "newsletter"
+password_file = "secrets/newsletter"
+kind = "marketing"
+topic = "newsletter"
+on_suppress = "discard"
+upstream = "smarthost"
+[[smtp.upstreams]]
+name = "smarthost"
+host = "127.0.0.1"
+port = 2526
+tls = "none"
+region = "EEA"
+[http]
+listen = ["127.0.0.1:8080"]
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    def write(text: str = MINIMAL) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_minimal_configuration_works_and_paths_are_absolute(config, tmp_path):
+    settings = load_settings(config())
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.smtp.clients[0].password_file == tmp_path / "secrets/newsletter"
+    assert settings.records.archive == tmp_path / "data/archive.sqlite"
+    assert settings.register.url == "embedded"
+
+
+def test_the_default_configuration_is_good():
+    settings = load_settings(Path("config.toml"))
+    assert all(address.startswith("127.0.0.1:") for address in settings.smtp.listen)
+    assert settings.smtp.upstreams[0].sandbox is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("kind = ", "knid = ", ["smtp.clients[0].knid", "no such setting"]),
+        ('kind = "marketing"', 'kind = "bulk"', ["smtp.clients[0].kind", "'marketing'"]),
+        ('kind = "marketing"', "", ["smtp.clients[0].kind", "missing"]),
+        ("2701131-6", "2701131-7", ["controller.business_id", "Y-tunnus"]),
+        ('["lamisnet.fi"]', "[]", ["controller.domains"]),
+        ('["lamisnet.fi"]', '["lamis net"]', ["controller.domains[0]"]),
+        ("127.0.0.1:2525", "2525", ["smtp.listen[0]", "host:port"]),
+        ('upstream = "smarthost"', 'upstream = "other"', ["'other'", "smarthost"]),
+        ('password_file = "secrets/newsletter"', "", ["exactly one of password_file"]),
+        ('username = "newsletter"\n', "", ["username"]),
+        ('region = "EEA"', 'region = "US"', ["transfer_basis"]),
+        ('region = "EEA"', "", ["region is missing"]),
+        ('host = "127.0.0.1"', "", ["host or a sandbox"]),
+        ('url = "embedded"', 'url = "embedded"\ntimeout = 0', ["register.timeout"]),
+        ("[register]", "[regitser]", ["regitser", "no such setting"]),
+        ('name = "smarthost"', 'name = "smart host"', ["smtp.upstreams[0].name"]),
+        ('listen = ["127.0.0.1:2525"]', 'listen_tls = ["127.0.0.1:465"]', ["smtp.tls"]),
+    ],
+)
+def test_each_mistake_names_its_setting_and_the_mend(config, old, new, told):
+    assert old in MINIMAL
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config(MINIMAL.replace(old, new, 1)))
+    for words in told:
+        assert words in str(caught.value)
+    assert "\n\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once_one_a_line(config):
+    text = MINIMAL.replace("2701131-6", "1").replace('kind = "marketing"', 'kind = "x"')
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config(text))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_bad_toml_names_the_place(config):
+    with pytest.raises(SettingsError, match="line 2"):
+        load_settings(config("a = 1\nb = = 2\n"))
+
+
+def test_a_missing_file_says_how_to_name_one(tmp_path):
+    with pytest.raises(SettingsError, match="--config"):
+        load_settings(tmp_path / "nothing.toml")
+
+
+def test_the_environment_overrides_the_file(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_REGISTER__URL", "redis://register.example:6379")
+    monkeypatch.setenv("GATEWAY_SMTP__LISTEN", '["127.0.0.1:9925"]')
+    monkeypatch.setenv("GATEWAY_WORKERS", "3")
+    settings = load_settings(config())
+    assert settings.register.url == "redis://register.example:6379"
+    assert settings.register.timeout == 1.0
+    assert settings.smtp.listen == ["127.0.0.1:9925"]
+    assert settings.smtp.clients[0].name == "newsletter"
+    assert settings.workers == 3
+
+
+def test_a_misspelt_variable_is_refused(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_REGISTRE__URL", "redis://x")
+    with pytest.raises(SettingsError, match="GATEWAY_REGISTRE__URL"):
+        load_settings(config())
+
+
+def test_a_list_in_the_environment_must_be_json(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_SMTP__LISTEN", "127.0.0.1:25")
+    with pytest.raises(SettingsError, match="JSON"):
+        load_settings(config())
