@@ -45,6 +45,8 @@ class Batcher:
         self._trips: set[asyncio.Task[None]] = set()
         self._called = False
         self._closed = False
+        self.trips = 0
+        """Round trips since the start."""
 
     async def ask(self, places: Sequence[Place]) -> Found:
         """Return what :meth:`Wire.look_up` returns for the places.
@@ -95,6 +97,7 @@ class Batcher:
                 batch.append((asked, future))
                 places.extend(asked)
         if batch:
+            self.trips += 1
             trip = asyncio.get_running_loop().create_task(self._trip(batch, places))
             self._trips.add(trip)
             trip.add_done_callback(self._returned)

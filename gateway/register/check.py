@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
+from gateway.contacts.digest import KeyRing
 from gateway.failure import InputError, RegisterUnavailable
 from gateway.register import layout
 from gateway.register.connect import Connections
@@ -20,14 +21,20 @@ _LISTPACK_ENTRIES = 512
 _LISTPACK_VALUE = 64
 _VERSION_SCRIPT = b"return redis.REDIS_VERSION_NUM or 0"
 _FLOOR = 0x070000
+_KEY_MARK = b"key:"
+_KEY_SUBJECT = "k:check"
 
 
-async def prepare(connections: Connections, bits: int | None, within: float) -> Layout:
-    """Check the server's version; read the layout, or fix it in an empty register.
+async def prepare(
+    connections: Connections, ring: KeyRing, bits: int | None, within: float
+) -> Layout:
+    """Check the server's version and the keys; read the layout, or fix it when empty.
 
-    ``bits`` None takes the register's own, or the default in an empty one.  Raises
-    InputError for a version or layout that cannot be used, RegisterUnavailable when
-    the server does not answer within ``within`` seconds.
+    ``bits`` None takes the register's own, or the default in an empty one.  Each key
+    leaves a mark of itself in the register: entries under a key that the ring lacks
+    would be bans that nobody finds.  Raises InputError for a version, layout or ring
+    that cannot be used, RegisterUnavailable when the server does not answer within
+    ``within`` seconds.
     """
     wanted = Layout(layout.DEFAULT_BITS if bits is None else bits)
     replies = await connections.wire.exchange(
@@ -36,6 +43,7 @@ async def prepare(connections: Connections, bits: int | None, within: float) -> 
             (b"HSETNX", layout.META, b"version", b"%d" % layout.VERSION),
             (b"HSETNX", layout.META, b"bits", b"%d" % wanted.bits),
             (b"HMGET", layout.META, b"version", b"bits"),
+            (b"HGETALL", layout.META),
         ],
         within,
     )
@@ -54,7 +62,41 @@ async def prepare(connections: Connections, bits: int | None, within: float) -> 
             f"the register was made with 2**{found} buckets, the settings say 2**{bits}: "
             "the number cannot change; correct the settings"
         )
+    await _check_keys(connections, ring, _members(replies[4]), within)
     return Layout(found)
+
+
+async def _check_keys(
+    connections: Connections, ring: KeyRing, meta: dict[bytes, bytes], within: float
+) -> None:
+    marks = {
+        _KEY_MARK + digest.key_id.encode(): digest.value.hex().encode()
+        for digest in ring.digests(_KEY_SUBJECT)
+    }
+    for name, value in meta.items():
+        if not name.startswith(_KEY_MARK):
+            continue
+        key_id = name.removeprefix(_KEY_MARK).decode()
+        if name not in marks:
+            raise InputError(
+                f"the register has entries under key {key_id}, which the key file lacks: "
+                "restore the key file; without that key its bans cannot be found"
+            )
+        if marks[name] != value:
+            raise InputError(
+                f"key {key_id} of the key file is not the one the register was written with: "
+                "restore the right key file; with this one its bans cannot be found"
+            )
+    fresh = [(b"HSETNX", layout.META, name, value) for name, value in marks.items()]
+    for reply in await connections.wire.exchange(fresh, within):
+        if isinstance(reply, Exception):
+            raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")
+
+
+def _members(reply: Any) -> dict[bytes, bytes]:
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 async def warn_of_settings(connections: Connections, within: float) -> None:

@@ -110,6 +110,7 @@ async def import_file(
         await _apply(register, [row for row in batch if isinstance(row, Row)], result)
         if progress is not None:
             progress(table.octets + again.octets)
+    await register.settle()
     result.applied = True
     return result
 
@@ -118,7 +119,7 @@ async def _apply(register: Register, rows: list[Row], result: ImportResult) -> N
     changes: list[tuple[Event, Contact]] = [
         (event, contact) for row in rows for contact in row.contacts for event in row.events
     ]
-    logged = await register.apply_many(changes, only_changes=True)
+    logged = await register.apply_many(changes, only_changes=True, settled=False)
     result.events += len(logged)
     changed = {event.subject for event in logged}
     for row in rows:
@@ -131,7 +132,10 @@ async def _apply(register: Register, rows: list[Row], result: ImportResult) -> N
             continue
         news = 0
         for event in row.domain_events:
-            news += len(await register.apply_organisation(event, row.domain, only_changes=True))
+            logged = await register.apply_organisation(
+                event, row.domain, only_changes=True, settled=False
+            )
+            news += len(logged)
         result.events += news
         if news:
             result.changed += 1

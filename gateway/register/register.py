@@ -7,6 +7,7 @@ logged and in effect; the next look-up of any process sees it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -67,18 +68,21 @@ class Register:
         timeout: float,
         write_timeout: float,
         lanes: int,
+        settle: float,
         seal: Seal | None,
         clock: Clock,
     ) -> None:
-        """Use :meth:`open`, which also checks the server and the layout."""
+        """Use :meth:`open`, which also checks the server, the layout and the keys."""
         self.connections = connections
         self._ring = ring
         self._layout = places
         self._batcher = Batcher(connections.wire, timeout, lanes=lanes)
         self._committer = Committer(connections.wire, places, write_timeout)
         self._write_timeout = write_timeout
+        self._settle = settle
         self._seal = seal
         self._clock = clock
+        self._looked_up = 0
         self._key_ids = tuple(key_id.encode() for key_id in ring.key_ids)
         self._organisation_places = lru_cache(maxsize=4096)(self._places_of_organisation)
 
@@ -92,6 +96,7 @@ class Register:
         write_timeout: float = 5.0,
         bits: int | None = None,
         lanes: int = 2,
+        settle: float = 0.0,
         seal: Seal | None = None,
         clock: Clock = now_ms,
     ) -> Self:
@@ -99,15 +104,18 @@ class Register:
 
         ``timeout`` bounds a look-up and ``write_timeout`` each round trip of a change
         (seconds).  ``bits`` fixes the number of buckets at creation (default 16);
-        later it must be left out or be the same.  ``seal`` fills the events'
-        ``sealed``.  The connections are closed with the register.
+        later it must be left out or be the same.  ``settle`` (seconds) is how long a
+        hand-over may rest on a look-up: a change is acknowledged that much after it
+        is in effect.  ``seal`` fills the events' ``sealed``.  The connections are
+        closed with the register.
 
         Raises RegisterUnavailable if the server does not answer, InputError if its
-        version or the register's layout is not one this gateway works with.
+        version or layout is not one this gateway works with, or if a key that
+        entries are kept under is missing from the ring.
         """
         connections = connect(server, timeout=timeout) if isinstance(server, str) else server
         try:
-            places = await prepare(connections, bits, write_timeout)
+            places = await prepare(connections, ring, bits, write_timeout)
             await warn_of_settings(connections, write_timeout)
         except BaseException:
             await connections.aclose()
@@ -119,9 +127,20 @@ class Register:
             timeout=timeout,
             write_timeout=write_timeout,
             lanes=lanes,
+            settle=settle,
             seal=seal,
             clock=clock,
         )
+
+    @property
+    def trips(self) -> int:
+        """Round trips for look-ups since the start."""
+        return self._batcher.trips
+
+    @property
+    def looked_up(self) -> int:
+        """Contacts looked up since the start."""
+        return self._looked_up
 
     async def aclose(self) -> None:
         """Close the connections; look-ups under way hear RegisterUnavailable."""
@@ -159,6 +178,7 @@ class Register:
                     domains[domain] = len(places)
                     places += self._organisation_places(domain)
         found = await self._batcher.ask(places)
+        self._looked_up += len(contacts)
         entries = [None if octets is None else _decode(octets) for octets, _ in found]
         banned = {
             domain: entries[start : start + keys]
@@ -239,12 +259,18 @@ class Register:
         return (await self.apply_many([(event, contact)]))[0]
 
     async def apply_many(
-        self, changes: Sequence[tuple[Event, Contact]], *, only_changes: bool = False
+        self,
+        changes: Sequence[tuple[Event, Contact]],
+        *,
+        only_changes: bool = False,
+        settled: bool = True,
     ) -> list[Event]:
         """Put events in effect for their contacts, in order; returns those logged.
 
         With ``only_changes`` an event that would change nothing is not logged.
-        Events of one contact change its entry in one step.  Raises as :meth:`apply`.
+        Events of one contact change its entry in one step.  With ``settled`` False
+        the caller waits for :meth:`settle` itself, once for many calls.  Raises as
+        :meth:`apply`.
         """
         for event, _ in changes:
             if event.scope is Scope.ORGANISATION:
@@ -258,10 +284,21 @@ class Register:
                 logged += await self._lift(event, contact, only_changes)
             else:
                 batch.append((event, contact))
-        return logged + await self._tighten(batch, only_changes)
+        logged += await self._tighten(batch, only_changes)
+        if settled:
+            await self.settle()
+        return logged
+
+    async def settle(self) -> None:
+        """Wait until no hand-over can rest on a look-up from before the last change.
+
+        A hand-over begins within the settling time of its look-up, or looks up anew;
+        so whichever begins after this returns has seen the change.
+        """
+        await asyncio.sleep(self._settle)
 
     async def apply_organisation(
-        self, event: Event, domain: str, *, only_changes: bool = False
+        self, event: Event, domain: str, *, only_changes: bool = False, settled: bool = True
     ) -> list[Event]:
         """Ban or unban marketing to every address under a domain; returns what was logged.
 
@@ -278,6 +315,8 @@ class Register:
         digests = self._ring.digests(organisation_subject(name))
         writes = self._writes(self._filled(event, name), digests, only_changes)
         await self._committer.commit(writes)
+        if settled:
+            await self.settle()
         return [event for write in writes for event in write.logged]
 
     async def replay(self, events: Iterable[Event]) -> int:
