@@ -16,7 +16,7 @@ import structlog
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Contact, Tier
 from gateway.decision.engine import Decision, decide
-from gateway.decision.facts import Facts, Outcome
+from gateway.decision.facts import ConsentState, Facts, Outcome
 from gateway.decision.rule import RuleSet
 from gateway.entry.standing import Standing
 from gateway.failure import RegisterUnavailable
@@ -128,8 +128,8 @@ class Gate:
         return verdicts
 
 
-def judged_with(traits: Traits, verdict: Verdict, rules: RuleSet) -> Decision:
-    """What the rules say of a verdict's register facts with other traits."""
+def judged_with(traits: Traits, verdict: Verdict, rules: RuleSet) -> Verdict:
+    """A verdict's register facts, judged with other traits."""
     facts = replace(
         verdict.facts,
         kind=traits.kind,
@@ -137,4 +137,17 @@ def judged_with(traits: Traits, verdict: Verdict, rules: RuleSet) -> Decision:
         opt_out_means=bool(traits.opt_out),
         recognisable=traits.recognisable,
     )
-    return decide(facts, rules)
+    return replace(verdict, facts=facts, decision=decide(facts, rules))
+
+
+def topic_aside(verdict: Verdict, rules: RuleSet) -> Verdict:
+    """What is certain of a verdict while the message's topic is still open.
+
+    The decision is the most favourable that any topic could bring; the facts stay
+    those of the register.  A recipient that is suppressed even so is suppressed
+    whatever the headers will say.
+    """
+    best = replace(
+        verdict.facts, ban_topic=False, consent=ConsentState.GRANTED, consent_proven=True
+    )
+    return replace(verdict, decision=decide(best, rules))

@@ -22,7 +22,9 @@ from aiosmtpd.smtp import SMTP
 
 from gateway.failure import GatewayError
 from gateway.settings.model import BareNewlines, SmtpClient
+from gateway.smtp import replies
 from gateway.smtp.auth import AuthAborted, read_login
+from gateway.smtp.delivery import deliver
 from gateway.smtp.evidence import Peer
 from gateway.smtp.extension import check_mail, check_rcpt, offer
 from gateway.smtp.limit import TooManyConnections
@@ -51,7 +53,6 @@ _UNKNOWN = b"500 5.5.2 Command not recognised\r\n"
 _NOT_IMPLEMENTED = b"502 5.5.1 Command not implemented\r\n"
 _TOO_BIG = b"552 5.3.4 Message too large\r\n"
 _BARE = b"550 5.6.0 The message has a bare CR or LF; end its lines with CRLF\r\n"
-_INTERNAL = b"451 4.3.0 Local error; try again later\r\n"
 
 
 class ClientGone(Exception):
@@ -129,7 +130,7 @@ class Server(SMTP):
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else "local"
         if not listener.limits.connect():
-            self._writer.write(_reply(TooManyConnections("all connections taken")))
+            self._writer.write(replies.line(TooManyConnections("all connections taken")))
             listener.site.metrics.faults.labels("connections").inc()
             transport.close()
             return
@@ -145,7 +146,7 @@ class Server(SMTP):
         except (ClientGone, ConnectionError):
             pass
         except TooManyConnections as error:
-            self._last_words(_reply(error))
+            self._last_words(replies.line(error))
         except TimeoutError:
             self._last_words(b"421 4.4.2 Timeout; closing the connection\r\n")
         except Exception:
@@ -252,14 +253,14 @@ class Server(SMTP):
         except GatewayError as error:
             if error.temporary:
                 log.warning("command_deferred", cause=str(error))
-            self._say(_reply(error))
+            self._say(replies.line(error))
         except (ClientGone, ConnectionError, TimeoutError):
             raise
         except Exception:
             log.exception("command_failed", command=verb[:16].decode("ascii", "replace"))
             self._listener.site.metrics.faults.labels("internal").inc()
             self._abandon()
-            self._say(_INTERNAL)
+            self._say(replies.INTERNAL)
 
     def _bad(self, line: bytes) -> None:
         self._bad_commands += 1
@@ -358,7 +359,7 @@ class Server(SMTP):
             username, password = await read_login(argument, self._challenge)
         except AuthAborted as error:
             metrics.logins.labels("aborted").inc()
-            self._say(_reply(error))
+            self._say(replies.line(error))
             return
         client = await self._listener.site.credentials.by_login(username, password)
         if client is None:
@@ -420,7 +421,7 @@ class Server(SMTP):
             for _ in arguments:
                 self._say(_NEED_MAIL)
             return
-        replies: list[bytes | None] = []
+        verdicts: list[bytes | None] = []
         batch: list[RcptArguments] = []
         offered = self._offered if self._extended else Capabilities()
         for argument in arguments:
@@ -428,9 +429,9 @@ class Server(SMTP):
                 rcpt = parse_rcpt(argument)
                 check_rcpt(rcpt, offered)
             except GatewayError as error:
-                replies.append(_reply(error))
+                verdicts.append(replies.line(error))
             else:
-                replies.append(None)
+                verdicts.append(None)
                 batch.append(rcpt)
         try:
             answers = iter(await transaction.add(batch) if batch else [])
@@ -440,9 +441,9 @@ class Server(SMTP):
             log.exception("recipients_failed")
             self._listener.site.metrics.faults.labels("internal").inc()
             self._abandon()
-            answers = iter([_INTERNAL] * len(batch))
-        for reply in replies:
-            self._say(next(answers) if reply is None else reply)
+            answers = iter([replies.INTERNAL] * len(batch))
+        for verdict in verdicts:
+            self._say(next(answers) if verdict is None else verdict)
 
     async def _single_rcpt(self, argument: bytes) -> None:
         await self._rcpt([argument])
@@ -506,7 +507,7 @@ class Server(SMTP):
             began = self.loop.time()
             # Shielded: when the client goes away now, the hand-over is finished and
             # recorded all the same (RFC 5321 section 4.5.3.2.6 on why it may).
-            reply = await asyncio.shield(self._listener.hand_over(_deliver(transaction, spool)))
+            reply = await asyncio.shield(self._listener.hand_over(_finish(transaction, spool)))
             self._listener.site.metrics.seconds.observe(self.loop.time() - began)
         client = self._client.name if self._client else ""
         self._listener.site.metrics.messages.labels(client, f"{reply[:1].decode()}xx").inc()
@@ -557,7 +558,7 @@ class Server(SMTP):
     def _disk_failed(self, error: StorageFull) -> bytes:
         log.error("spool_failed", cause=str(error))
         self._listener.site.metrics.faults.labels("disk").inc()
-        return _reply(error)
+        return replies.line(error)
 
     _COMMANDS: ClassVar[dict[bytes, Callable[[Server, bytes], Awaitable[None]]]] = {
         b"HELO": _helo_command,
@@ -578,20 +579,16 @@ class Server(SMTP):
     }
 
 
-async def _deliver(transaction: Transaction, spool: Spool) -> bytes:
+async def _finish(transaction: Transaction, spool: Spool) -> bytes:
     try:
-        return await transaction.deliver(spool)
+        return await deliver(transaction, spool)
     except asyncio.CancelledError:
         raise
     except Exception:
         log.exception("delivery_failed")
-        return _INTERNAL
+        return replies.INTERNAL
     finally:
         spool.close()
-
-
-def _reply(error: GatewayError) -> bytes:
-    return f"{error.reply}\r\n".encode()
 
 
 def _nothing() -> None:

@@ -1,0 +1,318 @@
+"""From the final dot to its reply: judge, store, record, hand over, tell.
+
+The order is what keeps the promises:
+
+1. The whole message is here.  All recipients are judged with everything it shows.
+2. What must outlive us is stored: content, held copy, and last the record.
+3. If the allowed recipients are not exactly those the upstream has accepted, its
+   transaction is begun anew with the allowed ones.  No body octet has left so far.
+4. If the look-up of step 1 is older than ``register.settle`` by now, it is repeated:
+   a change that was acknowledged before the hand-over begins is always seen
+   (``docs/flow.md`` has the argument).
+5. The upstream's reply to the final dot is the client's.
+
+A fault of ours or of the upstream's is 4xx: the client keeps the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from gateway.decision.facts import Kind, Outcome
+from gateway.failure import GatewayError, RegisterUnavailable
+from gateway.gate import Verdict, judged_with
+from gateway.message.headers import HeaderSection
+from gateway.message.optout import READABLE, in_text
+from gateway.message.traits import CONTROL_HEADERS, Traits, read_traits
+from gateway.records.record import Result
+from gateway.settings.model import OnSuppress
+from gateway.smtp import replies
+from gateway.smtp.evidence import Judged, Message
+from gateway.smtp.spool import Spool
+from gateway.smtp.transaction import Transaction
+from gateway.upstream.failure import HandOverFailed, Stage
+from gateway.wire.reply import Reply
+
+log = structlog.get_logger(__name__)
+
+_MAX_RECEIVED = 100
+"""Received fields after which a message is in a loop (RFC 5321 section 6.3)."""
+_CONFIRMATIONS = 3
+
+
+async def deliver(transaction: Transaction, spool: Spool) -> bytes:
+    """The reply to the final dot; gives the upstream connection back.
+
+    Run it as a task that outlives the client's connection: what has begun is finished
+    and recorded even if nobody waits for the answer.
+    """
+    try:
+        return await Delivery(transaction, spool).run()
+    except GatewayError as error:
+        log.warning("message_deferred", client=transaction.client.name, cause=str(error))
+        transaction.site.metrics.faults.labels(type(error).__name__).inc()
+        return replies.line(error)
+    finally:
+        transaction.abandon()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The recipients' indices by what becomes of the message for them."""
+
+    forward: list[int]
+    suppress: list[int]
+    hold: list[int]
+    defer: list[int]
+
+    @classmethod
+    def of(cls, verdicts: Sequence[Verdict]) -> Parts:
+        """Sort the verdicts."""
+        by: dict[Outcome, list[int]] = {outcome: [] for outcome in Outcome}
+        for index, verdict in enumerate(verdicts):
+            by[verdict.outcome].append(index)
+        return cls(by[Outcome.FORWARD], by[Outcome.SUPPRESS], by[Outcome.HOLD], by[Outcome.DEFER])
+
+    @property
+    def all(self) -> list[int]:
+        """Every recipient that was decided."""
+        return [*self.forward, *self.suppress, *self.hold]
+
+
+@dataclass(slots=True)
+class _Stored:
+    """What has been made durable for a message so far."""
+
+    content: bool = False
+    held: str | None = None
+
+
+class Delivery:
+    """One message's way from the final dot to its reply."""
+
+    def __init__(self, transaction: Transaction, spool: Spool) -> None:
+        self._transaction = transaction
+        self._site = transaction.site
+        self._spool = spool
+        self._headers = HeaderSection(spool.header)
+
+    async def run(self) -> bytes:
+        """Judge, store, record, hand over.
+
+        Raises:
+            GatewayError: a fault of ours or of the upstream's, always temporary.
+
+        """
+        if self._spool.header_too_large:
+            return replies.HEADER_SIZE
+        if len(self._headers.all(b"received")) > _MAX_RECEIVED:
+            return replies.LOOP
+        traits = await self._read_traits()
+        verdicts = await self._judge(traits)
+        parts = Parts.of(verdicts)
+        if parts.defer:
+            raise RegisterUnavailable("the register could not be asked at the final dot")
+        if self._changed_since_rcpt(parts, verdicts):
+            return replies.CHANGED
+        judged = [
+            Judged(recipient.rcpt, recipient.contact, verdict)
+            for recipient, verdict in zip(self._transaction.recipients, verdicts, strict=True)
+        ]
+        message = self._site.evidence.message(
+            self._transaction.draft, traits, self._headers, self._spool, judged
+        )
+        stored = await self._store(message, parts)
+        if not parts.forward:
+            return await self._conclude_here(message, parts, stored)
+        reply = await self._hand_over(message, parts, traits, verdicts, stored)
+        return await self._conclude(message, parts, stored, reply)
+
+    # -- judging ------------------------------------------------------------------
+
+    async def _read_traits(self) -> Traits:
+        site = self._site
+        client = self._transaction.client
+        rules = site.settings.rules
+        traits = read_traits(
+            self._headers,
+            fixed_kind=self._transaction.kind,
+            fixed_topic=client.topic,
+            owned_domains=site.owned_domains,
+            recognisable_marks=rules.recognisable_marks,
+        )
+        opt_out = traits.opt_out
+        if traits.kind is Kind.MARKETING and not opt_out and rules.opt_out_words:
+            text = b"".join([piece async for piece in self._spool.plain(READABLE)])[:READABLE]
+            word = await asyncio.to_thread(in_text, text, rules.opt_out_words)
+            opt_out = f"text: {word}" if word else ""
+        group = site.settings.product_group(client, traits.topic)
+        return replace(traits, opt_out=opt_out, product_group=group)
+
+    async def _judge(self, traits: Traits) -> list[Verdict]:
+        contacts = [recipient.contact for recipient in self._transaction.recipients]
+        return await self._site.gate.judge(traits, contacts, self._site.rules)
+
+    def _changed_since_rcpt(self, parts: Parts, verdicts: Sequence[Verdict]) -> bool:
+        """Whether a client that wants refusals was told 250 and the register changed since.
+
+        A retry hears the refusal at RCPT, true for each recipient.  A suppression that
+        rests on the headers would come out the same again; it is told in the reply.
+        """
+        transaction = self._transaction
+        if (
+            transaction.client.on_suppress is not OnSuppress.REJECT
+            or transaction.kind is not Kind.MARKETING
+            or not parts.suppress
+            or len(parts.suppress) == len(verdicts)
+        ):
+            return False
+        early = transaction.early_traits()
+        return any(
+            transaction.early(judged_with(early, verdicts[index], self._site.rules)).outcome
+            is Outcome.SUPPRESS
+            for index in parts.suppress
+        )
+
+    async def _confirm(self, traits: Traits, verdicts: Sequence[Verdict]) -> None:
+        """Ask again if the look-up has grown older than the register's settling time.
+
+        Raises:
+            RegisterUnavailable: the answer differs now, or stays too slow; the client
+                keeps the message and hears the truth when it sends it again.
+
+        """
+        settle = self._site.settings.register.settle
+        loop = asyncio.get_running_loop()
+        asked_at = verdicts[0].asked_at
+        for _ in range(_CONFIRMATIONS):
+            if loop.time() - asked_at < settle:
+                return
+            again = await self._judge(traits)
+            if [v.outcome for v in again] != [v.outcome for v in verdicts]:
+                raise RegisterUnavailable("the register changed before the hand-over")
+            asked_at = again[0].asked_at
+        raise RegisterUnavailable(f"look-ups take longer than register.settle ({settle:g} s)")
+
+    # -- storing ------------------------------------------------------------------
+
+    async def _store(self, message: Message, parts: Parts) -> _Stored:
+        """Make durable what must outlive us: content, held copy, and last the record."""
+        site = self._site
+        stored = _Stored()
+        try:
+            if message.record.content is not None:
+                await site.contents.put(message.id, self._spool.plain())
+                stored.content = True
+            if parts.hold:
+                stored.held = await site.held.prepare(site.evidence.held(message, parts.hold))
+            await site.recorder.append(
+                message.record,
+                message.header,
+                [judged.rcpt.address for judged in message.judged],
+                message.draft.mail.address,
+            )
+        except BaseException:
+            await self._undo(message, stored)
+            raise
+        return stored
+
+    async def _undo(self, message: Message, stored: _Stored, *, keep_content: bool = False) -> None:
+        """Take back what was stored for a message that the client will send again.
+
+        Left-overs do no harm: a prepared held copy is swept, content without a
+        record is never shown.
+        """
+        try:
+            if stored.held is not None:
+                await self._site.held.drop(stored.held)
+            if stored.content and not keep_content:
+                await self._site.contents.delete(message.id)
+        except GatewayError as error:
+            log.warning("undo_failed", cause=str(error))
+
+    # -- handing over -------------------------------------------------------------
+
+    async def _hand_over(
+        self,
+        message: Message,
+        parts: Parts,
+        traits: Traits,
+        verdicts: Sequence[Verdict],
+        stored: _Stored,
+    ) -> Reply:
+        """The upstream's final reply.
+
+        Raises:
+            GatewayError: there is none; the record says failed, or unknown if the
+                final dot had left.
+
+        """
+        transaction = self._transaction
+        try:
+            upstream = await transaction.upstream_for(
+                [transaction.recipients[index] for index in parts.forward]
+            )
+            await self._confirm(traits, verdicts)
+            return await upstream.data(self._wire(message.trace))
+        except BaseException as error:
+            unknown = isinstance(error, asyncio.CancelledError) or (
+                isinstance(error, HandOverFailed) and error.stage is Stage.AFTER_END
+            )
+            self._site.evidence.outcome(
+                message,
+                parts.all,
+                Result.UNKNOWN if unknown else Result.FAILED,
+                upstream=transaction.upstream_name,
+            )
+            await self._undo(message, stored, keep_content=unknown)
+            raise
+
+    async def _wire(self, trace: bytes) -> AsyncIterator[bytes]:
+        """The message as it leaves: our Received field, the headers, the body as it came."""
+        head = trace + self._headers.without(CONTROL_HEADERS)
+        yield head + b"\r\n" if self._spool.separated else head
+        async for chunk in self._spool.body():
+            yield chunk
+
+    # -- telling ------------------------------------------------------------------
+
+    async def _conclude_here(self, message: Message, parts: Parts, stored: _Stored) -> bytes:
+        """Nobody is to get it now: all are suppressed or held."""
+        evidence = self._site.evidence
+        if stored.held is not None:
+            await self._site.held.commit(stored.held)
+        rejects = self._transaction.client.on_suppress is OnSuppress.REJECT and not parts.hold
+        evidence.outcome(message, parts.suppress, Result.REJECTED if rejects else Result.SUPPRESSED)
+        evidence.outcome(message, parts.hold, Result.HELD)
+        if rejects:
+            first = message.record.recipients[parts.suppress[0]]
+            return replies.suppressed(first.rule, first.id)
+        return self._summary(message, parts)
+
+    async def _conclude(
+        self, message: Message, parts: Parts, stored: _Stored, reply: Reply
+    ) -> bytes:
+        """The upstream has answered; its answer is the client's."""
+        evidence = self._site.evidence
+        name = self._transaction.upstream_name
+        if not reply.positive:
+            result = Result.DEFERRED if reply.temporary else Result.REFUSED
+            evidence.outcome(message, parts.all, result, reply, upstream=name)
+            await self._undo(message, stored, keep_content=True)
+            return replies.told(reply)
+        evidence.outcome(message, parts.forward, Result.FORWARDED, reply, upstream=name)
+        evidence.outcome(message, parts.suppress, Result.SUPPRESSED)
+        if stored.held is not None:
+            # Content and envelope are on the disk already; should this fail, the
+            # client hears 4xx, and what was forwarded may arrive twice.
+            await self._site.held.commit(stored.held)
+            evidence.outcome(message, parts.hold, Result.HELD)
+        return self._summary(message, parts)
+
+    @staticmethod
+    def _summary(message: Message, parts: Parts) -> bytes:
+        return replies.summary(message.id, len(parts.forward), len(parts.suppress), len(parts.hold))

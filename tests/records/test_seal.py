@@ -1,0 +1,90 @@
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.failure import InputError
+from gateway.records.seal import OVERHEAD, Sealer, SealError
+
+KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
+
+
+@given(st.binary(max_size=200), st.binary(max_size=20))
+def test_what_is_sealed_opens_with_its_context_only(data: bytes, context: bytes):
+    sealer = Sealer({"c1": KEY}, "c1")
+    sealed = sealer.seal(data, context)
+    assert len(sealed) == len(data) + OVERHEAD
+    assert Sealer({"c1": KEY}, "c1").open(sealed, context) == data
+    with pytest.raises(SealError):
+        sealer.open(sealed, context + b"x")
+
+
+@given(st.binary(min_size=1, max_size=50), st.integers(0))
+def test_any_changed_octet_is_noticed(data: bytes, where: int):
+    sealer = Sealer({"c1": KEY}, "c1")
+    sealed = bytearray(sealer.seal(data, b"here"))
+    sealed[where % len(sealed)] ^= 1
+    with pytest.raises(SealError):
+        sealer.open(bytes(sealed), b"here")
+
+
+@given(st.binary(max_size=80))
+def test_anything_else_is_a_seal_error(data: bytes):
+    with pytest.raises(SealError):
+        Sealer({"c1": KEY}, "c1").open(data, b"")
+
+
+def test_an_old_key_still_opens_and_a_missing_one_is_said():
+    old = Sealer({"c1": KEY}, "c1").seal(b"data", b"here")
+    both = Sealer({"c1": KEY, "c2": OTHER}, "c2")
+    assert both.open(old, b"here") == b"data"
+    new = both.seal(b"data", b"here")
+    with pytest.raises(SealError, match="key that is not here"):
+        Sealer({"c1": KEY}, "c1").open(new, b"here")
+
+
+def test_no_nonce_is_used_twice_by_threads_or_after_a_fork():
+    sealer = Sealer({"c1": KEY}, "c1")
+    with ThreadPoolExecutor(8) as pool:
+        heads = list(pool.map(lambda _: sealer.seal(b"x", b"")[:29], range(2000)))
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, sealer.seal(b"x", b"")[:29])
+        os._exit(0)
+    os.waitpid(child, 0)
+    heads += [os.read(read, 29), sealer.seal(b"x", b"")[:29]]
+    os.close(read)
+    os.close(write)
+    assert len(set(heads)) == len(heads)
+
+
+def test_the_key_file_is_made_once_for_its_owner_only(tmp_path: Path):
+    path = tmp_path / "secrets" / "content-keys.json"
+    with ThreadPoolExecutor(8) as pool:
+        sealers = list(pool.map(lambda _: Sealer.load_or_create(path), range(8)))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    sealed = sealers[0].seal(b"data", b"here")
+    assert all(sealer.open(sealed, b"here") == b"data" for sealer in sealers)
+
+
+def test_bad_key_files_are_refused_without_quoting_them(tmp_path: Path):
+    path = tmp_path / "keys.json"
+    with pytest.raises(InputError, match="cannot be read"):
+        Sealer.load(path)
+    path.write_text('{"current": "c1", "keys": {"c1": "00ff"}}')
+    path.chmod(0o644)
+    with pytest.raises(InputError, match="chmod 600"):
+        Sealer.load(path)
+    path.chmod(0o600)
+    with pytest.raises(InputError, match="not 32 octets") as caught:
+        Sealer.load(path)
+    assert "00ff" not in str(caught.value)
+    path.write_text("00ff")
+    with pytest.raises(InputError, match="not a key file"):
+        Sealer.load(path)
