@@ -56,7 +56,7 @@ def main() -> None:
         error.show()
         status = FAILED
     except GatewayError as error:
-        print(f"suppression-gateway: {error}", file=sys.stderr)  # noqa: T201
+        print(f"suppression-gateway: {error}", file=sys.stderr)
         status = FAILED
     except BrokenPipeError:
         status = FAILED

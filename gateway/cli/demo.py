@@ -15,5 +15,10 @@ def demo(
     """Show the gateway at work on sample data; exit status 1 if the proof fails."""
     from gateway.demo.run import run_demo
 
-    if not run_demo(keep=keep):
+    try:
+        proved = run_demo(keep=keep)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the demo's gateway has ended", err=True)
+        raise typer.Exit(130) from None
+    if not proved:
         raise typer.Exit(1)

@@ -86,7 +86,12 @@ def show(
 ) -> None:
     """Show a held message: recipients, rule, reason, facts; and its content on request."""
     settings = settings_of(config)
-    held = run(_show(settings, held_id, content))
+    held, octets = run(_show(settings, held_id, with_content=content is not None))
+    if content is not None:
+        try:
+            content.write_bytes(octets)
+        except OSError as error:
+            raise InputError(f"{content}: {error.strerror}") from None
     row = _row(held)
     if json:
         typer.echo(orjson.dumps(row))
@@ -104,16 +109,13 @@ def show(
     Console().print(table)
 
 
-async def _show(settings: Settings, held_id: str, content: Path | None) -> Held:
+async def _show(settings: Settings, held_id: str, *, with_content: bool) -> tuple[Held, bytes]:
     async with open_stores(settings) as stores:
         held = await stores.held.get(held_id)
-        if content is not None:
+        pieces = []
+        if with_content:
             pieces = [piece async for piece in stores.held.open_content(held_id)]
-            try:
-                content.write_bytes(b"".join(pieces))
-            except OSError as error:
-                raise InputError(f"{content}: {error.strerror}") from None
-        return held
+        return held, b"".join(pieces)
 
 
 @app.command("release")

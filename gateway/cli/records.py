@@ -18,7 +18,7 @@ from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
-from gateway.records.archive import Found, Shown
+from gateway.records.finding import Found, Shown
 from gateway.records.record import Result
 from gateway.serve.stores import open_stores
 from gateway.settings import Settings

@@ -27,7 +27,7 @@ Conditions: TypeAlias = Mapping[str, frozenset[Value]]
 _Residual: TypeAlias = tuple[tuple[int, tuple[tuple[str, frozenset[Value]], ...]], ...]
 
 
-class Gap(Exception):  # noqa: N818 - a region of the facts, not a failure
+class Gap(Exception):
     """No conditions hold for the facts in ``region``."""
 
     def __init__(self, region: Mapping[str, Value]) -> None:

@@ -36,10 +36,7 @@ def sender_domains(headers: HeaderSection) -> tuple[str, ...]:
         return ()
     value = fields[0].value
     match = _PLAIN.match(value)
-    if match is not None:
-        domains = [match[1] or match[2]]
-    else:
-        domains = _parsed(value)
+    domains = _parsed(value) if match is None else [match[1] or match[2]]
     if not domains:
         return ()
     try:

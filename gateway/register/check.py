@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from redis.exceptions import RedisError
@@ -93,10 +93,12 @@ async def _check_keys(
             raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")
 
 
-def _members(reply: Any) -> dict[bytes, bytes]:
+def _members(reply: object) -> dict[bytes, bytes]:
+    """A map reply; RESP2 gives a flat list."""
     if isinstance(reply, dict):
         return reply
-    return dict(zip(reply[::2], reply[1::2], strict=True))
+    flat = cast("list[bytes]", reply)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 async def warn_of_settings(connections: Connections, within: float) -> None:

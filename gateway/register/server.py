@@ -15,12 +15,10 @@ may be killed at any moment.  It dies with its owner.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -30,11 +28,10 @@ import structlog
 from gateway.failure import InputError, RegisterUnavailable
 from gateway.register.binary import find_server
 from gateway.register.lock import FolderLock
+from gateway.unixpath import socket_path
 
 log = structlog.get_logger(__name__)
 
-# 108 octets in Linux, 104 in macOS, with the final NUL (unix(7)).
-_SOCKET_PATH_OCTETS = 100
 _POLL = 0.05
 _FIRST_BACKOFF = 0.1
 _LAST_BACKOFF = 5.0
@@ -100,7 +97,7 @@ class EmbeddedRegister:
         seconds for millions of contacts.
         """
         self.folder = folder.absolute()
-        self.socket = _socket_path(self.folder)
+        self.socket = socket_path(self.folder, "register.sock")
         self._configured = program
         self._start_timeout = start_timeout
         self._program: Path | None = None
@@ -368,15 +365,6 @@ def _make_socket_folder(path: Path, folder: Path) -> None:
     _make_folder(path.parent)
     if path.parent.stat().st_uid != os.getuid():
         raise InputError(f"{path.parent}: belongs to another user; use a shorter register folder")
-
-
-def _socket_path(folder: Path) -> Path:
-    """Return a socket path in the folder, or in a private one where that is too long."""
-    path = folder / "register.sock"
-    if len(os.fsencode(path)) <= _SOCKET_PATH_OCTETS:
-        return path
-    name = hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()
-    return Path(tempfile.gettempdir()) / f"suppression-{os.getuid()}-{name}" / "register.sock"
 
 
 def _quoted(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,7 +19,6 @@ from gateway.decision.rule import RuleSet
 from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
 from gateway.held.store import HeldStore
-from gateway.http.health import Check
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver, ArchiverStatus
 from gateway.records.content import ContentStore
@@ -41,6 +40,10 @@ from gateway.smtp.metric import Metrics
 from gateway.smtp.site import Site
 from gateway.upstream.target import Target, Timeouts, Tls
 from gateway.upstream.upstreams import Upstreams
+
+if TYPE_CHECKING:
+    # Workers and commands serve no HTTP; to import aiohttp would cost them 0.2 s each.
+    from gateway.http.health import Check
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import KeyRing, organisation_subject, subject_of
 from gateway.entry.event import Event
-
 from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -41,12 +41,7 @@ MAILING = (
     b"\r\n"
     b"Hei!\r\n"
 )
-INVOICE = (
-    b"From: LamisNET <laskut@lamisnet.fi>\r\n"
-    b"Subject: Lasku 1\r\n"
-    b"\r\n"
-    b"Lasku liitteen\xe4.\r\n"
-)
+INVOICE = b"From: LamisNET <laskut@lamisnet.fi>\r\nSubject: Lasku 1\r\n\r\nLasku liitteen\xe4.\r\n"
 
 
 def client_table(**changes: Any) -> dict[str, Any]:
@@ -233,15 +228,13 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         self.writer.close()
-        try:
+        with suppress(ConnectionError):
             await self.writer.wait_closed()
-        except ConnectionError:
-            pass
 
-    async def reply(self) -> str:
+    async def reply(self, within: float = 10) -> str:
         """One reply, its lines joined by newlines."""
         lines = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within):
             while True:
                 line = (await self.reader.readline()).decode()
                 if not line:

@@ -20,6 +20,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -97,6 +98,8 @@ class Message:
     tls: bool
     user: str | None
     accepted: bool = True
+    data_at: float = 0.0
+    """When DATA was read (``time.monotonic``)."""
 
     @property
     def content(self) -> bytes:
@@ -475,6 +478,7 @@ class _Session:
             return
         if go_on:
             self.say("354 Go ahead")
+        data_at = time.monotonic()
         wire = await self.body()
         message = Message(
             _bracketed(self.mail or b""),
@@ -485,6 +489,7 @@ class _Session:
             self.dialogue.number,
             self.dialogue.tls,
             self.dialogue.user,
+            data_at=data_at,
         )
         self.mail, self.rcpts = None, []
         message.accepted = False
@@ -502,20 +507,22 @@ class _Session:
 
     async def body(self) -> bytes:
         """Everything up to CRLF.CRLF, read the plain way."""
-        data = b"\r\n" + self.buffer
+        data = bytearray(b"\r\n" + self.buffer)
         self.buffer = b""
+        seen = 0
         try:
             while True:
-                end = data.find(b"\r\n.\r\n")
+                end = data.find(b"\r\n.\r\n", max(0, seen - 4))
                 if end >= 0:
                     break
-                await self.play(Stage.BODY, b"", octets=len(data) - 2)
+                seen = len(data)
+                await self.play(Stage.BODY, b"", octets=seen - 2)
                 data += await self.read()
         except (_HangupError, OSError):
-            self.dialogue.partial_body = data[2:]
+            self.dialogue.partial_body = bytes(data[2:])
             raise
-        self.buffer = data[end + 5 :]
-        return data[2 : end + 2] if end else b""
+        self.buffer = bytes(data[end + 5 :])
+        return bytes(data[2 : end + 2]) if end else b""
 
 
 def _bracketed(line: bytes) -> str:

@@ -178,9 +178,7 @@ async def test_mixed_hold_and_forward(build, upstream):
     async with build() as house:
         await house.allow(A)
         await house.tell(B, EventKind.CONSENT, channel=Channel.EMAIL, proven=False)
-        await house.tell(
-            B, EventKind.DESCRIBE, attributes=Attributes(source_known=True)
-        )
+        await house.tell(B, EventKind.DESCRIBE, attributes=Attributes(source_known=True))
         async with house.client() as client:
             assert (await client.mail(A, B)).endswith("1 forwarded, 1 held")
         assert upstream.messages[0].recipients == [A]
@@ -196,9 +194,7 @@ async def test_a_refused_message_takes_its_held_copy_back(build, upstream):
     async with build() as house:
         await house.allow(A)
         await house.tell(B, EventKind.CONSENT, channel=Channel.EMAIL, proven=False)
-        await house.tell(
-            B, EventKind.DESCRIBE, attributes=Attributes(source_known=True)
-        )
+        await house.tell(B, EventKind.DESCRIBE, attributes=Attributes(source_known=True))
         upstream.on(Stage.END, reply="451 4.3.0 Later", times=1)
         async with house.client() as client:
             assert (await client.mail(A, B)).startswith("451")

@@ -6,19 +6,10 @@ from gateway.contacts.contact import Channel
 from gateway.decision.facts import Outcome
 from gateway.entry.entry import Scope
 from tests.peers.house import INVOICE, MAILING, Client, client_table
+from tests.smtp.trace import strip_trace
 
 YES = ["yes1@example.com", "yes2@example.com", "yes3@example.com"]
 NO = "no@example.com"
-
-
-def strip_trace(content: bytes) -> bytes:
-    """The message less the Received field that the gateway puts in front."""
-    assert content.startswith(b"Received: ")
-    rest = content
-    while True:
-        _, rest = rest.split(b"\r\n", 1)
-        if rest[:1] not in (b" ", b"\t"):
-            return rest
 
 
 async def test_an_allowed_recipient_is_mailed_and_recorded(house, upstream):
@@ -90,9 +81,7 @@ async def test_reject_names_rule_and_record(build, upstream):
         assert upstream.messages[0].recipients == YES[:2]
 
 
-async def test_hundreds_of_messages_on_one_connection_with_a_refusal_in_the_middle(
-    build, upstream
-):
+async def test_hundreds_of_messages_on_one_connection_with_a_refusal_in_the_middle(build, upstream):
     """listmonk 1497: after a 550 every further message of the session failed."""
     async with build(clients=[client_table(on_suppress="reject")]) as house:
         await house.allow(*YES)

@@ -1,0 +1,132 @@
+"""What the gateway left behind: the sandbox's mail, the archive, the held messages."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.contacts.digest import subject_of
+from gateway.contacts.email import parse_email
+from gateway.demo.site import DemoSite
+from gateway.held.message import Held
+from gateway.held.store import HeldStore
+from gateway.records import schema
+from gateway.records.archive import Archive
+from gateway.records.content import ContentStore
+from gateway.records.entry import address_context
+from gateway.records.finding import Found
+from gateway.records.seal import Sealer, SealError
+from gateway.records.verification import Verification
+from gateway.sandbox import read_sandbox
+from gateway.serve import assembly
+from gateway.settings import load_settings
+
+_MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(\S+)\r$", re.IGNORECASE | re.MULTILINE)
+_ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message as it lies in the sandbox."""
+
+    message_id: str
+    """Of its header field; empty when it has none."""
+    recipients: tuple[str, ...]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCopy:
+    """A held message with its octets."""
+
+    held: Held
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One recipient's record, and the address that its sealed part opens to."""
+
+    found: Found
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything the proof looks at."""
+
+    arrivals: tuple[Arrival, ...]
+    records: tuple[Record, ...]
+    held: tuple[HeldCopy, ...]
+    chain: Verification
+
+
+def observe(site: DemoSite) -> Observation:
+    """Read the stores of a gateway that has ended; blocks.
+
+    Raises:
+        GatewayError: the configuration, the keys or the archive cannot be read.
+
+    """
+    arrivals = tuple(
+        Arrival(message_id_of(content), envelope.recipients, content)
+        for envelope, content in read_sandbox(site.sandbox)
+    )
+    return asyncio.run(_stores(site, arrivals))
+
+
+async def _stores(site: DemoSite, arrivals: tuple[Arrival, ...]) -> Observation:
+    settings = load_settings(site.config)
+    seal = assembly.sealer(settings)
+    database = await assembly.open_database(settings)
+    try:
+        archive = Archive(database, seal)
+        addresses = await database.read(partial(_addresses, seal=seal))
+        records = [
+            Record(found, addresses[found.record_id]) for found in await archive.search(limit=_ALL)
+        ]
+        store = HeldStore(database, seal, ContentStore(database, seal))
+        held = []
+        for one in await store.list(limit=_ALL):
+            content = b"".join([piece async for piece in store.open_content(one.id)])
+            held.append(HeldCopy(one, content))
+        return Observation(arrivals, tuple(records), tuple(held), await archive.verify())
+    finally:
+        await database.aclose()
+
+
+async def _addresses(connection: AsyncConnection, seal: Sealer) -> dict[str, str]:
+    """The address of every record by the record's id; empty where it does not open."""
+    record = schema.record.c
+    rows = await connection.execute(select(record.id, record.digest, record.sealed_address))
+    return {row.id: _opened(seal, row.sealed_address, row.digest) for row in rows}
+
+
+def _opened(seal: Sealer, sealed: bytes, digest: str) -> str:
+    try:
+        return seal.open(sealed, address_context(digest)).decode()
+    except SealError:
+        return ""
+
+
+def message_id_of(content: bytes) -> str:
+    """The Message-ID of a message's header section, or empty."""
+    header = content.partition(b"\r\n\r\n")[0] + b"\r\n"
+    found = _MESSAGE_ID.search(header)
+    return found[1].decode("ascii", "replace") if found else ""
+
+
+class Digests:
+    """Keyed digests of addresses under the site's keys; blocks when made."""
+
+    def __init__(self, site: DemoSite) -> None:
+        self._ring = assembly.key_ring(load_settings(site.config))
+
+    def of(self, address: str) -> str:
+        """The digest that a record of this address carries."""
+        return str(self._ring.digest(subject_of(parse_email(address))))

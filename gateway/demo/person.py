@@ -1,0 +1,10 @@
+"""The people of the sample register who have a part of their own in the demo."""
+
+BANS_DURING_DEMO = "inkeri.aaltosuo@posti.example"
+"""Bans marketing while the gateway runs, after the first newsletter."""
+
+EXPLAINED = "onni.rantamo@posti.example"
+"""Whose suppression is explained: a consent of their own, but a ban…"""
+
+EXPLAINED_SPELLING = "onni.rantamo+kauppa@posti.example"
+"""…under this spelling of the address."""

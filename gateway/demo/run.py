@@ -1,0 +1,131 @@
+"""The demo from beginning to end, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from gateway.demo import report
+from gateway.demo.expectation import Expected, load_expectation
+from gateway.demo.mailing import AFTER_THE_BAN, MAILINGS, Mailing
+from gateway.demo.person import BANS_DURING_DEMO, EXPLAINED
+from gateway.demo.process import GatewayProcess, command
+from gateway.demo.proof import prove
+from gateway.demo.sending import Sender
+from gateway.demo.site import DemoSite
+from gateway.demo.transcript import Sent, write_transcript
+
+
+def run_demo(*, keep: bool = False) -> bool:
+    """Show everything on standard output; whether the proof holds.
+
+    The folder goes when the demo ends, however it ends, unless ``keep``.
+
+    Raises:
+        GatewayError: the demo could not be carried through.
+
+    """
+    console = report.console()
+    # Settings of the person's own gateway are not the demo's.
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        del os.environ[name]
+    with _ending_tidily(), _folder(keep=keep) as folder:
+        site = DemoSite(folder)
+        site.create()
+        expectation = load_expectation()
+        report.introduce(console, site, len(expectation))
+        explanation = _send_everything(console, site, expectation)
+        proof = prove(folder, expectation)
+        report.rules(console, proof.observation)
+        report.explained(console, explanation)
+        report.proof(console, proof)
+        report.farewell(console, site if keep else None)
+    return proof.holds
+
+
+def _send_everything(
+    console: Console, site: DemoSite, expectation: tuple[Expected, ...]
+) -> dict[str, Any]:
+    """Run a gateway, import the register, send every mailing; one explanation."""
+    with GatewayProcess(site) as gateway:
+        report.started(console, gateway)
+        said = command(site, "register", "import", str(site.register_file), *_BY)
+        report.imported(console, said)
+        sender = Sender(site, gateway.smtp)
+        sent: list[Sent] = []
+        for mailing in MAILINGS:
+            sent += sender.send(mailing, _recipients(mailing, expectation))
+        report.mailings(console, sent)
+        explanation = _explanation(site)
+        said = command(site, "register", "ban", BANS_DURING_DEMO, "--evidence", "phone call", *_BY)
+        after = sender.send(AFTER_THE_BAN, _recipients(AFTER_THE_BAN, expectation))
+        report.banned(console, BANS_DURING_DEMO, said, after)
+        write_transcript(site, [*sent, *after])
+        report.stopped(console, gateway.stop())
+    return explanation
+
+
+_BY = ("--by", "demo")
+
+
+def _recipients(mailing: Mailing, expectation: tuple[Expected, ...]) -> list[str]:
+    return [one.address for one in expectation if one.mailing == mailing.name]
+
+
+def _explanation(site: DemoSite) -> dict[str, Any]:
+    """What ``check --explain`` says of the sample person."""
+    words = ("check", EXPLAINED, "--topic", "newsletter", "--explain", "--json")
+    said: dict[str, Any] = orjson.loads(command(site, *words, may_find=True))
+    return said
+
+
+@contextmanager
+def _folder(*, keep: bool) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="suppression-demo-"))
+    try:
+        yield folder
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def _ending_tidily() -> Iterator[None]:
+    """Let the first Ctrl-C, SIGTERM or SIGHUP end the demo in order, and ignore the next.
+
+    A signal that is ignored already (``nohup``) stays so.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    before = {
+        number: signal.getsignal(number)
+        for number in _ENDING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        for number in before:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

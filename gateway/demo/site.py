@@ -1,0 +1,127 @@
+"""The demo's configuration: a folder that a real gateway runs in."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from gateway.demo.mailing import SHOP
+
+LOGINS = ("newsletter", "offers", "shop", "backoffice")
+"""The sending tools, each with a login of its own."""
+
+_CONFIG = f"""\
+data_dir = "data"
+drain_timeout = 5
+
+[controller]
+name = "Esimerkkikauppa Oy"
+contact_email = "tietosuoja@{SHOP}"
+domains = ["{SHOP}"]
+
+[register]
+url = "embedded"
+
+[rules]
+set = "finland"
+recognisable_marks = ["uutiskirje", "nyhetsbrev", "tarjous", "mainos"]
+
+[topics.newsletter]
+product_group = "bicycles"
+
+[topics.offers]
+product_group = "skis"
+
+[smtp]
+listen = ["127.0.0.1:0"]
+hostname = "gateway.{SHOP}"
+
+[[smtp.clients]]                    # a newsletter tool: suppressed recipients get 250
+name = "newsletter"
+username = "newsletter"
+password_file = "secrets/newsletter"
+kind = "marketing"
+topic = "newsletter"
+on_suppress = "discard"
+upstream = "sandbox"
+
+[[smtp.clients]]                    # a campaign tool that wants to hear 550
+name = "offers"
+username = "offers"
+password_file = "secrets/offers"
+kind = "marketing"
+topic = "offers"
+on_suppress = "reject"
+upstream = "sandbox"
+
+[[smtp.clients]]                    # the web shop
+name = "shop"
+username = "shop"
+password_file = "secrets/shop"
+kind = "service"
+upstream = "sandbox"
+
+[[smtp.clients]]                    # says of each message what it is (X-Gateway-Kind)
+name = "backoffice"
+username = "backoffice"
+password_file = "secrets/backoffice"
+kind = "declared"
+upstream = "sandbox"
+
+[[smtp.upstreams]]                  # where allowed mail goes: into a Maildir
+name = "sandbox"
+sandbox = "sandbox"
+
+[http]
+listen = ["127.0.0.1:0"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSite:
+    """Where the demo's parts lie below its folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration that every command is given."""
+        return self.folder / "config.toml"
+
+    @property
+    def log(self) -> Path:
+        """What the gateway writes on standard error."""
+        return self.folder / "gateway.log"
+
+    @property
+    def register_file(self) -> Path:
+        """The sample register that is imported."""
+        return self.folder / "register.csv"
+
+    @property
+    def sent(self) -> Path:
+        """The octets of every message sent, and the transcript."""
+        return self.folder / "sent"
+
+    @property
+    def sandbox(self) -> Path:
+        """The Maildir that stands for all recipients' mail servers."""
+        return self.folder / "data" / "sandbox"
+
+    def password(self, login: str) -> str:
+        """The password of a login."""
+        return (self.folder / "secrets" / login).read_text(encoding="ascii").strip()
+
+    def create(self) -> None:
+        """Write configuration, passwords and the sample register; blocks."""
+        self.sent.mkdir()
+        (self.folder / "secrets").mkdir(mode=0o700)
+        for login in LOGINS:
+            path = self.folder / "secrets" / login
+            path.write_text(f"{secrets.token_urlsafe(12)}\n", encoding="ascii")
+            path.chmod(0o600)
+        self.config.write_text(_CONFIG, encoding="utf-8")
+        sample = resources.files(__package__).joinpath("register.csv")
+        self.register_file.write_bytes(sample.read_bytes())

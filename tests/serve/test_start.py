@@ -1,0 +1,161 @@
+"""What keeps a gateway from starting is said in one clear line, and it ends with 2."""
+
+import json
+import os
+import shutil
+import socket
+
+import pytest
+
+from tests.peers.house import client_table
+from tests.peers.process import command, tables, write_config
+
+
+def refused(done, *words):
+    """It could not, and says why in one line that has these words."""
+    assert done.status == 2, done
+    assert done.out == ""
+    assert done.err.count("\n") == 1, done.err
+    for word in words:
+        assert word in done.err, done.err
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a good configuration, not running."""
+    write_config(tmp_path, tables())
+    return tmp_path
+
+
+def test_check_says_that_all_is_well_and_makes_nothing(folder):
+    done = command(folder, "serve", "--check")
+    assert done.status == 0
+    assert done.out == "config.toml: configuration and rules are good\n"
+    assert done.err == ""
+    assert [path.name for path in folder.iterdir()] == ["config.toml"]
+
+
+def test_no_configuration(tmp_path):
+    refused(command(tmp_path, "serve"), "config.toml", "No such file", "--config")
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["serve", "--check"]])
+def test_an_unknown_setting(folder, arguments):
+    write_config(folder, tables(smtp={"liste": ["127.0.0.1:2525"]}))
+    refused(command(folder, *arguments), "config.toml: smtp.liste: no such setting")
+
+
+def test_a_configuration_that_is_not_toml(folder):
+    (folder / "config.toml").write_text("smtp = {\n")
+    refused(command(folder, "serve", "--check"), "config.toml: not valid TOML", "line 1")
+
+
+def test_an_unknown_variable(folder):
+    done = command(folder, "serve", env={"GATEWAY_SMPT__LISTEN": "[]"})
+    refused(done, "GATEWAY_SMPT__LISTEN is no setting")
+
+
+def test_a_bad_rule_file(folder):
+    (folder / "mine").mkdir()
+    rules = folder / "mine" / "house.toml"
+    shutil.copy("rules/finland.toml", rules)
+    rules.write_text(rules.read_text().replace('then = "suppress"', 'then = "surpress"', 1))
+    write_config(folder, tables(rules={"set": "house", "folder": "mine"}))
+    done = command(folder, "serve")
+    refused(done, "mine/house.toml:", "surpress")
+
+
+def test_a_missing_rule_set(folder):
+    write_config(folder, tables(rules={"set": "sweden"}))
+    refused(command(folder, "serve"), "sweden", "finland")
+
+
+@pytest.mark.parametrize("setting", ["smtp.listen", "http.listen"])
+def test_a_port_that_is_taken(folder, setting):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        table, name = setting.split(".")
+        write_config(folder, tables(**{table: {name: [address]}}))
+        done = command(folder, "serve")
+    assert done.status == 2
+    [last] = [line for line in done.err.splitlines() if not line.startswith("{")]
+    assert last.startswith(f"suppression-gateway: {setting}: cannot listen on {address}: ")
+    assert not (folder / "data" / "register" / "register.sock").exists()
+
+
+def test_a_certificate_that_cannot_be_used(folder):
+    write_config(folder, tables(smtp={"tls": {"certificate": "c.pem", "key": "k.pem"}}))
+    refused(command(folder, "serve"), "smtp.tls", "c.pem", "No such file")
+
+
+def test_a_missing_password_file(folder):
+    client = client_table(networks=None, username="u", password_file="nowhere")
+    write_config(folder, tables(clients=[client]))
+    refused(command(folder, "serve"), "smtp.clients tool: password_file", "nowhere")
+
+
+def test_an_upstream_password_that_would_travel_in_the_clear(folder):
+    config = tables(upstream=2525)
+    config["smtp"]["upstreams"][0].update(username="u", password_file="secret")
+    (folder / "secret").write_text("x\n")
+    write_config(folder, config)
+    done = command(folder, "serve")
+    assert done.status == 2
+    assert "main" in done.err.splitlines()[-1]
+    assert command(folder, "serve", "--check").status == 2
+
+
+async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
+    """The digests of a register are worth nothing without their key, nor is a new one."""
+    gateway = build(upstream=None)
+    async with gateway:
+        await gateway.allow("a@example.com")
+        keys = gateway.settings.register.keys_file
+        content_keys = gateway.settings.records.content_key_file
+        assert keys.stat().st_mode & 0o777 == 0o600
+        assert content_keys.stat().st_mode & 0o777 == 0o600
+        assert await gateway.stop() == 0
+
+        for path in (keys, content_keys):
+            path.chmod(0o644)
+            done = gateway.command("serve")
+            path.chmod(0o600)
+            assert done.status == 2
+            last = done.err.splitlines()[-1]
+            assert path.name in last
+            assert "600" in last
+
+        for path in (keys, content_keys):
+            away = path.with_suffix(".away")
+            path.rename(away)
+            done = gateway.command("serve")
+            assert done.status == 2, (path, done)
+            assert "key" in done.err.splitlines()[-1]
+            # Nothing was made in its place that would be taken for the right one.
+            assert not path.exists(), path
+            away.rename(path)
+
+        await gateway.start()
+        async with gateway.client() as client:
+            assert (await client.mail("a@example.com")).endswith("1 forwarded")
+
+
+async def test_a_second_one_on_the_same_data_is_refused(build):
+    async with build(upstream=None) as gateway:
+        before = sorted(gateway.processes())
+        done = gateway.command("serve")
+        assert done.status == 2
+        assert "data" in done.err.splitlines()[-1]
+        assert "another process" in done.err.splitlines()[-1]
+        assert sorted(gateway.processes()) == before
+        # The first is none the worse.
+        await gateway.allow("a@example.com")
+        async with gateway.client() as client:
+            assert (await client.mail("a@example.com")).endswith("1 forwarded")
+        status, body = await gateway.get("/readyz")
+        assert (status, json.loads(body)["status"]) == (200, "ready")
+        status, text = await gateway.get("/metrics")
+        assert 'result="forwarded",rule="R40"} 1.0' in text
+        assert os.path.exists(gateway.settings.data_dir / "run" / "metrics")
