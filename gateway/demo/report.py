@@ -32,7 +32,7 @@ _COUNTED = re.compile(r"(\d+) (forwarded|suppressed|held)")
 _COLOURS = {Outcome.FORWARD: "green", Outcome.SUPPRESS: "red", Outcome.HOLD: "yellow"}
 
 UNREACHED: Mapping[str, str] = {
-    "R10": "marketing while the register cannot be reached: 451, the tool tries again",
+    "R10": "marketing while the register is down: 451, the tool tries again",
     "R10s": "the same for service and transactional mail",
     "R32": "an SMS to a work phone: no mail meets it",
     "Q1": "an SMS in quiet hours: no mail meets it",
@@ -82,8 +82,8 @@ def introduce(out: Console, site: DemoSite, recipients: int) -> None:
     _heading(out, "Suppression gateway: demo")
     _say(
         out,
-        "A shop's tools send mail through the gateway, which asks the customer register\n"
-        "about every recipient first. All people are made up; nothing leaves this machine:\n"
+        "A shop's tools send mail through the gateway, which asks the customer register "
+        "about every recipient first. All people are made up; nothing leaves this machine: "
         "what the gateway lets through lands in a Maildir, where the proof counts it.",
     )
     _say(out, f"[dim]{recipients} expectations, written by hand; folder {escape(str(site.folder))}")
@@ -98,7 +98,7 @@ def started(out: Console, gateway: GatewayProcess) -> None:
 
 def imported(out: Console, said: str) -> None:
     """Say what the import did."""
-    _say(out, f"[bold]gateway register import register.csv[/]: {escape(said.strip())}")
+    _say(out, f"[bold]gateway register import[/]: {escape(said.strip())}")
 
 
 def mailings(out: Console, sent: Sequence[Sent]) -> None:
@@ -139,7 +139,7 @@ def _examples(sent: Sequence[Sent]) -> list[str]:
 def banned(out: Console, address: str, said: str, after: Sequence[Sent]) -> None:
     """Show the ban that was set while the gateway ran, and the next message."""
     _heading(out, "3  A ban counts from the very next message")
-    _say(out, f"{address} got the newsletter above; now the telephone rings.")
+    _say(out, f"{address} got the newsletter above; then the phone rings.")
     _say(out, f"[bold]gateway register ban[/] {escape(said.strip())}")
     to = sum(len(one.recipients) for one in after)
     for one in after:
@@ -152,7 +152,9 @@ def rules(out: Console, seen: Observation) -> None:
     _heading(out, "4  What went, what did not, and why")
     table = _table("rule", "", "outcome", "reason", "for instance")
     table.columns[1].justify = "right"
-    table.columns[4].overflow = "fold"
+    table.columns[3].min_width = 29
+    table.columns[4].overflow = "ellipsis"
+    table.columns[4].no_wrap = True
     by_rule: dict[str, list[Record]] = {}
     for record in reversed(seen.records):
         by_rule.setdefault(record.found.rule, []).append(record)
@@ -233,8 +235,8 @@ def farewell(out: Console, kept: DemoSite | None) -> None:
     _heading(out, "Connect a tool of your own")
     _say(
         out,
-        "[bold]make serve[/] runs config.toml: SMTP at 127.0.0.1:2525, open to this machine only,\n"
-        "mail lands in the Maildir data/sandbox. So that a tool logs in, give it these lines in\n"
+        "[bold]make serve[/] runs config.toml: SMTP at 127.0.0.1:2525, open to this machine only, "
+        "mail lands in the Maildir data/sandbox. So that a tool logs in, give it these lines in "
         "config.toml instead of networks (and its password in the file):",
     )
     _code(
@@ -245,13 +247,14 @@ def farewell(out: Console, kept: DemoSite | None) -> None:
     )
     _say(
         out,
-        "In the tool: SMTP host 127.0.0.1, port 2525, that login, no TLS on this machine.\n"
+        "In the tool: SMTP host 127.0.0.1, port 2525, that login, no TLS on this machine. "
         "Try it (somebody unknown: the reply says 1 suppressed, data/sandbox stays empty):",
     )
     _code(
         out,
-        "swaks --server 127.0.0.1:2525 --from kauppa@lamisnet.fi --to asiakas@posti.example \\",
-        "  --header 'Subject: Uutiskirje' --add-header 'List-Unsubscribe: <mailto:x@lamisnet.fi>'",
+        "swaks --server 127.0.0.1:2525 --from kauppa@lamisnet.fi \\",
+        "  --to asiakas@posti.example --header 'Subject: Uutiskirje' \\",
+        "  --add-header 'List-Unsubscribe: <mailto:x@lamisnet.fi>'",
     )
     _say(out, "or without swaks:")
     _code(
@@ -269,9 +272,9 @@ def farewell(out: Console, kept: DemoSite | None) -> None:
     gateway = f"{_python()} -m gateway"
     _code(
         out,
-        f"{gateway} register consent asiakas@posti.example --by you \\",
-        "  --wording 'Yes, mail me' --evidence 'signed card' --source 'trade fair'",
-        f"{gateway} check asiakas@posti.example --topic newsletter --explain",
+        f"{gateway} register consent asiakas@posti.example \\",
+        "  --by you --wording 'Yes, mail me' --evidence 'signed card'",
+        f"{gateway} check asiakas@posti.example --explain",
         f"{gateway} records search",
     )
     if kept is not None:

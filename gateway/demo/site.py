@@ -23,6 +23,11 @@ domains = ["{SHOP}"]
 
 [register]
 url = "embedded"
+timeout = 5                         # patient, for a busy laptop
+settle = 0.5
+
+[records]
+timeout = 10
 
 [rules]
 set = "finland"

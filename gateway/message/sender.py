@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 from email.errors import MessageError
 from email.headerregistry import Address, HeaderRegistry
+from functools import lru_cache
 
 from gateway.contacts.contact import ContactError
 from gateway.contacts.parse import parse_domain
@@ -23,6 +24,8 @@ _PLAIN = re.compile(
 )
 
 _REGISTRY = HeaderRegistry()
+# A tool sends from a handful of domains, message after message.
+_canonical = lru_cache(maxsize=1024)(parse_domain)
 
 
 def sender_domains(headers: HeaderSection) -> tuple[str, ...]:
@@ -40,7 +43,7 @@ def sender_domains(headers: HeaderSection) -> tuple[str, ...]:
     if not domains:
         return ()
     try:
-        return tuple(dict.fromkeys(parse_domain(domain) for domain in domains))
+        return tuple(dict.fromkeys(_canonical(domain) for domain in domains))
     except ContactError:
         return ()
 

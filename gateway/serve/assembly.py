@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 600.0
+_OWN_SECONDS = 30.0
 
 
 # -- keys, rules, targets -------------------------------------------------------------
@@ -57,12 +58,13 @@ def key_ring(settings: Settings) -> KeyRing:
     """The digest keys; made on first use.
 
     Raises:
-        InputError: the file is unreadable, malformed or open to others.
+        InputError: the file is unreadable, malformed, open to others, or gone.
 
     """
     path = settings.register.keys_file
     if path is None:
         raise InputError("register.keys_file is not set")
+    _refuse_lost(path, settings)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Another process may have been first; its keys are then the keys.
@@ -75,13 +77,29 @@ def sealer(settings: Settings) -> Sealer:
     """The content key; made on first use.
 
     Raises:
-        InputError: the file is unreadable, malformed or open to others.
+        InputError: the file is unreadable, malformed, open to others, or gone.
 
     """
     path = settings.records.content_key_file
     if path is None:
         raise InputError("records.content_key_file is not set")
+    _refuse_lost(path, settings)
     return Sealer.load_or_create(path)
+
+
+def _refuse_lost(path: Path, settings: Settings) -> None:
+    """Refuse a missing key file where something was written with it.
+
+    Keys are made before register and archive are, so that either without them tells
+    of a loss; a new key in the place of the lost one would only hide it.
+    """
+    written = (settings.data_dir / "register" / "append", settings.records.archive)
+    for place in written:
+        if place is not None and place.exists() and not path.exists():
+            raise InputError(
+                f"{path}: the key file is gone, but {place} was written with it; "
+                "restore it from the backup"
+            )
 
 
 def address_seal(ring: KeyRing, seal: Sealer) -> Seal:
@@ -191,6 +209,8 @@ async def register_url(settings: Settings) -> AsyncIterator[str]:
     if url is not None:
         yield url
         return
+    key_ring(settings)
+    sealer(settings)
     program = settings.register.server
     async with embedded(
         settings.data_dir / "register", program=Path(program) if program else None
@@ -329,6 +349,21 @@ async def open_database(settings: Settings) -> Database:
 # -- the supervisor's parts -----------------------------------------------------------
 
 
+async def _own(server: EmbeddedRegister) -> None:
+    """Start the register; one that a command or a killed gateway leaves is waited for."""
+    end = asyncio.get_running_loop().time() + _OWN_SECONDS
+    if await server.try_start():
+        return
+    log.info("register_in_use", waiting_s=_OWN_SECONDS)
+    while not await server.try_start():
+        if asyncio.get_running_loop().time() > end:
+            raise InputError(
+                f"{server.folder}: another process runs this register, perhaps a long "
+                "command; start again when it has ended"
+            )
+        await asyncio.sleep(0.1)
+
+
 class Keeper:
     """What the supervisor runs itself: embedded register, sandboxes, archiver.
 
@@ -345,15 +380,15 @@ class Keeper:
     async def __aenter__(self) -> Keeper:
         settings = self._settings
         try:
+            ring, seal = key_ring(settings), sealer(settings)
             url = configured_url(settings)
             if url is None:
                 server = embedded_register(settings)
-                await server.start()
+                await _own(server)
                 self._stack.push_async_callback(server.stop)
                 self._own(server.supervise(), "register")
                 url = server.url
             await self._stack.enter_async_context(running_sandboxes(settings))
-            ring, seal = key_ring(settings), sealer(settings)
             self._register = await open_register(settings, url, ring, seal)
             self._stack.push_async_callback(self._register.aclose)
             database = await open_database(settings)

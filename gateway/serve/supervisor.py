@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.decision.load import find_rules, load_rules
-from gateway.failure import GatewayError
+from gateway.failure import GatewayError, InputError
 from gateway.http.health import health_app
-from gateway.serve.assembly import Keeper
+from gateway.register.lock import FolderLock
+from gateway.serve.assembly import Keeper, targets
 from gateway.serve.certificate import server_context
 from gateway.serve.logging import configure
 from gateway.serve.socket import bind, close, name_of
@@ -105,6 +107,11 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        with _alone(settings.data_dir):
+            await self._serve(settings)
+        log.info("stopped")
+
+    async def _serve(self, settings: Settings) -> None:
         shutil.rmtree(self._metrics_dir, ignore_errors=True)
         self._metrics_dir.mkdir(parents=True, mode=0o700)
         sockets = self._bind(settings)
@@ -131,7 +138,6 @@ class Supervisor:
                         await http.cleanup()
         finally:
             close(sockets)
-        log.info("stopped")
 
     # -- sockets and announcements ------------------------------------------------
 
@@ -319,6 +325,27 @@ class WorkerFailed(GatewayError):
     """A worker ended before it was ready."""
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a data folder, as no other gateway can meanwhile.
+
+    Raises:
+        InputError: another one does, or the folder cannot be made.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(f"data_dir: {folder} cannot be made: {error.strerror}") from None
+    with FolderLock(folder / "gateway.lock") as lock:
+        if not lock.try_exclusive():
+            raise InputError(
+                f"data_dir: another process serves {folder} already; stop it, "
+                "or give this one a folder of its own"
+            )
+        yield
+
+
 def check_whole(settings: Settings) -> None:
     """Try everything a start or reload rests on, before anything is touched.
 
@@ -329,3 +356,5 @@ def check_whole(settings: Settings) -> None:
     load_rules(find_rules(settings.rules.set, settings.rules.folder))
     server_context(settings.smtp.tls)
     Credentials(settings.smtp.clients)
+    for target in targets(settings):
+        target.context()

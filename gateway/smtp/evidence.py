@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import Enum
+from functools import lru_cache
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Contact
@@ -228,7 +229,7 @@ class Evidence:
             protocol = "UTF8SMTP" if "SMTPUTF8" in draft.mail.params else "ESMTP"
             protocol += "S" * peer.secure + "A" * peer.login
         literal = f"IPv6:{peer.address}" if ":" in peer.address else peer.address
-        now = format_datetime(datetime.fromtimestamp(self._clock() // 1000, UTC))
+        now = _date(self._clock() // 1000)
         return (
             f"Received: from {peer.helo} ([{literal}])\r\n"
             f"\tby {self._settings.smtp.hostname} with {protocol} id {draft.id};\r\n"
@@ -346,6 +347,12 @@ class Evidence:
                 outcome = Result.DEFERRED if reply.temporary else Result.REFUSED
             self._note(record, [index], outcome, reply, upstream)
         return [recipient.id for recipient in record.recipients]
+
+
+@lru_cache(maxsize=4)
+def _date(seconds: int) -> str:
+    """The time as a header field writes it (RFC 5322 section 3.3)."""
+    return format_datetime(datetime.fromtimestamp(seconds, UTC))
 
 
 def facts_of(facts: Facts) -> Mapping[str, Fact]:

@@ -1,0 +1,1 @@
+"""Measurements of the gateway beside the limit of the machine; run by ``make bench``."""
