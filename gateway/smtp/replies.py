@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.failure import GatewayError, UpstreamUnavailable
 from gateway.wire.reply import Reply
 
+OK = b"250 2.0.0 Ok\r\n"
 ACCEPTED = b"250 2.1.5 Ok\r\n"
 TOO_MANY = b"452 4.5.3 Too many recipients\r\n"
 NEEDS_UTF8 = b"553 5.6.7 The address needs SMTPUTF8\r\n"
@@ -12,6 +13,17 @@ CHANGED = b"451 4.7.1 The register changed during the transaction; try again\r\n
 HEADER_SIZE = b"552 5.3.4 Header section too large\r\n"
 LOOP = b"554 5.4.6 Too many Received fields: mail loop\r\n"
 INTERNAL = b"451 4.3.0 Local error; try again later\r\n"
+SHUTTING_DOWN = b"421 4.3.2 Shutting down\r\n"
+NEED_HELO = b"503 5.5.1 Send HELO or EHLO first\r\n"
+NEED_MAIL = b"503 5.5.1 Send MAIL first\r\n"
+NEED_RCPT = b"554 5.5.1 No valid recipients\r\n"
+NEED_AUTH = b"530 5.7.0 Authentication required\r\n"
+NEED_TLS = b"538 5.7.11 Encryption required\r\n"
+SYNTAX = b"501 5.5.4 Syntax error in parameters\r\n"
+UNKNOWN = b"500 5.5.2 Command not recognised\r\n"
+NOT_IMPLEMENTED = b"502 5.5.1 Command not implemented\r\n"
+TOO_BIG = b"552 5.3.4 Message too large\r\n"
+BARE_NEWLINE = b"550 5.6.0 The message has a bare CR or LF; end its lines with CRLF\r\n"
 
 
 def line(error: GatewayError) -> bytes:
