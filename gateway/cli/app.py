@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from gateway import __version__
 from gateway.cli import check, demo, held, records, register, rules, serve, wash
 from gateway.failure import GatewayError
 
-DONE, FINDINGS, FAILED = 0, 1, 2
+COULD_NOT = 2
 
 app = typer.Typer(
     name="suppression-gateway",
@@ -49,15 +48,11 @@ def _root(
 def main() -> None:
     """Run the command and end the process with its exit status."""
     try:
-        status = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        status = 130
-    except click.ClickException as error:
-        error.show()
-        status = FAILED
+        app()
     except GatewayError as error:
         print(f"suppression-gateway: {error}", file=sys.stderr)
-        status = FAILED
+        sys.exit(COULD_NOT)
     except BrokenPipeError:
-        status = FAILED
-    sys.exit(status if isinstance(status, int) else DONE)
+        # Whoever read our output has seen enough.
+        sys.stderr.close()
+        sys.exit(COULD_NOT)

@@ -8,10 +8,9 @@ from typing import Annotated
 import orjson
 import typer
 
+from gateway.cli.address import read_contact
 from gateway.cli.option import Config, Json, open_register, run, settings_of
 from gateway.contacts.contact import Channel, Contact
-from gateway.contacts.email import parse_email
-from gateway.contacts.phone import parse_phone
 from gateway.decision.engine import Step
 from gateway.decision.engine import explain as explain_facts
 from gateway.decision.facts import Kind, Outcome
@@ -58,11 +57,10 @@ def _group(settings: Settings, topic: str | None, given: str | None) -> str | No
 
 
 def _contact(text: str, channel: Channel | None) -> Contact:
-    wanted = channel or (Channel.EMAIL if "@" in text else Channel.SMS)
-    try:
-        return parse_email(text) if wanted is Channel.EMAIL else parse_phone(text)
-    except InputError as error:
-        raise InputError(f"{text}: {error}") from None
+    contact = read_contact(text)
+    if channel is not None and contact.channel is not channel:
+        raise InputError(f"{text}: not an address for {channel}")
+    return contact
 
 
 async def _judge(

@@ -8,9 +8,9 @@ from typing import Annotated
 import orjson
 import typer
 from prometheus_client import CollectorRegistry
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.console import console
 from gateway.cli.moment import told
 from gateway.cli.option import Actor, Config, Json, run, settings_of
 from gateway.clock import now_ms
@@ -61,7 +61,7 @@ def list_command(
                 " ".join(sorted({r.rule for r in one.message.recipients})),
                 str(len(one.message.recipients)),
             )
-        Console().print(table)
+        console().print(table)
     else:
         typer.echo("nothing is held")
     if held and not every:
@@ -106,7 +106,7 @@ def show(
             recipient.address,
             f"{recipient.rule}: {recipient.reason}\nrecord {recipient.record_id}\n{facts}",
         )
-    Console().print(table)
+    console().print(table)
 
 
 async def _show(settings: Settings, held_id: str, *, with_content: bool) -> tuple[Held, bytes]:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.console import console
 from gateway.cli.moment import moment, told
 from gateway.cli.option import Config, Json, run, settings_of
 from gateway.contacts.digest import subject_of
@@ -99,7 +99,7 @@ def _print(found: list[Found]) -> None:
             one.rule,
             one.result or "…",
         )
-    Console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def show(
             table.add_row(name, "\n".join(", ".join(map(str, v.values())) for v in value))
         elif value not in (None, ""):
             table.add_row(name, str(value))
-    Console().print(table)
+    console().print(table)
 
 
 async def _show(settings: Settings, record_id: str) -> Shown:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.console import console
 from gateway.cli.option import Config, Json, settings_of
 from gateway.decision.load import find_rules, load_rules
 from gateway.decision.rule import RuleSet
@@ -64,7 +64,7 @@ def show(
             rule.title.get(language),
             rule.source,
         )
-    Console().print(table)
+    console().print(table)
     typer.echo("⚠ the interpretation is uncertain; the rule's comment in the file says how")
 
 

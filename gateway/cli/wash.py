@@ -7,9 +7,9 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.console import console
 from gateway.cli.option import Config, Json, open_register, run, settings_of
 from gateway.cli.progress import octet_bar
 from gateway.contacts.contact import Channel
@@ -106,6 +106,6 @@ def _print(result: WashResult, settings: Settings, go: Path, stop: Path, languag
         table.add_row(str(count), rule_id, rule.then.value, rule.reason.get(language))
     if result.unreadable:
         table.add_row(str(result.unreadable), "", "suppress", "no readable address")
-    Console().print(table)
+    console().print(table)
     typer.echo(f"{result.may_go} may go: {go}")
     typer.echo(f"{result.may_not_go + result.unreadable} may not go: {stop}")

@@ -1,0 +1,225 @@
+"""``register ban|unban|consent|withdraw|relationship``: changes made by hand."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.address import Address, read_contact
+from gateway.cli.moment import day, moment
+from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
+from gateway.clock import now_ms
+from gateway.contacts.contact import Channel
+from gateway.contacts.parse import parse_domain
+from gateway.decision.facts import Collected
+from gateway.entry.entry import ConsentStatus, Scope
+from gateway.entry.event import Attributes, Event, EventKind
+from gateway.failure import InputError
+from gateway.settings import Settings
+
+Evidence = Annotated[
+    str, typer.Option("--evidence", help="The request's wording or a reference to it.")
+]
+Source = Annotated[str, typer.Option("--source", help="Where it came from.")]
+At = Annotated[
+    str | None, typer.Option("--at", help="When it took effect (ISO 8601); default now.")
+]
+
+
+class BanScope(StrEnum):
+    """What ``ban`` and ``unban`` can name."""
+
+    ALL = "all"
+    EMAIL = "email"
+    SMS = "sms"
+    TOPIC = "topic"
+    CONTACT = "contact"
+    DISCLOSURE = "disclosure"
+
+
+_SCOPES: dict[BanScope, tuple[Scope, Channel | None]] = {
+    BanScope.ALL: (Scope.ALL, None),
+    BanScope.EMAIL: (Scope.CHANNEL, Channel.EMAIL),
+    BanScope.SMS: (Scope.CHANNEL, Channel.SMS),
+    BanScope.TOPIC: (Scope.TOPIC, None),
+    BanScope.CONTACT: (Scope.CONTACT, None),
+    BanScope.DISCLOSURE: (Scope.DISCLOSURE, None),
+}
+
+
+async def _apply(settings: Settings, event: Event, address: str) -> Event:
+    async with open_register(settings) as register:
+        if address.startswith("@"):
+            logged = await register.apply_organisation(event, parse_domain(address[1:]))
+            return logged[0]
+        return await register.apply(event, read_contact(address))
+
+
+def _change(config: Path | None, event: Event, address: str, done: str, *, json: bool) -> None:
+    settings = settings_of(config)
+    logged = run(_apply(settings, event, address))
+    if json:
+        sys.stdout.buffer.write(replace(logged, sealed=None).to_json() + b"\n")
+    else:
+        typer.echo(f"{address}: {done}; in force now (event {logged.id})")
+
+
+def ban(
+    address: Address,
+    by: Actor,
+    scope: Annotated[BanScope, typer.Option(help="What is forbidden.")] = BanScope.ALL,
+    topic: Annotated[str | None, typer.Option(help="With --scope topic.")] = None,
+    evidence: Evidence = "",
+    source: Source = "command line",
+    at: At = None,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Forbid direct marketing (or all contact, or disclosure) to a contact or a domain."""
+    event = _ban_event(EventKind.BAN, by, scope, topic, evidence, source, at)
+    _change(config, event, address, f"ban ({scope})", json=json)
+
+
+def unban(
+    address: Address,
+    by: Actor,
+    evidence: Annotated[str, typer.Option("--evidence", help="Why the ban is lifted; needed.")],
+    scope: Annotated[BanScope, typer.Option(help="Which ban is lifted.")] = BanScope.ALL,
+    topic: Annotated[str | None, typer.Option(help="With --scope topic.")] = None,
+    source: Source = "command line",
+    at: At = None,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Lift a ban that was set by mistake or taken back; the evidence is recorded."""
+    if not evidence.strip():
+        raise InputError("--evidence: say why the ban is lifted")
+    event = _ban_event(EventKind.UNBAN, by, scope, topic, evidence, source, at)
+    _change(config, event, address, f"ban ({scope}) lifted", json=json)
+
+
+def _ban_event(
+    kind: EventKind,
+    by: str,
+    scope: BanScope,
+    topic: str | None,
+    evidence: str,
+    source: str,
+    at: str | None,
+) -> Event:
+    if (scope is BanScope.TOPIC) != (topic is not None):
+        raise InputError("--scope topic and --topic NAME go together")
+    wide, channel = _SCOPES[scope]
+    return Event(
+        kind=kind,
+        at=moment(at) or now_ms(),
+        actor=by,
+        source=source,
+        evidence=evidence,
+        scope=wide,
+        channel=channel,
+        topic=topic,
+    )
+
+
+def consent(
+    address: Address,
+    by: Actor,
+    channel: Annotated[Channel, typer.Option(help="For which channel.")] = Channel.EMAIL,
+    topic: Annotated[str, typer.Option(help="For which topic; * for every one.")] = "*",
+    pending: Annotated[
+        bool, typer.Option("--pending", help="Asked for, not confirmed yet.")
+    ] = False,
+    expires: Annotated[str | None, typer.Option(help="Until when it holds.")] = None,
+    wording: Annotated[str, typer.Option(help="The wording shown, with its version.")] = "",
+    evidence: Evidence = "",
+    source: Source = "command line",
+    at: At = None,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Record a consent; with wording and evidence it is proven and lifts earlier bans."""
+    proven = bool(wording.strip() and evidence.strip())
+    event = Event(
+        kind=EventKind.CONSENT,
+        at=moment(at) or now_ms(),
+        actor=by,
+        source=source,
+        evidence=evidence,
+        channel=channel,
+        topic=topic,
+        status=ConsentStatus.PENDING if pending else ConsentStatus.GRANTED,
+        expires=moment(expires),
+        proven=proven,
+        lifts=proven and not pending,
+        wording=wording,
+    )
+    done = "consent pending" if pending else "consent" if proven else "consent without full proof"
+    _change(config, event, address, done, json=json)
+
+
+def withdraw(
+    address: Address,
+    by: Actor,
+    channel: Annotated[Channel, typer.Option(help="For which channel.")] = Channel.EMAIL,
+    topic: Annotated[str, typer.Option(help="For which topic; * for every one.")] = "*",
+    evidence: Evidence = "",
+    source: Source = "command line",
+    at: At = None,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Withdraw a consent: from now on a ban of that channel and topic."""
+    event = Event(
+        kind=EventKind.WITHDRAW,
+        at=moment(at) or now_ms(),
+        actor=by,
+        source=source,
+        evidence=evidence,
+        channel=channel,
+        topic=topic,
+    )
+    _change(config, event, address, "consent withdrawn", json=json)
+
+
+def relationship(
+    address: Address,
+    by: Actor,
+    start: Annotated[str | None, typer.Option(help="First day.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    collected: Annotated[
+        Collected | None, typer.Option(help="How the contact detail was obtained.")
+    ] = None,
+    opt_out_offered: Annotated[
+        bool | None, typer.Option("--opt-out-offered/--no-opt-out-offered")
+    ] = None,
+    product_group: Annotated[
+        list[str] | None, typer.Option(help="What was bought; may be given several times.")
+    ] = None,
+    evidence: Evidence = "",
+    source: Source = "command line",
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Record the customer relationship and what soft opt-in asks of it."""
+    event = Event(
+        kind=EventKind.RELATIONSHIP,
+        at=now_ms(),
+        actor=by,
+        source=source,
+        evidence=evidence,
+        attributes=Attributes(
+            relationship_start=day(start),
+            relationship_end=day(end),
+            collected=collected,
+            opt_out_offered=opt_out_offered,
+            product_groups=frozenset(product_group) if product_group else None,
+            source_known=True,
+        ),
+    )
+    _change(config, event, address, "relationship recorded", json=json)

@@ -1,0 +1,123 @@
+"""``register show|history``: what is known of a contact, and how it came to be."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import orjson
+import typer
+from rich.table import Table
+
+from gateway.cli.address import Address, read_contact
+from gateway.cli.console import console
+from gateway.cli.moment import told
+from gateway.cli.option import Config, Json, open_register, run, settings_of
+from gateway.contacts.parse import parse_domain
+from gateway.entry.entry import Entry
+from gateway.entry.event import Event
+from gateway.serve.stores import open_stores
+from gateway.settings import Settings
+
+
+def show(address: Address, json: Json = False, config: Config = None) -> None:
+    """Show what the register knows of a contact or a domain; exit status 1 if nothing."""
+    settings = settings_of(config)
+    entry = run(_entry(settings, address))
+    if json:
+        typer.echo(orjson.dumps({"address": address, **_entry_row(entry)}))
+    else:
+        _print_entry(address, entry)
+    if entry == Entry():
+        raise typer.Exit(1)
+
+
+async def _entry(settings: Settings, address: str) -> Entry:
+    async with open_register(settings) as register:
+        if address.startswith("@"):
+            return await register.show_organisation(address[1:])
+        return await register.show(read_contact(address))
+
+
+def _entry_row(entry: Entry) -> dict[str, object]:
+    return {
+        "bans": [
+            {
+                "scope": ban.scope,
+                "channel": ban.channel,
+                "topic": ban.topic,
+                "since": told(ban.at),
+                "through_another_spelling": ban.inherited,
+            }
+            for ban in entry.bans
+        ],
+        "consents": [
+            {
+                "channel": consent.channel,
+                "topic": consent.topic,
+                "status": consent.status,
+                "since": told(consent.at),
+                "expires": told(consent.expires) if consent.expires is not None else None,
+                "proven": consent.proven,
+            }
+            for consent in entry.consents
+        ],
+        "person_class": entry.person_class,
+        "age": entry.age,
+        "relationship_start": entry.relationship_start,
+        "relationship_end": entry.relationship_end,
+        "collected": entry.collected,
+        "opt_out_offered": entry.opt_out_offered,
+        "product_groups": sorted(entry.product_groups or ()),
+        "restricted": entry.restricted,
+        "tombstone": entry.tombstone,
+        "source_known": entry.source_known,
+    }
+
+
+def _print_entry(address: str, entry: Entry) -> None:
+    if entry == Entry():
+        typer.echo(f"{address}: not in the register")
+        return
+    table = Table(title=address, title_justify="left", show_header=False)
+    for name, value in _entry_row(entry).items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for one in value:
+                words = ", ".join(f"{k} {v}" for k, v in one.items() if v not in (None, False))
+                table.add_row(name[:-1], words)
+        elif value not in (None, [], False):
+            table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
+    console().print(table)
+
+
+def history(address: Address, json: Json = False, config: Config = None) -> None:
+    """Show every change of a contact, oldest first, with who, when, source and evidence."""
+    settings = settings_of(config)
+    events = run(_history(settings, address))
+    if json:
+        for event in events:
+            sys.stdout.buffer.write(replace(event, sealed=None).to_json() + b"\n")
+        return
+    table = Table(title=address, title_justify="left")
+    for heading in ("when", "what", "scope", "by", "source", "evidence"):
+        table.add_column(heading)
+    for event in events:
+        scope = " ".join(
+            str(part) for part in (event.scope, event.channel, event.topic, event.status) if part
+        )
+        table.add_row(
+            told(event.at),
+            event.kind + (" (another spelling)" if event.origin else ""),
+            scope,
+            event.actor,
+            event.source,
+            event.evidence,
+        )
+    console().print(table)
+
+
+async def _history(settings: Settings, address: str) -> list[Event]:
+    async with open_stores(settings) as stores:
+        if address.startswith("@"):
+            return await stores.organisation_history(parse_domain(address[1:]))
+        return await stores.history(read_contact(address))
