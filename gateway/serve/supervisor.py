@@ -30,8 +30,9 @@ from gateway.decision.load import find_rules, load_rules
 from gateway.failure import GatewayError, InputError
 from gateway.http.health import health_app
 from gateway.register.lock import FolderLock
-from gateway.serve.assembly import Keeper, targets
+from gateway.serve.assembly import targets
 from gateway.serve.certificate import server_context
+from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
 from gateway.serve.socket import bind, close, name_of
 from gateway.serve.worker import Assignment
@@ -44,6 +45,8 @@ _READY_TIMEOUT = 60.0
 _FIRST_BACKOFF = 0.2
 _LAST_BACKOFF = 10.0
 _HEALTHY_AFTER = 30.0
+_END_SECONDS = 15.0
+"""What a worker may take after its drain: the last outcomes are stored, pools closed."""
 # What a restart is needed for; a reload names those of them that changed.
 _FIXED = ("data_dir", "register", "records", "http", "workers")
 
@@ -133,6 +136,9 @@ class Supervisor:
                         for task in owned:
                             task.cancel()
                 finally:
+                    # A connection that no worker would take is refused at once, rather
+                    # than left waiting in a queue of ours until the drain is over.
+                    close(self._worker_sockets())
                     await self._end_workers()
                     if http is not None:
                         await http.cleanup()
@@ -276,7 +282,7 @@ class Supervisor:
         running = [slot for slot in self._slots if slot.alive]
         for slot in running:
             self._signal(slot, signal.SIGTERM)
-        bound = self._settings.drain_timeout + 5
+        bound = self._settings.drain_timeout + _END_SECONDS
         waits = [slot.process.wait() for slot in running if slot.process is not None]
         if waits:
             with contextlib.suppress(TimeoutError):

@@ -70,6 +70,10 @@ class Credentials:
         """Whether any client logs in (else AUTH is not offered)."""
         return bool(self._clients)
 
+    def by_username(self, username: str) -> SmtpClient | None:
+        """The client that logs in by this name; its login was checked before."""
+        return self._clients.get(username)
+
     def by_address(self, address: str) -> SmtpClient | None:
         """The client of the narrowest network that holds a peer's address."""
         if not self._networks:

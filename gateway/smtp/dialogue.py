@@ -53,6 +53,7 @@ class Dialogue:
         self._helo = ""
         self._extended = False
         self._client: SmtpClient | None = None
+        self._known_to = listener.site
         self._login = ""
         self._transaction: Transaction | None = None
         self._bad_commands = 0
@@ -135,11 +136,25 @@ class Dialogue:
             self._link.say(line)
 
     def _become(self, client: SmtpClient | None) -> None:
+        known, self._client = self._client, None
+        if known is not None:
+            self._listener.limits.leave(known)
         if client is not None:
             self._listener.limits.enter(client)
-        if self._client is not None:
-            self._listener.limits.leave(self._client)
         self._client = client
+
+    def _recognise(self) -> None:
+        """After a reload a connected client is what the new configuration says it is."""
+        site = self._listener.site
+        if site is self._known_to:
+            return
+        self._known_to = site
+        if self._login:
+            self._become(site.credentials.by_username(self._login))
+        else:
+            self._become(site.credentials.by_address(self._address))
+        if self._client is None:
+            self._login = ""
 
     def _abandon(self) -> None:
         """Forget the transaction; the upstream's is reset behind our back."""
@@ -268,6 +283,7 @@ class Dialogue:
         if not self._helo:
             self._link.say(replies.NEED_HELO)
             return
+        self._recognise()
         client = self._client
         if client is None:
             self._link.say(replies.NEED_AUTH)

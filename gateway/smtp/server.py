@@ -11,7 +11,7 @@ replies to one burst leave in one write.  What the commands do is
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiosmtpd.smtp import SMTP, TLSSetupException
@@ -147,8 +147,9 @@ class Server(SMTP):
 
     def drop(self) -> None:
         """Time has run out: cut the connection."""
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+        if self.transport is not None:
+            # uvloop's transports are instances of no class of asyncio's.
+            cast(asyncio.WriteTransport, self.transport).abort()
 
     # -- the link of the dialogue -------------------------------------------------
 

@@ -284,9 +284,12 @@ class RunningGateway:
                 raise AssertionError(f"no {event!r} within {within} s:\n{self.text}")
             await asyncio.sleep(0.02)
 
+    def said(self, event: str) -> dict[str, Any]:
+        """The latest line of an event, which must be there."""
+        return [line for line in self.lines if line.get("event") == event][-1]
+
     def _port(self, member: str) -> int:
-        ready = [line for line in self.lines if line.get("event") == "ready"][-1]
-        return int(ready[member][0].rpartition(":")[2])
+        return int(self.said("ready")[member][0].rpartition(":")[2])
 
     @property
     def smtp(self) -> int:

@@ -98,13 +98,26 @@ def test_a_missing_password_file(folder):
 
 def test_an_upstream_password_that_would_travel_in_the_clear(folder):
     config = tables(upstream=2525)
-    config["smtp"]["upstreams"][0].update(username="u", password_file="secret")
-    (folder / "secret").write_text("x\n")
+    config["smtp"]["upstreams"][0].update(
+        host="192.0.2.1", username="u", password_file="secret"
+    )
+    (folder / "secret").write_text("open sesame\n")
     write_config(folder, config)
-    done = command(folder, "serve")
-    assert done.status == 2
-    assert "main" in done.err.splitlines()[-1]
-    assert command(folder, "serve", "--check").status == 2
+    done = command(folder, "serve", "--check")
+    refused(done, "upstream 'main': a password needs tls")
+    assert "sesame" not in done.err
+
+
+def test_an_upstream_ca_file_that_is_not_there(folder):
+    config = tables(upstream=2525)
+    config["smtp"]["upstreams"][0].update(tls="starttls", ca_file="ca.pem")
+    write_config(folder, config)
+    refused(command(folder, "serve"), "upstream 'main'", "ca.pem")
+
+
+def test_a_data_folder_that_cannot_be(folder):
+    (folder / "data").write_text("a file")
+    refused(command(folder, "serve"), "data_dir", "File exists")
 
 
 async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
@@ -132,7 +145,7 @@ async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
             path.rename(away)
             done = gateway.command("serve")
             assert done.status == 2, (path, done)
-            assert "key" in done.err.splitlines()[-1]
+            refused(done, path.name, "restore it from the backup")
             # Nothing was made in its place that would be taken for the right one.
             assert not path.exists(), path
             away.rename(path)
@@ -145,10 +158,7 @@ async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
 async def test_a_second_one_on_the_same_data_is_refused(build):
     async with build(upstream=None) as gateway:
         before = sorted(gateway.processes())
-        done = gateway.command("serve")
-        assert done.status == 2
-        assert "data" in done.err.splitlines()[-1]
-        assert "another process" in done.err.splitlines()[-1]
+        refused(gateway.command("serve"), f"another process serves {gateway.folder}/data")
         assert sorted(gateway.processes()) == before
         # The first is none the worse.
         await gateway.allow("a@example.com")

@@ -1,0 +1,174 @@
+"""What the supervisor runs itself: embedded register, sandboxes, archiver, sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from gateway.failure import GatewayError, InputError
+from gateway.held.store import HeldStore
+from gateway.http.health import Check
+from gateway.records.archive import Archive
+from gateway.records.archiver import Archiver, ArchiverStatus
+from gateway.records.content import ContentStore
+from gateway.register import layout
+from gateway.register.register import Register
+from gateway.register.server import EmbeddedRegister
+from gateway.serve.assembly import (
+    configured_url,
+    embedded_register,
+    key_ring,
+    open_database,
+    open_register,
+    sealer,
+    targets,
+)
+from gateway.serve.sandbox import running_sandboxes
+from gateway.settings import Settings
+from gateway.upstream.upstreams import Upstreams
+
+log = structlog.get_logger(__name__)
+
+_SWEEP_SECONDS = 600.0
+_OWN_SECONDS = 30.0
+
+
+class Keeper:
+    """What the supervisor runs itself: embedded register, sandboxes, archiver.
+
+    ``async with`` it; leaving takes what is left into the archive and stops all.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+        self._register: Register | None = None
+        self._archiver: Archiver | None = None
+        self._upstreams: Upstreams | None = None
+
+    async def __aenter__(self) -> Keeper:
+        settings = self._settings
+        try:
+            ring, seal = key_ring(settings), sealer(settings)
+            url = configured_url(settings)
+            if url is None:
+                server = embedded_register(settings)
+                await _become_owner(server)
+                self._stack.push_async_callback(server.stop)
+                self._own(server.supervise(), "register")
+                url = server.url
+            await self._stack.enter_async_context(running_sandboxes(settings))
+            self._register = await open_register(settings, url, ring, seal)
+            self._stack.push_async_callback(self._register.aclose)
+            database = await open_database(settings)
+            self._stack.push_async_callback(database.aclose)
+            self._archiver = Archiver(
+                self._register.connections.wire,
+                Archive(database, seal),
+                events=layout.event_streams(),
+                unknown_after=settings.records.unknown_after_minutes * 60_000,
+            )
+            self._stack.push_async_callback(self._last_pass)
+            self._own(self._archiver.run(), "archiver")
+            contents = ContentStore(database, seal)
+            self._own(self._sweep(HeldStore(database, seal, contents), contents), "sweep")
+            self._upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
+            self._stack.push_async_callback(self._upstreams.aclose)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a task that ends, in its turn, when the keeper does."""
+        task = asyncio.create_task(work, name=name)
+
+        async def end() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._stack.push_async_callback(end)
+
+    async def _last_pass(self) -> None:
+        """After the workers have drained: archive what they left."""
+        if self._archiver is not None:
+            try:
+                async with asyncio.timeout(self._settings.records.archive_timeout):
+                    await self._archiver.run_once()
+            except (GatewayError, TimeoutError) as error:
+                log.warning("last_archive_pass_failed", cause=str(error))
+
+    @staticmethod
+    async def _sweep(held: HeldStore, contents: ContentStore) -> None:
+        """Forget what was prepared for messages whose client never heard 250."""
+        while True:
+            try:
+                await held.sweep()
+                await contents.sweep()
+            except GatewayError as error:
+                log.warning("sweep_failed", cause=str(error))
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    # -- what is asked of it ------------------------------------------------------
+
+    @property
+    def archiver(self) -> ArchiverStatus | None:
+        """The archiver's figures, once there is one."""
+        return self._archiver.status if self._archiver is not None else None
+
+    def checks(self) -> Mapping[str, Check]:
+        """What ``/readyz`` asks, by name."""
+        return {
+            "register": self._register_answers,
+            "archive": self._archive_keeps_up,
+            "upstreams": self._upstream_answers,
+        }
+
+    async def _register_answers(self) -> str:
+        if self._register is None:
+            return "not open"
+        try:
+            await self._register.position()
+        except GatewayError as error:
+            return str(error)
+        return ""
+
+    async def _archive_keeps_up(self) -> str:
+        status = self.archiver
+        if status is None:
+            return "not open"
+        if status.failing:
+            return "the archive refuses; the log has the cause"
+        if status.backlog > self._settings.records.backlog_max:
+            return f"{status.backlog} entries wait to be archived"
+        return ""
+
+    async def _upstream_answers(self) -> str:
+        if self._upstreams is None:
+            return "not open"
+        found = await self._upstreams.probe()
+        wrong = [f"{name}: {error}" for name, error in found.items() if error is not None]
+        return "; ".join(wrong) if len(wrong) == len(found) else ""
+
+
+async def _become_owner(server: EmbeddedRegister) -> None:
+    """Start the register; one that a command or a killed gateway leaves is waited for."""
+    end = asyncio.get_running_loop().time() + _OWN_SECONDS
+    if await server.try_start():
+        return
+    log.info("register_in_use", waiting_s=_OWN_SECONDS)
+    while not await server.try_start():
+        if asyncio.get_running_loop().time() > end:
+            raise InputError(
+                f"{server.folder}: another process runs this register, perhaps a long "
+                "command; start again when it has ended"
+            )
+        await asyncio.sleep(0.1)
