@@ -20,11 +20,17 @@ from gateway.failure import InputError
 from gateway.gate import Gate, Verdict
 from gateway.message.traits import Traits
 from gateway.settings import Settings
+from gateway.settings.model import CLIENT_KINDS
 
 
 def check(
     addresses: Annotated[list[str], typer.Argument(help="E-mail addresses or numbers.")],
-    kind: Annotated[Kind, typer.Option(help="The message's kind.")] = Kind.MARKETING,
+    client: Annotated[
+        str | None, typer.Option(help="A sending tool: its kind, topic and product group.")
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="The message's kind; default marketing.")
+    ] = None,
     channel: Annotated[
         Channel | None, typer.Option(help="Else e-mail for addresses, SMS for numbers.")
     ] = None,
@@ -39,7 +45,7 @@ def check(
     settings = settings_of(config)
     rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
     contacts = [_contact(text, channel) for text in addresses]
-    traits = Traits(kind=kind, topic=topic, product_group=_group(settings, topic, product_group))
+    traits = _traits(settings, client, kind, topic, product_group)
     verdicts = run(_judge(settings, rules, traits, contacts))
     for text, verdict in zip(addresses, verdicts, strict=True):
         if json:
@@ -50,10 +56,24 @@ def check(
         raise typer.Exit(1)
 
 
-def _group(settings: Settings, topic: str | None, given: str | None) -> str | None:
-    if given is not None or topic is None or topic not in settings.topics:
-        return given
-    return settings.topics[topic].product_group
+def _traits(
+    settings: Settings, name: str | None, kind: Kind | None, topic: str | None, group: str | None
+) -> Traits:
+    """A message as the options describe it, or as the named client would send it."""
+    if name is None:
+        named = settings.topics.get(topic) if topic is not None else None
+        known = named.product_group if named is not None else None
+        return Traits(kind=kind or Kind.MARKETING, topic=topic, product_group=group or known)
+    for client in settings.smtp.clients:
+        if client.name == name:
+            topic = topic or client.topic
+            return Traits(
+                kind=kind or CLIENT_KINDS[client.kind],
+                topic=topic,
+                product_group=group or settings.product_group(client, topic),
+            )
+    names = ", ".join(client.name for client in settings.smtp.clients)
+    raise InputError(f"--client {name}: not among smtp.clients ({names})")
 
 
 def _contact(text: str, channel: Channel | None) -> Contact:
@@ -105,7 +125,7 @@ def _row(text: str, verdict: Verdict, rules: RuleSet, *, with_trace: bool) -> di
 def _print(text: str, verdict: Verdict, rules: RuleSet, language: str, *, with_trace: bool) -> None:
     rule = verdict.decision.rule
     typer.echo(f"{text}: {verdict.outcome} by {rule.id}: {rule.reason.get(language)}")
-    typer.echo(f"  source: {rule.source}; basis: {rule.basis}")
+    typer.echo(f"  source: {rule.source}" + (f"; basis: {rule.basis}" if rule.basis else ""))
     if not with_trace:
         return
     if verdict.contact.canonical != text:

@@ -1,4 +1,4 @@
-"""``records search`` and ``records show``: why a message went or did not."""
+"""``records search|show|verify``: why a message went or did not, and that it is so."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records.finding import Found, Shown
 from gateway.records.record import Result
+from gateway.records.verification import Verification
 from gateway.serve.stores import open_stores
 from gateway.settings import Settings
 
@@ -149,6 +150,28 @@ async def _content(settings: Settings, record_id: str) -> None:
             )
         async for piece in stores.contents.open(shown.message.content):
             sys.stdout.buffer.write(piece)
+
+
+@app.command()
+def verify(json: Json = False, config: Config = None) -> None:
+    """Walk the archive's hash chain; exit status 1 if a row was changed, removed or added."""
+    settings = settings_of(config)
+    found = run(_verify(settings))
+    if json:
+        sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")
+    else:
+        for fault in found.faults:
+            typer.echo(fault)
+        state = "whole" if found.whole else "broken"
+        typer.echo(f"{found.links} links, {state}; head {found.head}")
+    if not found.whole:
+        raise typer.Exit(1)
+
+
+async def _verify(settings: Settings) -> Verification:
+    async with open_stores(settings) as stores:
+        await stores.catch_up()
+        return await stores.archive.verify()
 
 
 def _row(shown: Shown) -> dict[str, object]:

@@ -19,11 +19,13 @@ from gateway.decision.engine import Decision, decide
 from gateway.decision.facts import ConsentState, Facts, Outcome
 from gateway.decision.rule import RuleSet
 from gateway.entry.standing import Standing
-from gateway.failure import RegisterUnavailable
+from gateway.failure import Overloaded, RegisterUnavailable
 from gateway.message.traits import Traits
 from gateway.register.register import Register
 
 log = structlog.get_logger(__name__)
+
+_CONFIRMATIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,28 @@ class Gate:
         self._register = register
         self._clock = clock
 
+    async def confirm(self, traits: Traits, verdicts: Sequence[Verdict], rules: RuleSet) -> None:
+        """Return only while the verdicts are fresh enough to begin a hand-over on.
+
+        Where the look-up has grown older than the register's settling time, it is
+        repeated.  A change that was acknowledged before is therefore always seen.
+
+        Raises:
+            RegisterUnavailable: an outcome differs now, or the look-ups stay too slow.
+
+        """
+        loop = asyncio.get_running_loop()
+        settling = self._register.settling
+        asked_at = verdicts[0].asked_at
+        for _ in range(_CONFIRMATIONS):
+            if loop.time() - asked_at < settling:
+                return
+            again = await self.judge(traits, [verdict.contact for verdict in verdicts], rules)
+            if [v.outcome for v in again] != [v.outcome for v in verdicts]:
+                raise RegisterUnavailable("the register changed before the hand-over")
+            asked_at = again[0].asked_at
+        raise RegisterUnavailable(f"look-ups take longer than register.settle ({settling:g} s)")
+
     async def judge(
         self, traits: Traits, contacts: Sequence[Contact], rules: RuleSet
     ) -> list[Verdict]:
@@ -117,7 +141,7 @@ class Gate:
         standings: Sequence[Standing | None]
         try:
             standings = await self._register.look_up(contacts)
-        except RegisterUnavailable as error:
+        except (RegisterUnavailable, Overloaded) as error:
             log.warning("register_unavailable", cause=str(error))
             standings = [None] * len(contacts)
         now = self._clock()

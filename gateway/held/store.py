@@ -74,12 +74,13 @@ class HeldStore:
         """The client hears 250: the message is ours to keep.  Raises HeldStateError."""
         await self._move(held_id, {State.PREPARED}, State.HELD)
 
-    async def drop(self, held_id: str) -> None:
-        """Forget a prepared message, if it is there: the client keeps it."""
+    async def revoke(self, held_id: str) -> None:
+        """Forget a message that nobody has acted on: its client keeps it after all."""
+        untouched = [State.PREPARED.value, State.HELD.value]
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(
-                table.delete().where(table.c.id == held_id, table.c.state == State.PREPARED.value)
+                table.delete().where(table.c.id == held_id, table.c.state.in_(untouched))
             )
 
         await self._database.write(work)

@@ -39,6 +39,7 @@ COLUMNS = (
     "opt_out_offered",
     "product_groups",
     "restricted",
+    "source",
 )
 Row = dict[str, str]
 
@@ -116,6 +117,7 @@ def rows_of(column: str, address: str, entry: Entry) -> list[Row]:
         "opt_out_offered": _yes_no(entry.opt_out_offered),
         "product_groups": ";".join(sorted(entry.product_groups or ())),
         "restricted": "yes" if entry.restricted else "",
+        "source": "register export" if entry.source_known else "",
     }
     more: list[Row] = []
     for at in sorted({ban.at for ban in entry.bans if not ban.inherited}):

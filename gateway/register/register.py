@@ -133,6 +133,11 @@ class Register:
         )
 
     @property
+    def settling(self) -> float:
+        """Seconds that a hand-over may rest on a look-up; see :meth:`settle`."""
+        return self._settle
+
+    @property
     def trips(self) -> int:
         """Round trips for look-ups since the start."""
         return self._batcher.trips

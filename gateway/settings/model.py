@@ -1,7 +1,7 @@
 """Every setting, its default and its bounds.
 
 The names are the outward form: ``docs/configuration.md`` documents each one, and
-every one can come from the environment (``GATEWAY_SMTP__MAX_RECIPIENTS=50``).  A
+every one can come from the environment (``GATEWAY_SMTP__MAX_CONNECTIONS=50``).  A
 name that is not known is refused, so that a typo cannot pass for a default.
 """
 

@@ -6,9 +6,9 @@ The order is what keeps the promises:
 2. What must outlive us is stored: content, held copy, and last the record.
 3. If the allowed recipients are not exactly those the upstream has accepted, its
    transaction is begun anew with the allowed ones.  No body octet has left so far.
-4. If the look-up of step 1 is older than ``register.settle`` by now, it is repeated:
-   a change that was acknowledged before the hand-over begins is always seen
-   (``docs/flow.md`` has the argument).
+4. The held copy is committed.  If the look-up of step 1 is older than
+   ``register.settle`` by now, it is repeated: a change that was acknowledged before
+   the hand-over begins is always seen (``docs/flow.md`` has the argument).
 5. The upstream's reply to the final dot is the client's.
 
 A fault of ours or of the upstream's is 4xx: the client keeps the message.
@@ -41,7 +41,6 @@ log = structlog.get_logger(__name__)
 
 _MAX_RECEIVED = 100
 """Received fields after which a message is in a loop (RFC 5321 section 6.3)."""
-_CONFIRMATIONS = 3
 
 
 async def deliver(transaction: Transaction, spool: Spool) -> bytes:
@@ -177,26 +176,6 @@ class Delivery:
             for index in parts.suppress
         )
 
-    async def _confirm(self, traits: Traits, verdicts: Sequence[Verdict]) -> None:
-        """Ask again if the look-up has grown older than the register's settling time.
-
-        Raises:
-            RegisterUnavailable: the answer differs now, or stays too slow; the client
-                keeps the message and hears the truth when it sends it again.
-
-        """
-        settle = self._site.settings.register.settle
-        loop = asyncio.get_running_loop()
-        asked_at = verdicts[0].asked_at
-        for _ in range(_CONFIRMATIONS):
-            if loop.time() - asked_at < settle:
-                return
-            again = await self._judge(traits)
-            if [v.outcome for v in again] != [v.outcome for v in verdicts]:
-                raise RegisterUnavailable("the register changed before the hand-over")
-            asked_at = again[0].asked_at
-        raise RegisterUnavailable(f"look-ups take longer than register.settle ({settle:g} s)")
-
     # -- storing ------------------------------------------------------------------
 
     async def _store(self, message: Message, parts: Parts) -> _Stored:
@@ -223,12 +202,12 @@ class Delivery:
     async def _undo(self, message: Message, stored: _Stored, *, keep_content: bool = False) -> None:
         """Take back what was stored for a message that the client will send again.
 
-        Left-overs do no harm: a prepared held copy is swept, content without a
-        record is never shown.
+        Left-overs are mild: a prepared held copy is swept, one that was committed is
+        seen by a person, content without a record is never shown.
         """
         try:
             if stored.held is not None:
-                await self._site.held.drop(stored.held)
+                await self._site.held.revoke(stored.held)
             if stored.content and not keep_content:
                 await self._site.contents.delete(message.id)
         except GatewayError as error:
@@ -256,7 +235,11 @@ class Delivery:
             upstream = await transaction.upstream_for(
                 [transaction.recipients[index] for index in parts.forward]
             )
-            await self._confirm(traits, verdicts)
+            if stored.held is not None:
+                # Before the hand-over: a copy that could not be kept once the upstream
+                # has the message would leave no true answer.
+                await self._site.held.commit(stored.held)
+            await self._site.gate.confirm(traits, verdicts, self._site.rules)
             return await upstream.data(self._wire(message.trace))
         except BaseException as error:
             unknown = isinstance(error, asyncio.CancelledError) or (
@@ -306,11 +289,7 @@ class Delivery:
             return replies.told(reply)
         evidence.outcome(message, parts.forward, Result.FORWARDED, reply, upstream=name)
         evidence.outcome(message, parts.suppress, Result.SUPPRESSED)
-        if stored.held is not None:
-            # Content and envelope are on the disk already; should this fail, the
-            # client hears 4xx, and what was forwarded may arrive twice.
-            await self._site.held.commit(stored.held)
-            evidence.outcome(message, parts.hold, Result.HELD)
+        evidence.outcome(message, parts.hold, Result.HELD)
         return self._summary(message, parts)
 
     @staticmethod

@@ -19,9 +19,9 @@ from gateway.held.message import Held, HeldRecipient
 from gateway.message.headers import HeaderSection
 from gateway.message.optout import READABLE, in_text
 from gateway.message.traits import CONTROL_HEADERS, Traits, read_traits
-from gateway.records.record import OutcomeRecord, Result, new_id
+from gateway.records.record import MessageRecord, OutcomeRecord, Result, new_id
 from gateway.settings.model import SmtpClient
-from gateway.smtp.evidence import Draft, Evidence, Peer
+from gateway.smtp.evidence import Draft, Peer
 from gateway.smtp.site import Site
 from gateway.upstream.failure import HandOverFailed, Stage
 from gateway.wire.body import Stuffer
@@ -57,7 +57,7 @@ async def release(
     """
     held = await site.held.claim(held_id)
     try:
-        return await _release(site, held, by=by, reason=reason, kind=kind)
+        return await _Release(site, held, by, reason).run(kind)
     except HandOverFailed as error:
         if error.stage is not Stage.AFTER_END:
             await site.held.unclaim(held_id)
@@ -67,170 +67,174 @@ async def release(
         raise
 
 
-async def _release(site: Site, held: Held, *, by: str, reason: str, kind: Kind | None) -> Released:
-    client = _client(site, held)
-    header, separated = await _header(site, held)
-    traits = await _traits(site, held, client, header, kind)
-    if traits.kind is Kind.UNCLEAR:
-        raise ReleaseRefused("its kind is unclear: say what it is with --kind")
-    contacts = [parse_email(recipient.address) for recipient in held.message.recipients]
-    verdicts = await site.gate.judge(traits, contacts, site.rules)
-    if any(verdict.outcome is Outcome.DEFER for verdict in verdicts):
-        raise RegisterUnavailable("the register cannot be asked; try again later")
-    pairs = list(zip(held.message.recipients, verdicts, strict=True))
-    going = [recipient for recipient, v in pairs if v.outcome is not Outcome.SUPPRESS]
-    stopped = [(recipient, v) for recipient, v in pairs if v.outcome is Outcome.SUPPRESS]
-    note = _Note(site.evidence, held, client, by, reason)
-    ids = await note.record(site, traits, verdicts)
-    reply: Reply | None = None
-    if going:
-        reply = await _send(site, held, client, going, header, separated)
-        if not reply.positive:
-            raise UpstreamUnavailable(f"the upstream refused it: {reply.code} {reply.text}")
-    await site.held.mark_released(held.id, by, reason, now_ms())
-    note.outcomes(site, ids, verdicts, reply)
-    return Released(going, stopped, reply)
+class _Release:
+    """One release under way."""
 
+    def __init__(self, site: Site, held: Held, by: str, reason: str) -> None:
+        self._site = site
+        self._held = held
+        self._message = held.message
+        self._by = by
+        self._reason = reason
 
-def _client(site: Site, held: Held) -> SmtpClient:
-    for client in site.settings.smtp.clients:
-        if client.name == held.message.client:
-            return client
-    raise ReleaseRefused(
-        f"client {held.message.client!r} is not in the configuration any more; "
-        "add it again to release its messages, or discard them"
-    )
+    async def run(self, kind: Kind | None) -> Released:
+        site = self._site
+        client = self._client()
+        header = await self._header()
+        traits = await self._traits(client, header, kind)
+        if traits.kind is Kind.UNCLEAR:
+            raise ReleaseRefused("its kind is unclear: say what it is with --kind")
+        contacts = [parse_email(recipient.address) for recipient in self._message.recipients]
+        verdicts = await site.gate.judge(traits, contacts, site.rules)
+        if any(verdict.outcome is Outcome.DEFER for verdict in verdicts):
+            raise RegisterUnavailable("the register cannot be asked; try again later")
+        pairs = list(zip(self._message.recipients, verdicts, strict=True))
+        going = [recipient for recipient, v in pairs if v.outcome is not Outcome.SUPPRESS]
+        stopped = [(recipient, v) for recipient, v in pairs if v.outcome is Outcome.SUPPRESS]
+        record = await self._record(client, traits, verdicts)
+        reply: Reply | None = None
+        if going:
+            reply = await self._send(client, going, header, traits, verdicts)
+            if not reply.positive:
+                raise UpstreamUnavailable(f"the upstream refused it: {reply.code} {reply.text}")
+        await site.held.mark_released(self._held.id, self._by, self._reason, now_ms())
+        self._note(record, reply)
+        return Released(going, stopped, reply)
 
+    def _client(self) -> SmtpClient:
+        for client in self._site.settings.smtp.clients:
+            if client.name == self._message.client:
+                return client
+        raise ReleaseRefused(
+            f"client {self._message.client!r} is not in the configuration any more; "
+            "add it again to release its messages, or discard them"
+        )
 
-async def _header(site: Site, held: Held) -> tuple[bytes, bool]:
-    """The header section of the content, and whether an empty line follows it."""
-    head = bytearray()
-    async for piece in site.held.open_content(held.id):
-        head += piece
-        if head[:2] == b"\r\n":
-            return b"", True
-        end = head.find(b"\r\n\r\n")
-        if end >= 0:
-            return bytes(head[: end + 2]), True
-    return bytes(head), False
+    # -- what it is ---------------------------------------------------------------
 
+    async def _header(self) -> bytes:
+        """The header section of the content, without the empty line that ends it."""
+        head = bytearray()
+        async for piece in self._content():
+            head += piece
+            if head[:2] == b"\r\n":
+                return b""
+            end = head.find(b"\r\n\r\n")
+            if end >= 0:
+                return bytes(head[: end + 2])
+        return bytes(head)
 
-async def _traits(
-    site: Site, held: Held, client: SmtpClient, header: bytes, kind: Kind | None
-) -> Traits:
-    rules = site.settings.rules
-    fixed = kind if kind is not None else held.message.kind
-    traits = read_traits(
-        HeaderSection(header),
-        fixed_kind=fixed,
-        fixed_topic=held.message.topic,
-        owned_domains=site.owned_domains,
-        recognisable_marks=rules.recognisable_marks,
-    )
-    opt_out = traits.opt_out
-    if traits.kind is Kind.MARKETING and not opt_out and rules.opt_out_words:
+    def _content(self) -> AsyncIterator[bytes]:
+        return self._site.held.open_content(self._held.id)
+
+    async def _traits(self, client: SmtpClient, header: bytes, kind: Kind | None) -> Traits:
+        site = self._site
+        rules = site.settings.rules
+        traits = read_traits(
+            HeaderSection(header),
+            fixed_kind=kind if kind is not None else self._message.kind,
+            fixed_topic=self._message.topic,
+            owned_domains=site.owned_domains,
+            recognisable_marks=rules.recognisable_marks,
+        )
+        opt_out = traits.opt_out
+        if traits.kind is Kind.MARKETING and not opt_out and rules.opt_out_words:
+            word = await asyncio.to_thread(in_text, await self._readable(), rules.opt_out_words)
+            opt_out = f"text: {word}" if word else ""
+        group = site.settings.product_group(client, traits.topic)
+        return replace(traits, opt_out=opt_out, product_group=group)
+
+    async def _readable(self) -> bytes:
         text = bytearray()
-        async for piece in site.held.open_content(held.id):
+        async for piece in self._content():
             text += piece[: READABLE - len(text)]
             if len(text) >= READABLE:
                 break
-        word = await asyncio.to_thread(in_text, bytes(text), rules.opt_out_words)
-        opt_out = f"text: {word}" if word else ""
-    return replace(
-        traits,
-        opt_out=opt_out,
-        product_group=site.settings.product_group(client, traits.topic),
-    )
+        return bytes(text)
 
+    # -- sending ------------------------------------------------------------------
 
-async def _send(
-    site: Site,
-    held: Held,
-    client: SmtpClient,
-    recipients: Sequence[HeldRecipient],
-    header: bytes,
-    separated: bool,
-) -> Reply:
-    message = held.message
-    mail = MailCommand(f"<{message.sender}>".encode(), _params(message.params))
-    commands = [RcptCommand(f"<{r.address}>".encode(), _params(r.params)) for r in recipients]
-    transaction, replies = await site.upstreams.open_transaction(client.upstreams, mail, commands)
-    try:
-        for reply in replies:
-            if not reply.positive:
-                raise UpstreamUnavailable(
-                    f"the upstream refused a recipient: {reply.code} {reply.text}"
-                )
-        return await transaction.data(_wire(site, held, header, separated))
-    finally:
-        transaction.release()
+    async def _send(
+        self,
+        client: SmtpClient,
+        recipients: Sequence[HeldRecipient],
+        header: bytes,
+        traits: Traits,
+        verdicts: Sequence[Verdict],
+    ) -> Reply:
+        site = self._site
+        mail = MailCommand(f"<{self._message.sender}>".encode(), _params(self._message.params))
+        commands = [RcptCommand(f"<{r.address}>".encode(), _params(r.params)) for r in recipients]
+        transaction, replies = await site.upstreams.open_transaction(
+            client.upstreams, mail, commands
+        )
+        try:
+            for reply in replies:
+                if not reply.positive:
+                    raise UpstreamUnavailable(
+                        f"the upstream refused a recipient: {reply.code} {reply.text}"
+                    )
+            await site.gate.confirm(traits, verdicts, site.rules)
+            return await transaction.data(self._wire(header))
+        finally:
+            transaction.release()
 
+    async def _wire(self, header: bytes) -> AsyncIterator[bytes]:
+        stuffer = Stuffer()
+        yield stuffer.feed(HeaderSection(header).without(CONTROL_HEADERS))
+        skip = len(header)
+        async for piece in self._content():
+            rest = piece[skip:]
+            skip = max(0, skip - len(piece))
+            if rest:
+                yield stuffer.feed(rest)
+        if end := stuffer.finish():
+            yield end
 
-def _params(words: Sequence[str]) -> dict[str, str | None]:
-    pairs = (word.partition("=") for word in words)
-    return {name: value if equals else None for name, equals, value in pairs if name != "SIZE"}
+    # -- the record ---------------------------------------------------------------
 
-
-async def _wire(site: Site, held: Held, header: bytes, separated: bool) -> AsyncIterator[bytes]:
-    stuffer = Stuffer()
-    yield stuffer.feed(HeaderSection(header).without(CONTROL_HEADERS))
-    skip = len(header)
-    async for piece in site.held.open_content(held.id):
-        rest = piece[skip:]
-        skip = max(0, skip - len(piece))
-        if rest:
-            yield stuffer.feed(rest)
-    if end := stuffer.finish():
-        yield end
-
-
-@dataclass(slots=True)
-class _Note:
-    """The release's own record, and the outcomes it adds to the original ones."""
-
-    evidence: Evidence
-    held: Held
-    client: SmtpClient
-    by: str
-    reason: str
-
-    async def record(self, site: Site, traits: Traits, verdicts: Sequence[Verdict]) -> list[str]:
-        message = self.held.message
+    async def _record(
+        self, client: SmtpClient, traits: Traits, verdicts: Sequence[Verdict]
+    ) -> MessageRecord:
+        """Write down the new decision, before anything is sent."""
+        message = self._message
         draft = Draft(
-            client=self.client,
+            client=client,
             peer=Peer("local", "release", extended=True, secure=True, login=True),
             mail=MailArguments(message.sender, f"<{message.sender}>".encode()),
             id=new_id(),
-            received=self.held.created,
+            received=self._held.created,
         )
-        record = self.evidence.released(draft, traits, verdicts, message.content_id)
-        await site.recorder.append(
+        record = self._site.evidence.released(draft, traits, verdicts, message.content_id)
+        await self._site.recorder.append(
             record, None, [recipient.address for recipient in message.recipients], message.sender
         )
-        return [recipient.id for recipient in record.recipients]
+        return record
 
-    def outcomes(
-        self, site: Site, ids: Sequence[str], verdicts: Sequence[Verdict], reply: Reply | None
-    ) -> None:
+    def _note(self, record: MessageRecord, reply: Reply | None) -> None:
+        """Say what came of it, of the new record and of the one that held it."""
         now = now_ms()
-        for index, verdict in enumerate(verdicts):
-            stopped = verdict.outcome is Outcome.SUPPRESS
-            original = self.held.message.recipients[index].record_id
-            site.recorder.note_outcome(
-                OutcomeRecord(
-                    record_id=ids[index],
-                    at=now,
-                    result=Result.SUPPRESSED if stopped else Result.FORWARDED,
-                    reply_code=None if stopped or reply is None else reply.code,
-                    reply_text="" if stopped or reply is None else reply.text,
-                    person=self.by,
-                    reason=self.reason,
-                ),
-                OutcomeRecord(
-                    record_id=original,
-                    at=now,
-                    result=Result.SUPPRESSED if stopped else Result.RELEASED,
-                    person=self.by,
-                    reason=self.reason,
-                ),
-            )
+        for recipient, original in zip(record.recipients, self._message.recipients, strict=True):
+            stopped = recipient.outcome is Outcome.SUPPRESS
+            answer = None if stopped else reply
+            for record_id, result in (
+                (recipient.id, Result.FORWARDED),
+                (original.record_id, Result.RELEASED),
+            ):
+                self._site.recorder.note_outcome(
+                    OutcomeRecord(
+                        record_id=record_id,
+                        at=now,
+                        result=Result.SUPPRESSED if stopped else result,
+                        reply_code=None if answer is None else answer.code,
+                        reply_text="" if answer is None else answer.text,
+                        person=self._by,
+                        reason=self._reason,
+                    )
+                )
+
+
+def _params(words: Sequence[str]) -> dict[str, str | None]:
+    """Parameters as they were written; the size is another one now."""
+    pairs = (word.partition("=") for word in words)
+    return {name: value if equals else None for name, equals, value in pairs if name != "SIZE"}

@@ -105,17 +105,18 @@ async def test_a_message_is_discarded(shelf: Shelf):
     assert [each.id for each in await shelf.held.list([State.DISCARDED])] == [held_id]
 
 
-async def test_a_dropped_message_was_never_there(shelf: Shelf):
+async def test_a_revoked_message_was_never_there(shelf: Shelf):
     held_id = await shelf.held.prepare(message())
-    await shelf.held.drop(held_id)
-    await shelf.held.drop(held_id)
+    await shelf.held.revoke(held_id)
+    await shelf.held.revoke(held_id)
     for act in (shelf.held.commit, shelf.held.get, shelf.held.claim):
         with pytest.raises(HeldStateError, match="no held message"):
             await act(held_id)
     kept = await shelf.held.prepare(message())
     await shelf.held.commit(kept)
-    await shelf.held.drop(kept)
-    assert (await shelf.held.get(kept)).state is State.HELD
+    await shelf.held.claim(kept)
+    await shelf.held.revoke(kept)
+    assert (await shelf.held.get(kept)).state is State.RELEASING
 
 
 async def test_what_was_only_prepared_is_swept(shelf: Shelf):
