@@ -42,7 +42,7 @@ def list_command(
     settings = settings_of(config)
     states: list[State] | None = None
     if every:
-        states = [state for state in State if state is not State.PREPARED]
+        states = [state for state in State if state not in (State.PREPARED, State.KEPT)]
     held = run(_list(settings, states, limit))
     if json:
         for one in held:

@@ -8,6 +8,7 @@ in the form :func:`normal_name` gives.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -53,7 +54,7 @@ class ConsentStatus(StrEnum):
 
 def normal_name(text: str) -> str:
     """Return the form in which topics and product groups are compared."""
-    return text.strip().casefold()
+    return unicodedata.normalize("NFC", text).strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,16 @@ class Standing(NamedTuple):
             self.position,
         )
 
+    def topic_may_lift(self, channel: Channel, now_ms: int) -> bool:
+        """Whether a consent for a single topic could lift some ban of this channel."""
+        return any(
+            consent.channel is channel
+            and consent.topic != ANY_TOPIC
+            and consent.lifts
+            and not consent.expired(now_ms)
+            for consent in self.exact.consents
+        )
+
     def _bans(self) -> Iterable[tuple[Tier, Ban]]:
         for ban in _all_bans(self.exact):
             yield (Tier.BASE if ban.inherited else Tier.EXACT), ban

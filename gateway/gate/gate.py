@@ -38,6 +38,8 @@ class Verdict:
     tier: Tier | None
     position: str
     """The register's position at the look-up (the last event of the contact's bucket)."""
+    topic_may_lift: bool
+    """Whether a consent for one topic could lift a ban, were that the message's topic."""
     asked_at: float
     """Loop time just before the look-up was sent: the verdict is never older than this."""
 
@@ -148,7 +150,10 @@ class Gate:
         verdicts = []
         for contact, standing in zip(contacts, standings, strict=True):
             facts, tier, position = assemble(traits, standing, now)
-            verdicts.append(Verdict(contact, decide(facts, rules), facts, tier, position, asked_at))
+            may_lift = standing is not None and standing.topic_may_lift(traits.channel, now)
+            verdicts.append(
+                Verdict(contact, decide(facts, rules), facts, tier, position, may_lift, asked_at)
+            )
         return verdicts
 
 
@@ -171,7 +176,14 @@ def topic_aside(verdict: Verdict, rules: RuleSet) -> Verdict:
     those of the register.  A recipient that is suppressed even so is suppressed
     whatever the headers will say.
     """
+    facts = verdict.facts
     best = replace(
-        verdict.facts, ban_topic=False, consent=ConsentState.GRANTED, consent_proven=True
+        facts,
+        tombstone=facts.tombstone and not verdict.topic_may_lift,
+        ban_all=facts.ban_all and not verdict.topic_may_lift,
+        ban_channel=facts.ban_channel and not verdict.topic_may_lift,
+        ban_topic=False,
+        consent=ConsentState.GRANTED,
+        consent_proven=True,
     )
     return replace(verdict, decision=decide(best, rules))

@@ -23,6 +23,9 @@ class State(StrEnum):
 
     PREPARED = "prepared"
     """Stored, but the client has not heard 250 yet: it may still send it again."""
+    KEPT = "kept"
+    """Stored for good, while the hand-over to its other recipients is under way: the
+    client may still hear 4xx, so that nobody can act on it yet."""
     HELD = "held"
     RELEASING = "releasing"
     """Somebody is sending it on; nobody else may begin to."""

@@ -70,13 +70,17 @@ class HeldStore:
         await self._database.write(work)
         return held_id
 
+    async def keep(self, held_id: str) -> None:
+        """Nothing but :meth:`revoke` takes it away any more.  Raises HeldStateError."""
+        await self._move(held_id, {State.PREPARED}, State.KEPT)
+
     async def commit(self, held_id: str) -> None:
-        """The client hears 250: the message is ours to keep.  Raises HeldStateError."""
-        await self._move(held_id, {State.PREPARED}, State.HELD)
+        """The client hears 250: the message waits for a person.  Raises HeldStateError."""
+        await self._move(held_id, {State.PREPARED, State.KEPT}, State.HELD)
 
     async def revoke(self, held_id: str) -> None:
         """Forget a message that nobody has acted on: its client keeps it after all."""
-        untouched = [State.PREPARED.value, State.HELD.value]
+        untouched = [State.PREPARED.value, State.KEPT.value]
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(
@@ -145,10 +149,19 @@ class HeldStore:
         await self._move(held_id, {State.HELD}, State.DISCARDED, by=by, reason=reason, at=at)
 
     async def sweep(self) -> int:
-        """Forget messages prepared over an hour ago: their client never heard 250."""
+        """Forget messages prepared over an hour ago: their client never heard 250.
+
+        Those kept so long are shown to people: their client may have heard it, and
+        nobody came back to say.  Returns the number forgotten.
+        """
         before = self._clock() - _PREPARED_AGE
 
         async def work(connection: AsyncConnection) -> int:
+            await connection.execute(
+                update(table)
+                .where(table.c.state == State.KEPT.value, table.c.created < before)
+                .values(state=State.HELD.value)
+            )
             gone = await connection.execute(
                 table.delete().where(
                     table.c.state == State.PREPARED.value, table.c.created < before

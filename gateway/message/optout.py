@@ -9,13 +9,18 @@ from __future__ import annotations
 import email.policy
 import re
 from collections.abc import Sequence
+from email.errors import MessageError
+from email.message import Message
 from email.parser import BytesParser
 
 from gateway.message.headers import HeaderSection
 
 _URI = re.compile(r"<\s*(https?|mailto):[^<>\s]+\s*>", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
-_TAG = re.compile(r"<[^>]*>")
+# Neither bracket inside: otherwise a text of nothing but "<" takes quadratic time.
+_TAG = re.compile(r"<[^<>]*>")
+# What the library's parser raises for text that is no message; deep nesting included.
+_UNREADABLE = (MessageError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 READABLE = 256 * 1024
 """Bytes of a message that are searched for opt-out words."""
@@ -38,25 +43,33 @@ def in_text(message: bytes, words: Sequence[str]) -> str:
     """The first of ``words`` that the readable text shows, or ``""``.
 
     ``message`` is the un-stuffed message, or its first :data:`READABLE` bytes.  The
-    text is decoded (transfer encoding, charset) and HTML tags are dropped, but for
-    the text of links, which is where such words stand.
+    text is decoded (transfer encoding, charset) and HTML tags are dropped, but not the
+    text of links, which is where such words stand.  What cannot be read shows none.
     """
-    parsed = BytesParser(policy=email.policy.compat32).parsebytes(message)
     wanted = [word.casefold() for word in words]
-    for part in parsed.walk():
-        if part.get_content_maintype() != "text":
-            continue
-        payload = part.get_payload(decode=True)
-        if not isinstance(payload, bytes):
-            continue
-        try:
-            text = payload.decode(part.get_content_charset("utf-8"), "replace")
-        except LookupError:
-            text = payload.decode("utf-8", "replace")
-        if part.get_content_subtype() == "html":
-            text = _TAG.sub(" ", text)
-        text = _SPACE.sub(" ", text).casefold()
-        for word in wanted:
-            if word in text:
-                return word
+    try:
+        parsed = BytesParser(policy=email.policy.compat32).parsebytes(message)
+        for part in parsed.walk():
+            text = _text_of(part)
+            for word in wanted:
+                if word in text:
+                    return word
+    except _UNREADABLE:
+        return ""
     return ""
+
+
+def _text_of(part: Message) -> str:
+    """The folded text of a part; empty where it is none."""
+    if part.get_content_maintype() != "text":
+        return ""
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return ""
+    try:
+        text = payload.decode(part.get_content_charset("utf-8"), "replace")
+    except (LookupError, ValueError):
+        text = payload.decode("utf-8", "replace")
+    if part.get_content_subtype() == "html":
+        text = _TAG.sub(" ", text)
+    return _SPACE.sub(" ", text).casefold()

@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from email.errors import MessageError
-from email.headerregistry import Address, HeaderRegistry
 from functools import lru_cache
 
 from gateway.contacts.contact import ContactError
 from gateway.contacts.parse import parse_domain
 from gateway.message.headers import HeaderSection
 
-# The common forms: addr-spec alone, or one display name without quotes, commas,
-# comments or brackets before <addr-spec>.  All else takes the library's parser.
-_PLAIN = re.compile(
-    r'(?:[^"(),:;<>@\[\]\\]*<[^\s"(),:;<>@\[\]\\]+@([A-Za-z0-9.-]+)>'
-    r'|[^\s"(),:;<>@\[\]\\]+@([A-Za-z0-9.-]+))\s*\Z'
-)
-
-_REGISTRY = HeaderRegistry()
 # A tool sends from a handful of domains, message after message.
 _canonical = lru_cache(maxsize=1024)(parse_domain)
+
+# Quoted strings, escapes, the characters that mean something, and runs of the others;
+# each octet is read once, so that no value can take long.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|\\.|[()<>,:;"\\]|[^"\\()<>,:;]++', re.DOTALL)
+_SPECIAL = frozenset('()<>,:;"\\')
+_QUOTED = "\0"
+"""Stands for a quoted string: its content is never read, only that one is there."""
+_ADDRESS = re.compile(r"\s*(?:[^\s@\[\]\0]+|\0)@([^\s@\[\]\0]+)\s*")
+_PHRASE = re.compile(r"[^@\[\]]*")
 
 
 def sender_domains(headers: HeaderSection) -> tuple[str, ...]:
     """The canonical domains shown in ``From``; empty where it is missing or defective.
 
-    Several ``From`` fields, an address without a domain and unparsable text are all
-    defective: nobody can say which sender the reader will be shown.
+    Several ``From`` fields, groups, an address without a domain or with a literal one,
+    and whatever else is not a list of mailboxes are all defective: nobody can say which
+    sender the reader will be shown.
     """
     fields = headers.all(b"from")
     if len(fields) != 1:
         return ()
-    value = fields[0].value
-    match = _PLAIN.match(value)
-    domains = _parsed(value) if match is None else [match[1] or match[2]]
+    domains = _mailboxes(fields[0].value)
     if not domains:
         return ()
     try:
@@ -48,17 +46,41 @@ def sender_domains(headers: HeaderSection) -> tuple[str, ...]:
         return ()
 
 
-def _parsed(value: str) -> list[str]:
-    """The domains by the library's parser; empty for whatever it finds wrong."""
-    try:
-        header = _REGISTRY("from", value)
-        # The registry's header types are made at run time; that of From has addresses.
-        addresses: tuple[Address, ...] = getattr(header, "addresses", ())
-    except (MessageError, ValueError, IndexError, AttributeError):
-        return []
-    if header.defects or not all(address.domain for address in addresses):
-        return []
-    return [address.domain for address in addresses]
+def _mailboxes(value: str) -> list[str]:
+    """The domain of each mailbox of a list (RFC 5322 section 3.4); empty if it is none."""
+    domains: list[str] = []
+    outside: list[str] = []
+    inside: list[str] | None = None
+    closed = False
+    comments = 0
+    for piece in (*_TOKEN.findall(value), ","):
+        if piece == "(":
+            comments += 1
+        elif comments:
+            comments -= piece == ")"
+        elif piece == "<" and inside is None:
+            inside = []
+        elif piece == ">" and inside is not None and not closed:
+            closed = True
+        elif piece == "," and (inside is None or closed):
+            domain = _domain("".join(outside), None if inside is None else "".join(inside))
+            if domain is None:
+                return []
+            domains.append(domain)
+            outside, inside, closed = [], None, False
+        elif piece in _SPECIAL or piece[0] == "\\" or (closed and piece.strip()):
+            return []
+        elif not closed:
+            (outside if inside is None else inside).append(_QUOTED if piece[0] == '"' else piece)
+    return [] if comments or inside is not None else domains
+
+
+def _domain(outside: str, inside: str | None) -> str | None:
+    """The domain of ``outside`` alone, or of ``inside`` behind the phrase ``outside``."""
+    if inside is not None and not _PHRASE.fullmatch(outside):
+        return None
+    match = _ADDRESS.fullmatch(outside if inside is None else inside)
+    return match[1] if match is not None else None
 
 
 def is_within(domain: str, owned: Collection[str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.header import decode_header, make_header
 
 from gateway.contacts.contact import Channel
@@ -21,6 +22,9 @@ KIND_HEADER = b"x-gateway-kind"
 TOPIC_HEADER = b"x-gateway-topic"
 CONTROL_HEADERS = frozenset({KIND_HEADER, TOPIC_HEADER})
 """Fields that speak to the gateway and are removed before a message leaves."""
+
+_READ_OF_VALUE = 2000
+"""Characters of a header value that are decoded."""
 
 _DECLARABLE = {
     kind.value: kind for kind in (Kind.MARKETING, Kind.SERVICE, Kind.TRANSACTIONAL, Kind.NOTICE)
@@ -79,14 +83,18 @@ def _bulk_mark(headers: HeaderSection) -> str:
 def _shows_mark(headers: HeaderSection, marks: Collection[str]) -> bool:
     if not marks:
         return True
-    subject = headers.first(b"subject") or ""
-    if "=?" in subject:
-        try:
-            subject = str(make_header(decode_header(subject)))
-        except (ValueError, LookupError):
-            return False
-    folded = subject.casefold()
+    folded = (decoded(headers.first(b"subject") or "") or "").casefold()
     return any(mark.casefold() in folded for mark in marks)
+
+
+def decoded(value: str) -> str | None:
+    """A header value with its encoded words read (RFC 2047); None where it has no reading."""
+    if "=?" in value:
+        try:
+            value = str(make_header(decode_header(value[:_READ_OF_VALUE])))
+        except (MessageError, ValueError, LookupError):
+            return None
+    return None if "\ufffd" in value else value
 
 
 def read_traits(
@@ -114,9 +122,12 @@ def read_traits(
         if mark:
             kind, turned_by = Kind.MARKETING, mark
     topic = fixed_topic
-    topics = {field.value.strip() for field in headers.all(TOPIC_HEADER)}
-    if len(topics) == 1 and (fixed_kind is None or fixed_topic is None):
-        topic = topics.pop()[:128] or fixed_topic
+    topics = {decoded(field.value) for field in headers.all(TOPIC_HEADER)}
+    if topics and (fixed_kind is None or fixed_topic is None):
+        # Two topics, or one that cannot be read, may be any: every topic ban counts.
+        declared_topic = topics.pop() if len(topics) == 1 else None
+        topic = (declared_topic or "").strip()[:128] or None
+        topic = None if topic == "*" else topic
     domains = sender_domains(headers)
     return Traits(
         kind=kind,

@@ -306,7 +306,11 @@ def _check_version(members: dict[str, Any]) -> None:
         raise RecordError(f"a record of version {version}; this program reads {_VERSION}")
 
 
-_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"']+@[^\s<>()\[\],;:\"']+|\+\d[\d -]{5,20}\d")
+# Begins where a word does and never looks back: a reply without "@" is read once.
+_ADDRESS = re.compile(
+    r"(?<![^\s<>()\[\],;:\"'])[^\s<>()\[\],;:\"'@]++@[^\s<>()\[\],;:\"']+"
+    r"|\+\d[\d -]{5,20}\d"
+)
 
 
 def masked(text: str) -> str:

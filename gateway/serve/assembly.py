@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     pass
 
 log = structlog.get_logger(__name__)
+
+_PROBE_SECONDS = 3.0
 
 
 # -- keys, rules, targets -------------------------------------------------------------
@@ -305,8 +308,11 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
         await recorder.announce(text)
         upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
         undo.push_async_callback(upstreams.aclose)
-        # Learns what the upstreams can carry before the first EHLO; none need answer.
-        await upstreams.probe()
+        # Learns what the upstreams can carry before the first EHLO; none need answer,
+        # and one that falls silent must not keep the mail of the others waiting.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await upstreams.probe()
         site = Site(
             settings=settings,
             rules=rules,

@@ -34,6 +34,7 @@ from gateway.upstream.upstreams import Upstreams
 log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 600.0
+_PROBE_SECONDS = 5.0
 _OWN_SECONDS = 30.0
 
 
@@ -117,6 +118,16 @@ class Keeper:
                 log.warning("sweep_failed", cause=str(error))
             await asyncio.sleep(_SWEEP_SECONDS)
 
+    def reload(self, settings: Settings) -> None:
+        """Ask the upstreams of these settings from now on.
+
+        Raises:
+            InputError: one of them cannot be used; nothing has changed.
+
+        """
+        if self._upstreams is not None:
+            self._upstreams.reload(targets(settings))
+
     # -- what is asked of it ------------------------------------------------------
 
     @property
@@ -154,7 +165,11 @@ class Keeper:
     async def _upstream_answers(self) -> str:
         if self._upstreams is None:
             return "not open"
-        found = await self._upstreams.probe()
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                found = await self._upstreams.probe()
+        except TimeoutError:
+            return f"no answer in {_PROBE_SECONDS:g} s"
         wrong = [f"{name}: {error}" for name, error in found.items() if error is not None]
         return "; ".join(wrong) if len(wrong) == len(found) else ""
 

@@ -30,6 +30,7 @@ from gateway.decision.load import find_rules, load_rules
 from gateway.failure import GatewayError, InputError
 from gateway.http.health import health_app
 from gateway.register.lock import FolderLock
+from gateway.serve.accepted import write_accepted
 from gateway.serve.assembly import targets
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
@@ -76,6 +77,7 @@ class Supervisor:
         self._reload = asyncio.Event()
         self._slots: list[_Slot] = []
         self._metrics_dir = self._settings.data_dir / "run" / "metrics"
+        self._accepted = self._settings.data_dir / "run" / "settings.json"
         self._own = CollectorRegistry()
         self._backlog = Gauge(
             "gateway_archive_backlog",
@@ -117,6 +119,7 @@ class Supervisor:
     async def _serve(self, settings: Settings) -> None:
         shutil.rmtree(self._metrics_dir, ignore_errors=True)
         self._metrics_dir.mkdir(parents=True, mode=0o700)
+        write_accepted(settings, self._accepted)
         sockets = self._bind(settings)
         http: web.AppRunner | None = None
         try:
@@ -128,7 +131,7 @@ class Supervisor:
                     async with asyncio.TaskGroup() as tasks:
                         owned = [
                             *(tasks.create_task(self._keep(slot)) for slot in self._slots),
-                            tasks.create_task(self._reloads()),
+                            tasks.create_task(self._reloads(keeper)),
                             tasks.create_task(self._gauges(keeper)),
                         ]
                         await self._stop.wait()
@@ -226,7 +229,7 @@ class Supervisor:
         smtp = [one.fileno() for one in slot.smtp]
         smtp_tls = [one.fileno() for one in slot.smtp_tls]
         assignment = Assignment(
-            config=self._config,
+            settings=self._accepted,
             index=slot.index,
             workers=self._count,
             parent=os.getpid(),
@@ -254,6 +257,8 @@ class Supervisor:
         finally:
             os.close(receiving)
         if not ready:
+            with contextlib.suppress(ProcessLookupError):
+                slot.process.kill()
             raise WorkerFailed(f"worker {slot.index} did not start; its reason stands above")
         log.info("worker_started", worker=slot.index, pid=slot.process.pid)
 
@@ -302,29 +307,35 @@ class Supervisor:
 
     # -- reload -------------------------------------------------------------------
 
-    async def _reloads(self) -> None:
+    async def _reloads(self, keeper: Keeper) -> None:
         while True:
             await self._reload.wait()
             self._reload.clear()
             try:
                 settings = load_settings(self._config)
                 check_whole(settings)
+                settings = self._keeping_fixed(settings)
+                write_accepted(settings, self._accepted)
             except GatewayError as error:
                 log.error("reload_refused", cause=str(error))
                 continue
-            changed = [
-                name for name in _FIXED if getattr(settings, name) != getattr(self._settings, name)
-            ]
-            if (settings.smtp.listen, settings.smtp.listen_tls) != (
-                self._settings.smtp.listen,
-                self._settings.smtp.listen_tls,
-            ):
-                changed.append("smtp.listen")
-            if changed:
-                log.warning("reload_needs_restart", settings=changed)
+            self._settings = settings
+            keeper.reload(settings)
             for slot in self._slots:
                 if slot.alive:
                     self._signal(slot, signal.SIGHUP)
+
+    def _keeping_fixed(self, settings: Settings) -> Settings:
+        """The settings with those that need a restart as they are, and named in the log."""
+        old = self._settings
+        changed = [name for name in _FIXED if getattr(settings, name) != getattr(old, name)]
+        kept = {name: getattr(old, name) for name in changed}
+        listen = {name: getattr(old.smtp, name) for name in ("listen", "listen_tls")}
+        if any(getattr(settings.smtp, name) != value for name, value in listen.items()):
+            changed.append("smtp.listen")
+        if changed:
+            log.warning("reload_needs_restart", settings=changed)
+        return settings.model_copy(update={**kept, "smtp": settings.smtp.model_copy(update=listen)})
 
 
 class WorkerFailed(GatewayError):

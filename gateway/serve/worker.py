@@ -1,6 +1,6 @@
 """A worker process: the mail side on the sockets it inherited.
 
-Signals: SIGTERM drains and ends, SIGHUP takes the configuration anew.  It ends with
+Signals: SIGTERM drains and ends, SIGHUP takes the accepted settings anew.  It ends with
 the supervisor, and says on a pipe when it is ready.
 """
 
@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from gateway.failure import GatewayError
+from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.logging import configure
 from gateway.serve.parent import die_with_parent
-from gateway.settings import load_settings
 from gateway.smtp.listener import Listener
 from gateway.smtp.metric import Metrics
 from gateway.smtp.server import Server
@@ -37,7 +37,8 @@ _GAUGE_SECONDS = 1.0
 class Assignment(BaseModel):
     """What the supervisor hands to a worker, as JSON in its only argument."""
 
-    config: Path
+    settings: Path
+    """What :func:`gateway.serve.accepted.write_accepted` wrote."""
     index: int
     workers: int
     parent: int
@@ -60,7 +61,7 @@ class Worker:
     async def run(self) -> None:
         """Serve until SIGTERM; then drain."""
         assignment = self._assignment
-        settings = load_settings(assignment.config)
+        settings = read_accepted(assignment.settings)
         configure(settings.log, worker=assignment.index)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
@@ -107,7 +108,7 @@ class Worker:
             await self._reload.wait()
             self._reload.clear()
             try:
-                settings = load_settings(self._assignment.config)
+                settings = read_accepted(self._assignment.settings)
                 if context is not None and settings.smtp.tls is not None:
                     load_certificate(context, settings.smtp.tls)
                 site = await parts.rebuild(settings, self._metrics)

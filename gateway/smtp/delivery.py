@@ -6,9 +6,10 @@ The order is what keeps the promises:
 2. What must outlive us is stored: content, held copy, and last the record.
 3. If the allowed recipients are not exactly those the upstream has accepted, its
    transaction is begun anew with the allowed ones.  No body octet has left so far.
-4. The held copy is committed.  If the look-up of step 1 is older than
-   ``register.settle`` by now, it is repeated: a change that was acknowledged before
-   the hand-over begins is always seen (``docs/flow.md`` has the argument).
+4. The held copy is kept.  If the look-up of step 1 is older than ``register.settle``
+   when the upstream asks for the first octet, it is repeated: a change that was
+   acknowledged before the hand-over begins is always seen (``docs/flow.md`` has the
+   argument).
 5. The upstream's reply to the final dot is the client's.
 
 A fault of ours or of the upstream's is 4xx: the client keeps the message.
@@ -35,10 +36,12 @@ from gateway.smtp.evidence import Judged, Message
 from gateway.smtp.spool import Spool
 from gateway.smtp.transaction import Transaction
 from gateway.upstream.failure import HandOverFailed, Stage
+from gateway.wire.body import Stuffer
 from gateway.wire.reply import Reply
 
 log = structlog.get_logger(__name__)
 
+_MAX_HEADER_LINES = 10_000
 _MAX_RECEIVED = 100
 """Received fields after which a message is in a loop (RFC 5321 section 6.3)."""
 
@@ -97,7 +100,10 @@ class Delivery:
         self._transaction = transaction
         self._site = transaction.site
         self._spool = spool
-        self._headers = HeaderSection(spool.header)
+        self._leaving = False
+        """Whether octets of the message have gone to the upstream."""
+        # A section of too many lines is not even read: see run().
+        self._headers = HeaderSection(spool.header if not self._too_large else b"")
 
     async def run(self) -> bytes:
         """Judge, store, record, hand over.
@@ -106,7 +112,7 @@ class Delivery:
             GatewayError: a fault of ours or of the upstream's, always temporary.
 
         """
-        if self._spool.header_too_large:
+        if self._too_large:
             return replies.HEADER_SIZE
         if len(self._headers.all(b"received")) > _MAX_RECEIVED:
             return replies.LOOP
@@ -129,6 +135,11 @@ class Delivery:
             return await self._conclude_here(message, parts, stored)
         reply = await self._hand_over(message, parts, traits, verdicts, stored)
         return await self._conclude(message, parts, stored, reply)
+
+    @property
+    def _too_large(self) -> bool:
+        spool = self._spool
+        return spool.header_too_large or spool.header.count(b"\n") > _MAX_HEADER_LINES
 
     # -- judging ------------------------------------------------------------------
 
@@ -202,8 +213,8 @@ class Delivery:
     async def _undo(self, message: Message, stored: _Stored, *, keep_content: bool = False) -> None:
         """Take back what was stored for a message that the client will send again.
 
-        Left-overs are mild: a prepared held copy is swept, one that was committed is
-        seen by a person, content without a record is never shown.
+        Left-overs are mild: a prepared held copy is swept, one that was kept is shown
+        to a person in time, content without a record is never shown.
         """
         try:
             if stored.held is not None:
@@ -231,33 +242,49 @@ class Delivery:
 
         """
         transaction = self._transaction
+        wanted = [transaction.recipients[index] for index in parts.forward]
         try:
-            upstream = await transaction.upstream_for(
-                [transaction.recipients[index] for index in parts.forward]
-            )
             if stored.held is not None:
                 # Before the hand-over: a copy that could not be kept once the upstream
                 # has the message would leave no true answer.
-                await self._site.held.commit(stored.held)
-            await self._site.gate.confirm(traits, verdicts, self._site.rules)
-            return await upstream.data(self._wire(message.trace))
+                await self._site.held.keep(stored.held)
+            try:
+                upstream = await transaction.upstream_for(wanted)
+                return await upstream.data(self._wire(message, traits, verdicts))
+            except HandOverFailed as error:
+                if error.stage is not Stage.BEFORE_BODY:
+                    raise
+                # The upstream grew tired of waiting for its client: once more, anew.
+                log.info("handover_repeated", cause=str(error))
+                transaction.abandon()
+                upstream = await transaction.upstream_for(wanted)
+                return await upstream.data(self._wire(message, traits, verdicts))
         except BaseException as error:
-            unknown = isinstance(error, asyncio.CancelledError) or (
-                isinstance(error, HandOverFailed) and error.stage is Stage.AFTER_END
+            unknown = self._leaving and (
+                isinstance(error, asyncio.CancelledError)
+                or (isinstance(error, HandOverFailed) and error.stage is Stage.AFTER_END)
             )
-            self._site.evidence.outcome(
-                message,
-                parts.all,
-                Result.UNKNOWN if unknown else Result.FAILED,
-                upstream=transaction.upstream_name,
-            )
+            name = transaction.upstream_name
+            result = Result.UNKNOWN if unknown else Result.FAILED
+            self._site.evidence.outcome(message, parts.forward, result, upstream=name)
+            # These were never in the envelope: of them nothing is unknown.
+            self._site.evidence.outcome(message, [*parts.suppress, *parts.hold], Result.FAILED)
             await self._undo(message, stored, keep_content=unknown)
             raise
 
-    async def _wire(self, trace: bytes) -> AsyncIterator[bytes]:
-        """The message as it leaves: our Received field, the headers, the body as it came."""
-        head = trace + self._headers.without(CONTROL_HEADERS)
-        yield head + b"\r\n" if self._spool.separated else head
+    async def _wire(
+        self, message: Message, traits: Traits, verdicts: Sequence[Verdict]
+    ) -> AsyncIterator[bytes]:
+        """The message as it leaves: our Received field, the headers, the body as it came.
+
+        It is asked for its first octet when the upstream is ready for it: here the
+        hand-over begins, and here the verdicts must be fresh.
+        """
+        await self._site.gate.confirm(traits, verdicts, self._site.rules)
+        self._leaving = True
+        head = message.trace + self._headers.without(CONTROL_HEADERS)
+        stuffed = Stuffer().feed(head)
+        yield stuffed + b"\r\n" if self._spool.separated else stuffed
         async for chunk in self._spool.body():
             yield chunk
 
@@ -290,6 +317,12 @@ class Delivery:
         evidence.outcome(message, parts.forward, Result.FORWARDED, reply, upstream=name)
         evidence.outcome(message, parts.suppress, Result.SUPPRESSED)
         evidence.outcome(message, parts.hold, Result.HELD)
+        if stored.held is not None:
+            try:
+                await self._site.held.commit(stored.held)
+            except GatewayError as error:
+                # It is ours and on the disk; the sweep shows it to people later.
+                log.error("held_not_shown_yet", held=stored.held, cause=str(error))
         return self._summary(message, parts)
 
     @staticmethod

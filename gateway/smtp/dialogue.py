@@ -288,11 +288,15 @@ class Dialogue:
         if client is None:
             self._link.say(replies.NEED_AUTH)
             return
+        # A second MAIL begins anew, even a bad one: tools that lose count after a refused
+        # recipient would otherwise hear 503 for every further message, and what they
+        # pipeline behind a refused MAIL would join the transaction before it.
+        self._abandon()
         arguments = parse_mail(argument)
         check_mail(arguments, self._in_force)
-        # A second MAIL begins anew: tools that lose count after a refused recipient
-        # would otherwise hear 503 for every further message.
-        self._abandon()
+        if arguments.international and "SMTPUTF8" not in arguments.params:
+            self._link.say(replies.NEEDS_UTF8)
+            return
         self._listener.limits.message(client, asyncio.get_running_loop().time())
         peer = Peer(
             address=self._address,
@@ -301,7 +305,9 @@ class Dialogue:
             secure=self._link.secure,
             login=bool(self._login),
         )
-        self._transaction = Transaction(self._listener.site, client, peer, arguments)
+        self._transaction = Transaction(
+            self._listener.site, self._listener.parking, client, peer, arguments
+        )
         self._link.say(b"250 2.1.0 Ok\r\n")
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.smtp.limit import Limits
+from gateway.smtp.parking import Parking
 from gateway.smtp.site import Site
 from gateway.smtp.spool import Budget
 
@@ -31,6 +32,7 @@ class Listener:
         self.tls_context = tls_context
         self.limits = Limits(site.settings.smtp.max_connections, workers)
         self.budget = Budget(site.settings.smtp.total_memory)
+        self.parking = Parking()
         self.draining = False
         self.sessions: set[Server] = set()
         self._handovers: set[asyncio.Task[bytes]] = set()

@@ -50,20 +50,19 @@ async def release(
 
     Raises:
         HeldStateError: it is not held (any more).
-        ReleaseRefused: the kind is unclear and none was given, or its tool is gone.
+        ReleaseRefused: the kind is unclear and none was given, or it is known and
+            another was given, or its tool is gone.
         UpstreamUnavailable: not sent, and still held; or, after the final dot,
             unknown whether sent: then it stays claimed for a person to look.
 
     """
     held = await site.held.claim(held_id)
+    work = _Release(site, held, by, reason)
     try:
-        return await _Release(site, held, by, reason).run(kind)
-    except HandOverFailed as error:
-        if error.stage is not Stage.AFTER_END:
+        return await work.run(kind)
+    except BaseException:
+        if not work.may_have_left:
             await site.held.unclaim(held_id)
-        raise
-    except (GatewayError, asyncio.CancelledError):
-        await site.held.unclaim(held_id)
         raise
 
 
@@ -76,9 +75,14 @@ class _Release:
         self._message = held.message
         self._by = by
         self._reason = reason
+        self.may_have_left = False
+        """Whether the upstream may have the message: then it is never sent again."""
 
     async def run(self, kind: Kind | None) -> Released:
         site = self._site
+        known = self._message.kind
+        if kind is not None and known is not Kind.UNCLEAR and kind is not known:
+            raise ReleaseRefused(f"its kind is known, {known}: --kind is for unclear ones")
         client = self._client()
         header = await self._header()
         traits = await self._traits(client, header, kind)
@@ -94,11 +98,13 @@ class _Release:
         record = await self._record(client, traits, verdicts)
         reply: Reply | None = None
         if going:
-            reply = await self._send(client, going, header, traits, verdicts)
-            if not reply.positive:
-                raise UpstreamUnavailable(f"the upstream refused it: {reply.code} {reply.text}")
-        await site.held.mark_released(self._held.id, self._by, self._reason, now_ms())
+            try:
+                reply = await self._send(client, going, header, traits, verdicts)
+            except BaseException as error:
+                self._note_failed(record, error)
+                raise
         self._note(record, reply)
+        await site.held.mark_released(self._held.id, self._by, self._reason, now_ms())
         return Released(going, stopped, reply)
 
     def _client(self) -> SmtpClient:
@@ -174,12 +180,23 @@ class _Release:
                     raise UpstreamUnavailable(
                         f"the upstream refused a recipient: {reply.code} {reply.text}"
                     )
-            await site.gate.confirm(traits, verdicts, site.rules)
-            return await transaction.data(self._wire(header))
+            reply = await transaction.data(self._wire(header, traits, verdicts))
+        except HandOverFailed as error:
+            self.may_have_left = error.stage is Stage.AFTER_END
+            raise
         finally:
             transaction.release()
+        if not reply.positive:
+            self.may_have_left = False
+            raise UpstreamUnavailable(f"the upstream refused it: {reply.code} {reply.text}")
+        return reply
 
-    async def _wire(self, header: bytes) -> AsyncIterator[bytes]:
+    async def _wire(
+        self, header: bytes, traits: Traits, verdicts: Sequence[Verdict]
+    ) -> AsyncIterator[bytes]:
+        # Asked for when the upstream is ready: here the hand-over begins.
+        await self._site.gate.confirm(traits, verdicts, self._site.rules)
+        self.may_have_left = True
         stuffer = Stuffer()
         yield stuffer.feed(HeaderSection(header).without(CONTROL_HEADERS))
         skip = len(header)
@@ -210,6 +227,21 @@ class _Release:
             record, None, [recipient.address for recipient in message.recipients], message.sender
         )
         return record
+
+    def _note_failed(self, record: MessageRecord, error: BaseException) -> None:
+        """Say that the release came to nothing, or that nobody knows."""
+        for recipient in record.recipients:
+            going = recipient.outcome is not Outcome.SUPPRESS
+            self._site.recorder.note_outcome(
+                OutcomeRecord(
+                    record_id=recipient.id,
+                    at=now_ms(),
+                    result=Result.UNKNOWN if going and self.may_have_left else Result.FAILED,
+                    reply_text=str(error) if isinstance(error, GatewayError) else "",
+                    person=self._by,
+                    reason=self._reason,
+                )
+            )
 
     def _note(self, record: MessageRecord, reply: Reply | None) -> None:
         """Say what came of it, of the new record and of the one that held it."""

@@ -31,12 +31,17 @@ def line(error: GatewayError) -> bytes:
     return f"{error.reply}\r\n".encode()
 
 
-def told(reply: Reply) -> bytes:
-    """An upstream's reply, word for word, but for its 421.
+CLOSING = 421
+_OUR_SESSION = frozenset({CLOSING, 503, 530, 534, 535, 538})
+"""Codes about our own session with the upstream (RFC 5321 3.8, 4954 6): faults of ours
+or of its, and no verdict on a recipient or message."""
 
-    That one is about its own connection (RFC 5321 section 3.8), not the client's.
-    """
-    return line(UpstreamUnavailable("421")) if reply.code == 421 else reply.wire()
+
+def told(reply: Reply) -> bytes:
+    """An upstream's reply, word for word, but for those about our session with it."""
+    if reply.code in _OUR_SESSION:
+        return line(UpstreamUnavailable(str(reply.code)))
+    return reply.wire()
 
 
 def suppressed(rule: str, record_id: str) -> bytes:

@@ -24,6 +24,9 @@ from gateway.smtp.listener import Listener
 
 log = structlog.get_logger(__name__)
 
+_LINGER = 5.0
+"""Seconds a closed connection may take to send what was said last."""
+
 
 class Server(SMTP):
     """One client connection; the :class:`~gateway.smtp.link.Link` of its dialogue.
@@ -105,6 +108,9 @@ class Server(SMTP):
                 self._dialogue.end()
             if self.transport is not None:
                 self.transport.close()
+                if cast(asyncio.WriteTransport, transport).get_write_buffer_size():
+                    # Whoever does not read the last words does not hold us up with them.
+                    self.loop.call_later(_LINGER, self.drop)
 
     async def _serve(self, address: str) -> None:
         """The whole dialogue; whatever ends it early is told where it can be."""
@@ -174,8 +180,13 @@ class Server(SMTP):
         octets = b"".join(self._out)
         self._out.clear()
         self._writer.write(octets)
-        async with asyncio.timeout(self._timeout_duration):
-            await self._writer.drain()
+        try:
+            async with asyncio.timeout(self._timeout_duration):
+                await self._writer.drain()
+        except TimeoutError:
+            # Closing would wait for the same buffer; only cutting frees it.
+            self.drop()
+            raise ClientGone from None
 
     async def read(self, within: float) -> bytes:
         """What arrives next; raises ClientGone at the end of the stream."""

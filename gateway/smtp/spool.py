@@ -1,9 +1,10 @@
 """Where a message waits between the client's final dot and the hand-over.
 
-A message is kept in wire form (dot-stuffed, as it came), its header section apart
-from the rest.  Memory is bounded twice: a message keeps at most ``message_memory``
-bytes, all messages of a worker at most ``total_memory`` (:class:`Budget`); what is
-more goes to an unlinked file, written in a thread.
+The body is kept in wire form (dot-stuffed, as it came); the header section apart from
+it and un-stuffed, since that is what its reader will see.  Memory is bounded twice: a
+body keeps at most ``message_memory`` bytes, all messages of a worker at most
+``total_memory`` (:class:`Budget`); what is more goes to an unlinked file, written in a
+thread.
 """
 
 from __future__ import annotations
@@ -30,15 +31,25 @@ class StorageFull(Overloaded):
 
 
 class Budget:
-    """Bytes of message bodies that all connections of a worker may keep in memory."""
+    """Bytes of messages that all connections of a worker may keep in memory.
+
+    Bodies may lie on the disk, header sections not: an eighth is kept for them.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.used = 0
 
-    def take(self, octets: int) -> bool:
-        """Reserve, or say that there is no room (the caller then uses the disk)."""
-        if self.used + octets > self.total:
+    def take_header(self, octets: int) -> bool:
+        """Reserve for a header section, or say that there is no room at all."""
+        return self._take(octets, self.total)
+
+    def take_body(self, octets: int) -> bool:
+        """Reserve for a body, or say that there is no room: it then goes to the disk."""
+        return self._take(octets, self.total - self.total // 8)
+
+    def _take(self, octets: int, most: int) -> bool:
+        if self.used + octets > most:
             return False
         self.used += octets
         return True
@@ -51,8 +62,8 @@ class Budget:
 class Spool:
     """One message: its header section in memory, its body in memory or on disk.
 
-    ``write`` in wire form, ``close`` always.  After ``finish``: ``header`` (without
-    the empty line), ``separated`` (whether an empty line followed it), ``body()``,
+    ``write`` in wire form, ``close`` always.  After ``finish``: ``header`` (un-stuffed,
+    without the empty line), ``separated`` (whether an empty line followed it), ``body()``,
     ``body_hash`` (SHA-256 of the un-stuffed body) and ``body_size``.
     """
 
@@ -95,8 +106,14 @@ class Spool:
         if chunk:
             await self._take_body(chunk)
 
+    def _reserve(self, octets: int) -> None:
+        if not self._budget.take_header(octets):
+            raise StorageFull("no memory left for header sections")
+        self._reserved += octets
+
     def _take_header(self, chunk: bytes) -> bytes:
         head = self._head
+        self._reserve(len(chunk))
         seen = max(0, len(head) - 3)
         head += chunk
         if head[:2] == b"\r\n":
@@ -110,13 +127,18 @@ class Spool:
                     head.clear()
                 return b""
             end, body = found + 2, found + 4
-        self.header = bytes(head[:end])
+        self.header = Unstuffer().feed(bytes(head[:end]))
         self.header_too_large = len(self.header) > self._max_header
         self.separated = True
         self._in_header = False
         rest = bytes(head[body:])
         head.clear()
+        self._give(self._reserved - len(self.header))
         return rest
+
+    def _give(self, octets: int) -> None:
+        self._budget.give(octets)
+        self._reserved -= octets
 
     async def _take_body(self, chunk: bytes) -> None:
         plain = self._unstuff.feed(chunk)
@@ -126,7 +148,7 @@ class Spool:
             self._file is None
             and not self._pending
             and self._held + len(chunk) <= self._memory
-            and self._budget.take(len(chunk))
+            and self._budget.take_body(len(chunk))
         ):
             self._reserved += len(chunk)
             self._held += len(chunk)
@@ -158,7 +180,7 @@ class Spool:
         """The message is complete; a message without an empty line is all header."""
         if self._in_header:
             self._in_header = False
-            self.header = bytes(self._head)
+            self.header = Unstuffer().feed(bytes(self._head))
             self._head.clear()
         if self._pending:
             await self._flush()
@@ -186,10 +208,9 @@ class Spool:
     async def plain(self, limit: int | None = None) -> AsyncIterator[bytes]:
         """The un-stuffed message, header section and all, up to ``limit`` bytes."""
         unstuff = Unstuffer()
-        left = limit if limit is not None else -1
         head = self.header + (b"\r\n" if self.separated else b"")
-        yield unstuff.feed(head)
-        left -= len(head)
+        left = limit - len(head) if limit is not None else -1
+        yield head
         async for chunk in self.body():
             if limit is not None and left <= 0:
                 return
@@ -198,8 +219,7 @@ class Spool:
 
     def close(self) -> None:
         """Give back memory and disk; safe to call twice."""
-        self._budget.give(self._reserved)
-        self._reserved = 0
+        self._give(self._reserved)
         self._chunks.clear()
         self._pending.clear()
         if self._file is not None:

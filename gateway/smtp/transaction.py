@@ -22,6 +22,7 @@ from gateway.records.record import Result
 from gateway.settings.model import CLIENT_KINDS, ClientKind, OnSuppress, SmtpClient
 from gateway.smtp import replies
 from gateway.smtp.evidence import Draft, Judged, Peer
+from gateway.smtp.parking import Parking
 from gateway.smtp.site import Site
 from gateway.upstream.transaction import Transaction as UpstreamTransaction
 from gateway.wire.command import MailCommand, RcptCommand
@@ -51,8 +52,11 @@ class Transaction:
     ``recipients`` are those that the client was told 250 for.
     """
 
-    def __init__(self, site: Site, client: SmtpClient, peer: Peer, mail: MailArguments) -> None:
+    def __init__(
+        self, site: Site, parking: Parking, client: SmtpClient, peer: Peer, mail: MailArguments
+    ) -> None:
         self.site = site
+        self._parking = parking
         self.client = client
         self.draft = Draft(client=client, peer=peer, mail=mail)
         self.kind = None if client.kind is ClientKind.DECLARED else CLIENT_KINDS[client.kind]
@@ -144,6 +148,15 @@ class Transaction:
         group = self.site.settings.product_group(client, client.topic)
         return favourable(self.kind or Kind.UNCLEAR, client.topic, group)
 
+    # The upstream connection is in use between _take and _park, and waits otherwise.
+
+    def _take(self) -> None:
+        self._parking.leave(self)
+
+    def _park(self) -> None:
+        if self._upstream is not None:
+            self._parking.enter(self)
+
     def early(self, verdict: Verdict) -> Verdict:
         """A verdict as far as it is certain before the headers name the topic."""
         if self.client.topic is not None:
@@ -155,23 +168,28 @@ class Transaction:
     async def _ask_upstream(self, recipients: Sequence[Recipient]) -> None:
         """Give each recipient the upstream's own verdict as its reply."""
         commands = [RcptCommand.of(recipient.rcpt) for recipient in recipients]
+        self._take()
         try:
             if self._upstream is None:
-                self._upstream, verdicts = await self.site.upstreams.open_transaction(
-                    self.client.upstreams, self._mail, commands
-                )
+                verdicts = await self._open(commands)
             else:
                 verdicts = await self._upstream.add(commands)
         except GatewayError as error:
             log.warning("upstream_failed", client=self.client.name, cause=str(error))
             self.site.metrics.faults.labels("upstream").inc()
+            # What it had accepted before is gone with it, and begun anew when needed.
+            self.abandon()
             for recipient in recipients:
                 recipient.reply = replies.line(error)
             return
+        lost = any(verdict.code == replies.CLOSING for verdict in verdicts)
+        if lost:
+            self.abandon()
+        self._park()
         refused: list[tuple[Recipient, Reply]] = []
         for recipient, verdict in zip(recipients, verdicts, strict=True):
             recipient.reply = replies.told(verdict)
-            recipient.upstream = verdict.positive
+            recipient.upstream = verdict.positive and not lost
             if not verdict.positive:
                 refused.append((recipient, verdict))
         if refused:
@@ -209,23 +227,38 @@ class Transaction:
                 since one reply cannot tell them apart.
 
         """
+        self._take()
         accepted = [recipient for recipient in self.recipients if recipient.upstream]
         if self._upstream is not None and accepted == list(wanted):
             return self._upstream
         commands = [RcptCommand.of(recipient.rcpt) for recipient in wanted]
         if self._upstream is None:
-            self._upstream, verdicts = await self.site.upstreams.open_transaction(
-                self.client.upstreams, self._mail, commands
-            )
+            verdicts = await self._open(commands)
         else:
             verdicts = await self._upstream.restart(self._mail, commands)
-        if not all(verdict.positive for verdict in verdicts):
+        for recipient in self.recipients:
+            recipient.upstream = recipient in wanted
+        if self._upstream is None or not all(verdict.positive for verdict in verdicts):
             raise UpstreamUnavailable("a recipient accepted before is refused now")
         return self._upstream
 
+    async def _open(self, commands: Sequence[RcptCommand]) -> list[Reply]:
+        """Begin upstream; where all its connections wait for clients, take one back."""
+        upstreams = self.site.upstreams
+        for name in self.client.upstreams:
+            if upstreams.exhausted(name):
+                self._parking.reclaim(name)
+        self._upstream, verdicts = await upstreams.open_transaction(
+            self.client.upstreams, self._mail, commands
+        )
+        return verdicts
+
     def abandon(self) -> None:
         """Give the upstream connection back; what is open there is reset. Safe to repeat."""
+        self._take()
         upstream, self._upstream = self._upstream, None
+        for recipient in self.recipients:
+            recipient.upstream = False
         if upstream is not None:
             upstream.release()
 

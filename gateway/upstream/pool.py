@@ -68,6 +68,11 @@ class Pool:
             reused=self._reused,
         )
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the next lease would have to wait for another's end."""
+        return not self._idle and self._slots >= self.target.max_connections
+
     async def lease(self, timeout: float) -> Connection:
         """A connection for one transaction; ``give_back`` or ``discard`` it.
 

@@ -114,6 +114,11 @@ class Upstreams:
             raise errors[-1]
         raise UpstreamUnavailable(f"none of {len(ready)} upstreams took the transaction")
 
+    def exhausted(self, name: str) -> bool:
+        """Whether all connections that this upstream allows are in use."""
+        member = self._members.get(name)
+        return member is not None and member.pool.exhausted
+
     def capabilities(self, names: Iterable[str]) -> Capabilities | None:
         """What all of the named ones that have spoken so far can do; None if none has."""
         seen = [

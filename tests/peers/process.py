@@ -40,7 +40,7 @@ from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings, load_settings
 from tests.peers.certificates import Certificate
-from tests.peers.house import OWN, Client, client_table
+from tests.peers.house import MAILING, OWN, Client, client_table
 from tests.peers.scripted import ScriptedUpstream
 
 ROOT = Path(__file__).parents[2]
@@ -308,6 +308,26 @@ class RunningGateway:
     def client(self) -> Client:
         """A bare SMTP client."""
         return Client(self.smtp)
+
+    async def send(
+        self, *recipients: str, message: bytes = MAILING, login: tuple[str, str] | None = None
+    ) -> str:
+        """Send as a tool does; its reply to the final dot, or the first refusal before."""
+        async with self.client() as client:
+            if login is not None:
+                assert (await client.login(*login)).startswith("235")
+            for reply in await client.begin(*recipients):
+                if not reply.startswith("250"):
+                    return reply
+            return await client.data(message)
+
+    async def keep_sending(self, *recipients: str, within: float = 25, **how: Any) -> None:
+        """Send what is answered 4xx again, until it is taken."""
+        end = time.monotonic() + within
+        while not (reply := await self.send(*recipients, **how)).startswith("250"):
+            assert reply[0] == "4", reply
+            assert time.monotonic() < end, reply
+            await asyncio.sleep(0.2)
 
     async def get(self, path: str, source: str = "127.0.0.1") -> tuple[int, str]:
         """Status and body of a GET, asked from this address."""

@@ -1,10 +1,12 @@
 """SIGHUP: the configuration anew, between two messages; a bad one changes nothing."""
 
+import os
 import signal
 import ssl
 
 from tests.peers.certificates import self_signed
 from tests.peers.house import client_table
+from tests.peers.scripted import ScriptedUpstream
 
 STRANGER = "stranger@example.com"
 """In no register: `finland` suppresses marketing to it, `opt-out` lets it go."""
@@ -121,3 +123,34 @@ async def test_a_new_certificate_is_shown_to_new_connections(build, tmp_path):
         assert "smtp.tls" in line["cause"]
         shown.append(ssl.get_server_certificate(("127.0.0.1", gateway.smtp_tls)))
         assert shown[1] == shown[2]
+
+
+async def test_a_worker_that_is_replaced_serves_by_what_was_accepted(gateway, upstream):
+    """Not by a file that somebody is editing, and not by one that nobody has reloaded."""
+    await gateway.allow("yes@example.com")
+    gateway.configure(rules={"set": "opt-out"})
+    os.kill(gateway.workers[0], signal.SIGKILL)
+    await gateway.line("worker_started", count=2)
+    assert (await gateway.send(STRANGER)).endswith("1 suppressed")
+    gateway.config.write_text("half a li")
+    os.kill(gateway.workers[0], signal.SIGKILL)
+    await gateway.line("worker_started", count=3)
+    assert (await gateway.send("yes@example.com")).endswith("1 forwarded")
+
+    gateway.configure(rules={"set": "opt-out"}, data_dir="elsewhere")
+    gateway.signal(signal.SIGHUP)
+    assert "data_dir" in (await gateway.line("reload_needs_restart"))["settings"]
+    await gateway.line("reloaded")
+    os.kill(gateway.workers[0], signal.SIGKILL)
+    await gateway.line("worker_started", count=4)
+    assert (await gateway.send(STRANGER)).endswith("1 forwarded")
+
+
+async def test_ready_asks_the_upstreams_of_the_new_settings(gateway, upstream):
+    await upstream.aclose()
+    assert (await gateway.get("/readyz"))[0] == 503
+    async with ScriptedUpstream() as other:
+        gateway.configure(upstream=other)
+        gateway.signal(signal.SIGHUP)
+        await gateway.line("reloaded")
+        assert (await gateway.get("/readyz"))[0] == 200

@@ -98,9 +98,7 @@ def test_a_missing_password_file(folder):
 
 def test_an_upstream_password_that_would_travel_in_the_clear(folder):
     config = tables(upstream=2525)
-    config["smtp"]["upstreams"][0].update(
-        host="192.0.2.1", username="u", password_file="secret"
-    )
+    config["smtp"]["upstreams"][0].update(host="192.0.2.1", username="u", password_file="secret")
     (folder / "secret").write_text("open sesame\n")
     write_config(folder, config)
     done = command(folder, "serve", "--check")

@@ -55,15 +55,12 @@ async def test_the_final_reply_is_the_upstreams(house, upstream, reply, result):
 @pytest.mark.parametrize(
     ("stage", "how", "result"),
     [
-        (Stage.DATA, {"close": True}, "failed"),
         (Stage.BODY, {"close": True, "after": 1}, "failed"),
         (Stage.END, {"close": True}, "unknown"),
         (Stage.END, {"close": True, "accept": True}, "unknown"),
         (Stage.END, {"reset": True, "accept": True}, "unknown"),
         (Stage.END, {"silent": True}, "unknown"),
-        (Stage.DATA, {"silent": True}, "failed"),
         (Stage.END, {"reply": b"garbage\r\n"}, "unknown"),
-        (Stage.DATA, {"reply": "250 2.0.0 What?"}, "failed"),
     ],
 )
 async def test_a_hand_over_that_breaks_is_4xx_and_its_outcome_honest(
@@ -77,6 +74,20 @@ async def test_a_hand_over_that_breaks_is_4xx_and_its_outcome_honest(
         assert A not in reply
         assert (await client.mail(A)).endswith("1 forwarded")
     assert await results(house, A) == [result, "forwarded"]
+
+
+@pytest.mark.parametrize(
+    "how", [{"close": True}, {"silent": True}, {"reply": "250 2.0.0 What?"}, {"reset": True}]
+)
+async def test_an_upstream_that_fails_before_any_octet_is_begun_anew_once(house, upstream, how):
+    await house.allow(A)
+    upstream.on(Stage.DATA, times=1, **how)
+    upstream.on(Stage.DATA, times=2, skip=1, close=True)
+    async with house.client() as client:
+        assert (await client.mail(A)).endswith("1 forwarded")
+        assert (await client.mail(A)).startswith("451 4.4.1")
+    assert await results(house, A) == ["forwarded", "failed"]
+    assert len(upstream.messages) == 1
 
 
 @pytest.mark.parametrize("stage", [Stage.CONNECT, Stage.EHLO, Stage.MAIL, Stage.RCPT])

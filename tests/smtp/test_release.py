@@ -1,16 +1,18 @@
 """A person releases a held message: decided anew, never against a ban."""
 
 import asyncio
+import sqlite3
 
 import pytest
 
+from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
 from gateway.failure import GatewayError, UpstreamUnavailable
 from gateway.held.message import State
-from gateway.held.store import HeldStateError
+from gateway.held.store import HeldStateError, HeldStore
 from gateway.smtp.release import ReleaseRefused, release
 from tests.peers.house import INVOICE, MAILING, client_table
 from tests.peers.scripted import Stage
@@ -114,34 +116,57 @@ async def test_a_release_that_may_have_left_stays_claimed(declared, upstream):
     assert (await declared.parts.site.held.get(held_id)).state is State.RELEASING
 
 
-async def test_nothing_is_handed_over_when_the_held_copy_cannot_be_kept(build, upstream):
-    """The upstream had said 250, the held copy then failed: 451, and it arrived twice."""
-    import sqlite3
+def with_the_archive_locked(house, method):
+    """A method of the held store that finds the archive locked by another process."""
+    original = getattr(house.parts.site.held, method)
 
+    async def locked(held_id):
+        other = sqlite3.connect(house.settings.records.archive, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            await original(held_id)
+        finally:
+            other.execute("ROLLBACK")
+            other.close()
+
+    setattr(house.parts.site.held, method, locked)
+    return lambda: setattr(house.parts.site.held, method, original)
+
+
+@pytest.fixture
+async def mixed(build):
+    """A house where A may go and B is held."""
     async with build(records={"archive_timeout": 0.5}) as house:
         await house.allow(A)
         await house.know(B)
         await house.tell(B, EventKind.CONSENT, channel=Channel.EMAIL)
-        # The store of prepared copies works, the commit after it does not.
-        seen = asyncio.Event()
-        original = house.parts.site.held.commit
+        yield house
 
-        async def locked(held_id):
-            with sqlite3.connect(house.settings.records.archive, isolation_level=None) as other:
-                other.execute("BEGIN IMMEDIATE")
-                try:
-                    await original(held_id)
-                finally:
-                    seen.set()
-                    other.execute("ROLLBACK")
-            other.close()
 
-        house.parts.site.held.commit = locked
-        async with house.client() as client:
-            assert (await client.mail(A, B)).startswith("451")
-            assert seen.is_set()
-            assert upstream.messages == []
-            house.parts.site.held.commit = original
-            assert (await client.mail(A, B)).endswith("1 forwarded, 1 held")
-        assert len(upstream.messages) == 1
-        assert len(await house.parts.site.held.list()) == 1
+async def test_nothing_is_handed_over_when_the_held_copy_cannot_be_kept(mixed, upstream):
+    """The upstream had said 250, the held copy then failed: 451, and it arrived twice."""
+    unlock = with_the_archive_locked(mixed, "keep")
+    async with mixed.client() as client:
+        assert (await client.mail(A, B)).startswith("451")
+        assert upstream.messages == []
+        unlock()
+        assert (await client.mail(A, B)).endswith("1 forwarded, 1 held")
+    assert len(upstream.messages) == 1
+    assert len(await mixed.parts.site.held.list()) == 1
+
+
+async def test_a_kept_copy_that_could_not_be_shown_is_shown_by_the_sweep(mixed, upstream):
+    unlock = with_the_archive_locked(mixed, "commit")
+    async with mixed.client() as client:
+        assert (await client.mail(A, B)).endswith("1 forwarded, 1 held")
+    unlock()
+    assert await mixed.parts.site.held.list() == []
+    later = HeldStore(
+        mixed.parts.database,
+        mixed.parts.seal,
+        mixed.parts.site.contents,
+        clock=lambda: now_ms() + 3_600_001,
+    )
+    await later.sweep()
+    (held,) = await later.list()
+    assert held.message.recipients[0].address == B
