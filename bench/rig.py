@@ -169,8 +169,7 @@ def _command(pid: int) -> str:
 def message(folder: Path, size: int) -> Path:
     """A marketing message of about ``size`` octets, as a file for smtp-source."""
     head = (
-        "From: bench@bench.example\nSubject: bench\n"
-        "List-Unsubscribe: <https://bench.example/u>\n\n"
+        "From: bench@bench.example\nSubject: bench\nList-Unsubscribe: <https://bench.example/u>\n\n"
     )
     line = "x" * 76 + "\n"
     path = folder / f"{size}.eml"
