@@ -120,6 +120,6 @@ async def test_the_upstream_client_delivers_to_it(tmp_path, pieces):
             ["box"], MailCommand(b"<s@e>"), [RcptCommand(b"<r@e>")], data=True
         )
         assert (await transaction.data(body())).code == 250
-        await transaction.release()
+        transaction.release()
         await upstreams.aclose()
     assert read_sandbox(tmp_path / "box")[0][1] == text
