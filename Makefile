@@ -4,7 +4,7 @@ VENV   ?= .venv
 RUN     = $(VENV)/bin/python -m
 CONFIG ?= config.toml
 
-.PHONY: help demo test test-fast check serve bench lock clean
+.PHONY: help demo test check serve bench lock clean
 
 help:
 	@echo "make demo    show the whole gateway at work, on a sandbox (under a minute)"
@@ -32,11 +32,9 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# CI runs the slow ones as well: `CI=true make test`.
 test: check
-	$(RUN) pytest -n 2 --dist loadfile
-
-test-fast: $(VENV)/.installed
-	$(RUN) pytest -n 2 --dist loadfile -m "not slow"
+	$(RUN) pytest -n 2 --dist loadfile $(if $(CI),,-m "not slow")
 
 bench: $(VENV)/.installed
 	$(RUN) bench

@@ -11,6 +11,8 @@ import pytest
 from tests.peers.house import INVOICE, MAILING, client_table
 from tests.peers.process import until
 
+pytestmark = pytest.mark.slow
+
 YES, NO = "yes@example.com", "no@example.com"
 
 

@@ -9,6 +9,8 @@ from tests.peers.house import MAILING
 from tests.peers.process import until
 from tests.peers.scripted import Stage
 
+pytestmark = pytest.mark.slow
+
 YES, NO = "yes@example.com", "no@example.com"
 
 

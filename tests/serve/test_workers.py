@@ -7,7 +7,11 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.peers.process import RunningGateway, until
+
+pytestmark = pytest.mark.slow
 
 YES = [f"yes{n}@example.com" for n in range(40)]
 
