@@ -18,6 +18,7 @@ from gateway.decision.facts import Kind
 from gateway.failure import InputError
 from gateway.held.message import Held, State
 from gateway.records.record import OutcomeRecord, Result
+from gateway.records.recorder import Recorder
 from gateway.serve import assembly
 from gateway.serve.sandbox import running_sandboxes
 from gateway.serve.stores import open_stores
@@ -162,13 +163,15 @@ def discard(held_id: HeldId, by: Actor, reason: Reason, config: Config = None) -
 
 
 async def _discard(settings: Settings, held_id: str, by: str, reason: str) -> None:
-    async with assembly.register_url(settings) as url:
-        parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
+    async with open_stores(settings) as stores:
+        recorder = Recorder(
+            stores.register.connections.wire, stores.seal, timeout=settings.records.timeout
+        )
         try:
-            held = await parts.site.held.get(held_id)
+            held = await stores.held.get(held_id)
             now = now_ms()
-            await parts.site.held.mark_discarded(held_id, by, reason, now)
-            parts.site.recorder.note_outcome(
+            await stores.held.mark_discarded(held_id, by, reason, now)
+            recorder.note_outcome(
                 *(
                     OutcomeRecord(
                         record_id=recipient.record_id,
@@ -181,7 +184,7 @@ async def _discard(settings: Settings, held_id: str, by: str, reason: str) -> No
                 )
             )
         finally:
-            await parts.aclose()
+            await recorder.aclose()
 
 
 def _needs(reason: str) -> None:

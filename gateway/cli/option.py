@@ -27,16 +27,16 @@ Actor = Annotated[
     str, typer.Option("--by", help="Who does it; it is recorded.", envvar=["GATEWAY_ACTOR", "USER"])
 ]
 
-_WARNING = 30
+_ERROR = 40
 _PATIENCE = 5.0
 """Seconds a command waits for the register: nobody's message waits behind it."""
 
 
 def settings_of(config: Path | None) -> Settings:
-    """The settings, with the log kept to warnings: a command's output is its answer."""
+    """The settings, with the log kept to errors: a command says itself what went wrong."""
     settings = load_settings(find_config(config))
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(_WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(_ERROR),
         logger_factory=structlog.PrintLoggerFactory(file=typer.get_text_stream("stderr")),
     )
     return settings

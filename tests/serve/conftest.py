@@ -1,12 +1,13 @@
 """Gateways in processes of their own, each with one scripted upstream."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.peers.process import RunningGateway
+from tests.peers.preloaded import Preloaded
+from tests.peers.process import ROOT, RunningGateway
 from tests.peers.scripted import ScriptedUpstream
 
 
@@ -15,6 +16,14 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
     """An upstream that accepts everything until it is scripted."""
     async with ScriptedUpstream() as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def preloaded() -> Iterator[Preloaded]:
+    """What runs commands without the time that an import takes."""
+    server = Preloaded(ROOT)
+    yield server
+    server.close()
 
 
 @pytest.fixture

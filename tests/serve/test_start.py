@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import socket
+from functools import partial
 
 import pytest
 
 from tests.peers.house import client_table
-from tests.peers.process import command, tables, write_config
+from tests.peers.process import command, preloaded_command, tables, write_config
 
 
 def refused(done, *words):
@@ -18,6 +19,12 @@ def refused(done, *words):
     assert done.err.count("\n") == 1, done.err
     for word in words:
         assert word in done.err, done.err
+
+
+@pytest.fixture
+def run(preloaded):
+    """Run a command in a folder."""
+    return partial(preloaded_command, preloaded)
 
 
 @pytest.fixture
@@ -40,85 +47,90 @@ def test_no_configuration(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["serve"], ["serve", "--check"]])
-def test_an_unknown_setting(folder, arguments):
+def test_an_unknown_setting(folder, arguments, run):
     write_config(folder, tables(smtp={"liste": ["127.0.0.1:2525"]}))
-    refused(command(folder, *arguments), "config.toml: smtp.liste: no such setting")
+    refused(run(folder, *arguments), "config.toml: smtp.liste: no such setting")
 
 
-def test_a_configuration_that_is_not_toml(folder):
+def test_a_configuration_that_is_not_toml(folder, run):
     (folder / "config.toml").write_text("smtp = {\n")
-    refused(command(folder, "serve", "--check"), "config.toml: not valid TOML", "line 1")
+    refused(run(folder, "serve", "--check"), "config.toml: not valid TOML", "line 1")
 
 
-def test_an_unknown_variable(folder):
-    done = command(folder, "serve", env={"GATEWAY_SMPT__LISTEN": "[]"})
+def test_an_unknown_variable(folder, run):
+    done = run(folder, "serve", env={"GATEWAY_SMPT__LISTEN": "[]"})
     refused(done, "GATEWAY_SMPT__LISTEN is no setting")
 
 
-def test_a_bad_rule_file(folder):
+def test_a_bad_rule_file(folder, run):
     (folder / "mine").mkdir()
     rules = folder / "mine" / "house.toml"
     shutil.copy("rules/finland.toml", rules)
     rules.write_text(rules.read_text().replace('then = "suppress"', 'then = "surpress"', 1))
     write_config(folder, tables(rules={"set": "house", "folder": "mine"}))
-    done = command(folder, "serve")
+    done = run(folder, "serve")
     refused(done, "mine/house.toml:", "surpress")
 
 
-def test_a_missing_rule_set(folder):
+def test_a_missing_rule_set(folder, run):
     write_config(folder, tables(rules={"set": "sweden"}))
-    refused(command(folder, "serve"), "sweden", "finland")
+    refused(run(folder, "serve"), "sweden", "finland")
 
 
 @pytest.mark.parametrize("setting", ["smtp.listen", "http.listen"])
-def test_a_port_that_is_taken(folder, setting):
+def test_a_port_that_is_taken(folder, setting, run):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         table, name = setting.split(".")
         write_config(folder, tables(**{table: {name: [address]}}))
-        done = command(folder, "serve")
+        done = run(folder, "serve")
     assert done.status == 2
     [last] = [line for line in done.err.splitlines() if not line.startswith("{")]
     assert last.startswith(f"suppression-gateway: {setting}: cannot listen on {address}: ")
     assert not (folder / "data" / "register" / "register.sock").exists()
 
 
-def test_a_certificate_that_cannot_be_used(folder):
+def test_a_certificate_that_cannot_be_used(folder, run):
     write_config(folder, tables(smtp={"tls": {"certificate": "c.pem", "key": "k.pem"}}))
-    refused(command(folder, "serve"), "smtp.tls", "c.pem", "No such file")
+    refused(run(folder, "serve"), "smtp.tls", "c.pem", "No such file")
 
 
-def test_a_missing_password_file(folder):
+def test_a_missing_password_file(folder, run):
     client = client_table(networks=None, username="u", password_file="nowhere")
     write_config(folder, tables(clients=[client]))
-    refused(command(folder, "serve"), "smtp.clients tool: password_file", "nowhere")
+    refused(run(folder, "serve"), "smtp.clients tool: password_file", "nowhere")
 
 
-def test_an_upstream_password_that_would_travel_in_the_clear(folder):
+def test_an_upstream_password_that_would_travel_in_the_clear(folder, run):
     config = tables(upstream=2525)
     config["smtp"]["upstreams"][0].update(host="192.0.2.1", username="u", password_file="secret")
     (folder / "secret").write_text("open sesame\n")
     write_config(folder, config)
-    done = command(folder, "serve", "--check")
+    done = run(folder, "serve", "--check")
     refused(done, "upstream 'main': a password needs tls")
     assert "sesame" not in done.err
 
 
-def test_an_upstream_ca_file_that_is_not_there(folder):
+def test_an_upstream_ca_file_that_is_not_there(folder, run):
     config = tables(upstream=2525)
     config["smtp"]["upstreams"][0].update(tls="starttls", ca_file="ca.pem")
     write_config(folder, config)
-    refused(command(folder, "serve"), "upstream 'main'", "ca.pem")
+    refused(run(folder, "serve"), "upstream 'main'", "ca.pem")
 
 
-def test_a_data_folder_that_cannot_be(folder):
+def test_a_register_server_that_is_none(folder, run):
+    write_config(folder, tables(register={"server": "/bin/true"}))
+    refused(run(folder, "serve"), "/bin/true: not a Redis or Valkey server")
+
+
+def test_a_data_folder_that_cannot_be(folder, run):
     (folder / "data").write_text("a file")
-    refused(command(folder, "serve"), "data_dir", "File exists")
+    refused(run(folder, "serve"), "data_dir", "File exists")
 
 
-async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
+async def test_key_files_open_to_others_and_a_lost_key_are_refused(build, run):
     """The digests of a register are worth nothing without their key, nor is a new one."""
     gateway = build(upstream=None)
     async with gateway:
@@ -131,7 +143,7 @@ async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
 
         for path in (keys, content_keys):
             path.chmod(0o644)
-            done = gateway.command("serve")
+            done = run(gateway.folder, "serve")
             path.chmod(0o600)
             assert done.status == 2
             last = done.err.splitlines()[-1]
@@ -141,7 +153,7 @@ async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
         for path in (keys, content_keys):
             away = path.with_suffix(".away")
             path.rename(away)
-            done = gateway.command("serve")
+            done = run(gateway.folder, "serve")
             assert done.status == 2, (path, done)
             refused(done, path.name, "restore it from the backup")
             # Nothing was made in its place that would be taken for the right one.
@@ -153,10 +165,10 @@ async def test_key_files_open_to_others_and_a_lost_key_are_refused(build):
             assert (await client.mail("a@example.com")).endswith("1 forwarded")
 
 
-async def test_a_second_one_on_the_same_data_is_refused(build):
+async def test_a_second_one_on_the_same_data_is_refused(build, run):
     async with build(upstream=None) as gateway:
         before = sorted(gateway.processes())
-        refused(gateway.command("serve"), f"another process serves {gateway.folder}/data")
+        refused(run(gateway.folder, "serve"), f"another process serves {gateway.folder}/data")
         assert sorted(gateway.processes()) == before
         # The first is none the worse.
         await gateway.allow("a@example.com")

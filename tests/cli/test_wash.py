@@ -1,0 +1,102 @@
+"""`wash`: a list in, who may be mailed and who may not out."""
+
+import csv
+import resource
+import subprocess
+import sys
+
+from tests.cli.conftest import BY
+from tests.peers.process import environment
+
+ROWS = 20_000
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_counts_outputs_and_bad_rows(either):
+    either.good("register", "ban", "banned@example.com", *BY)
+    either.good(
+        *("register", "relationship", "customer@example.com", *BY, "--start", "2020-01-01"),
+        *("--collected", "sale", "--opt-out-offered", "--product-group", "broadband"),
+    )
+    source = either.folder / "list.csv"
+    source.write_text(
+        "name;email\n"
+        "One;Customer@Example.com\n"
+        "Two;banned@example.com\n"
+        "Three;stranger@example.com\n"
+        "Four;not an address\n"
+        "Five\n"
+    )
+    done = either.good("wash", source, "--product-group", "broadband", "--json", status=1)
+    [row] = done.rows
+    assert (row["may_go"], row["may_not_go"], row["unreadable"]) == (1, 2, 2)
+    assert sum(row["rules"].values()) == 3
+    assert row["rules"]["R11"] == 1
+    go, stop = either.folder / "list.may-go.csv", either.folder / "list.may-not-go.csv"
+    assert go.read_text().splitlines() == ["name;email", "One;Customer@Example.com"]
+    stopped = [line.split(";") for line in stop.read_text().splitlines()]
+    assert stopped[0][-3:] == ["gateway_outcome", "gateway_rule", "gateway_reason"]
+    assert [line[0] for line in stopped[1:]] == ["Two", "Three", "Four", "Five"]
+    assert stopped[1][2:4] == ["suppress", "R11"]
+    # Whoever reads the table sees the same counts.
+    told = either.good(
+        *("wash", source, "--product-group", "broadband", "--language", "sv"),
+        *("--may-go", either.folder / "go.csv", "--may-not-go", either.folder / "stop.csv"),
+        status=1,
+    ).out
+    assert "1 may go: " in told
+    assert "4 may not go: " in told
+    assert (either.folder / "go.csv").read_text() == go.read_text()
+
+
+def test_twenty_thousand_rows_stream(running):
+    running.good("register", "ban", "reader7@example.com", *BY)
+    source = running.folder / "long.csv"
+    with source.open("w") as file:
+        file.write("id,email,padding\n")
+        for number in range(ROWS):
+            file.write(f"{number},reader{number}@example.com,{'x' * 500}\n")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    done = running.good("wash", source, "--json", status=1)
+    [row] = done.rows
+    assert row["may_go"] + row["may_not_go"] == ROWS
+    assert row["rules"]["R11"] == 1
+    go, stop = (rows(running.folder / f"long.{name}.csv") for name in ("may-go", "may-not-go"))
+    assert len(go) + len(stop) == ROWS + 2
+    assert [int(line[0]) for line in stop[1:]] == sorted(int(line[0]) for line in stop[1:])
+    # Ten megabytes of rows pass through; they are never all in memory.
+    grown = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - before
+    assert grown < 60_000, f"{grown} KiB"
+
+
+def test_lists_that_cannot_be_washed(stopped):
+    source = stopped.folder / "list.csv"
+    assert "No such file" in stopped.refused("wash", source)
+    source.write_text("name,address\nMaija,maija@example.com\n")
+    said = stopped.refused("wash", source)
+    assert "no column for email addresses among name, address; name it with --column" in said
+    stopped.good("wash", source, "--column", "address", status=1)
+    source.write_text("")
+    assert "empty" in stopped.refused("wash", source)
+    source.write_bytes(b"email\n\xe4@example.com\n")
+    assert "line 2 is not UTF-8" in stopped.refused("wash", source)
+    left = {path.name for path in stopped.folder.iterdir() if "part" in path.name}
+    assert left == set()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(running):
+    """`… | head -1`: the rest of the output is not wanted, and that is no fault."""
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m gateway rules show --json | head -1"],
+        cwd=running.folder,
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.startswith(b'{"id":"R01"')
+    assert done.stderr == b""
