@@ -8,11 +8,7 @@ digested again under a new key.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,10 +17,9 @@ from typing import Self
 
 from gateway.contacts.contact import Channel, Contact
 from gateway.failure import InputError
+from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys
 
 DIGEST_OCTETS = 16
-KEY_OCTETS = 32
-_key_id = re.compile(r"[a-z0-9]{1,16}").fullmatch
 _hex = re.compile(rf"[0-9a-f]{{{2 * DIGEST_OCTETS}}}").fullmatch
 
 
@@ -46,7 +41,7 @@ class Digest:
             InputError: the text is not ``key_id:`` and 32 lower-case hex digits.
         """
         key_id, _, value = text.partition(":")
-        if not (_key_id(key_id) and _hex(value)):
+        if not (is_key_id(key_id) and _hex(value)):
             raise InputError("a digest is written as key id, colon and 32 hex digits")
         return cls(key_id, bytes.fromhex(value))
 
@@ -65,7 +60,7 @@ class KeyRing:
         if current not in keys:
             raise InputError("the key ring's current key is not among its keys")
         for key_id, key in keys.items():
-            if not _key_id(key_id):
+            if not is_key_id(key_id):
                 raise InputError("a key id is 1 to 16 characters of a-z and 0-9")
             if len(key) != KEY_OCTETS:
                 raise InputError(f"key {key_id} of the key ring is not {KEY_OCTETS} octets long")
@@ -101,25 +96,9 @@ class KeyRing:
         Raises:
             InputError: the file is missing, readable by others, or malformed.
         """
+        keys = read_keys(path)
         try:
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                content = file.read()
-        except OSError as error:
-            raise InputError(f"{path}: the key file cannot be read ({error.strerror})") from error
-        if mode & 0o077:
-            raise InputError(f"{path}: others may read the key file; run: chmod 600 {path}")
-        try:
-            document = json.loads(content)
-            keys = {key_id: bytes.fromhex(key) for key_id, key in document["keys"].items()}
-            current = document["current"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # No cause attached: a decoder's error quotes the text, and that is the key.
-            raise InputError(
-                f'{path}: not a key file; it is {{"current": id, "keys": {{id: 64 hex digits}}}}'
-            ) from None
-        try:
-            return cls(keys, current)
+            return cls(keys.by_id, keys.current)
         except (InputError, TypeError) as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -131,29 +110,8 @@ class KeyRing:
             InputError: the file exists already (a key in use is never overwritten)
                 or cannot be written.
         """
-        ring = cls({"k1": secrets.token_bytes(KEY_OCTETS)}, "k1")
-        keys = {key_id: key.hex() for key_id, key in ring._keys.items()}
-        text = json.dumps({"current": ring.current, "keys": keys}, indent=2) + "\n"
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            try:
-                handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "w") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                # A link, not a rename: it fails where the file exists, and a half-written
-                # key file is never seen.
-                path.hardlink_to(draft)
-            finally:
-                draft.unlink(missing_ok=True)
-        except FileExistsError:
-            raise InputError(f"{path}: a key file exists and is not overwritten; load it") from None
-        except OSError as error:
-            raise InputError(
-                f"{path}: the key file cannot be written ({error.strerror})"
-            ) from error
-        return ring
+        create_keys(path, "k1")
+        return cls.load(path)
 
 
 def subject_of(contact: Contact) -> str:

@@ -8,12 +8,10 @@ version, key fingerprint, salt, counter, then ciphertext and tag.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import secrets
-import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -23,8 +21,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.failure import GatewayError, InputError
+from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys
 
-KEY_OCTETS: Final = 32
 _VERSION: Final = b"\x01"
 _PRINT: Final = 4
 _SALT: Final = 16
@@ -34,7 +32,6 @@ _HEAD: Final = _START + _COUNTER
 OVERHEAD: Final = _HEAD + 16
 """How many octets longer a sealed text is."""
 _CACHED: Final = 256
-_key_id = re.compile(r"[a-z0-9]{1,16}").fullmatch
 
 
 class SealError(GatewayError):
@@ -59,7 +56,7 @@ class Sealer:
             raise InputError("the current content key is not among the keys")
         self._keys: dict[bytes, bytes] = {}
         for key_id, key in keys.items():
-            if not _key_id(key_id):
+            if not is_key_id(key_id):
                 raise InputError("a content key's id is 1 to 16 characters of a-z and 0-9")
             if len(key) != KEY_OCTETS:
                 raise InputError(f"content key {key_id} is not {KEY_OCTETS} octets long")
@@ -109,25 +106,9 @@ class Sealer:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the key file; raises InputError when it is missing, open to others or bad."""
+        keys = read_keys(path)
         try:
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                content = file.read()
-        except OSError as error:
-            raise InputError(f"{path}: the key file cannot be read ({error.strerror})") from error
-        if mode & 0o077:
-            raise InputError(f"{path}: others may read the key file; run: chmod 600 {path}")
-        try:
-            document = json.loads(content)
-            keys = {key_id: bytes.fromhex(key) for key_id, key in document["keys"].items()}
-            current = document["current"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # No cause attached: a decoder's error quotes the text, and that is the key.
-            raise InputError(
-                f'{path}: not a key file; it is {{"current": id, "keys": {{id: 64 hex digits}}}}'
-            ) from None
-        try:
-            return cls(keys, current)
+            return cls(keys.by_id, keys.current)
         except (InputError, TypeError) as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -138,35 +119,10 @@ class Sealer:
         Several processes may start at once: all end up with the same key.
         """
         if not path.exists():
-            _create(path)
+            # Another process may be first; its key is then the key.
+            with suppress(InputError):
+                create_keys(path, "c1")
         return cls.load(path)
-
-
-def _create(path: Path) -> None:
-    keys = {"c1": secrets.token_hex(KEY_OCTETS)}
-    text = json.dumps({"current": "c1", "keys": keys}, indent=2) + "\n"
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            # A link, not a rename: a key in use is never overwritten.
-            path.hardlink_to(draft)
-        finally:
-            draft.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise InputError(f"{path}: the key file cannot be written ({error.strerror})") from error
 
 
 def _fingerprint(key: bytes) -> bytes:

@@ -16,31 +16,8 @@ from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Entry, Scope
 from gateway.failure import InputError
 from gateway.register.register import Register
+from gateway.register.rows import COLUMNS
 
-COLUMNS = (
-    "email",
-    "phone",
-    "organisation",
-    "ban",
-    "ban_topics",
-    "ban_at",
-    "consent_email",
-    "consent_sms",
-    "consent_topics",
-    "consent_at",
-    "consent_expires",
-    "consent_proof",
-    "person_class",
-    "age",
-    "guardian_consent",
-    "relationship_start",
-    "relationship_end",
-    "collected",
-    "opt_out_offered",
-    "product_groups",
-    "restricted",
-    "source",
-)
 Row = dict[str, str]
 
 _WORDS = {

@@ -104,7 +104,7 @@ class Postfix:
         return self.config / "logins"
 
     def login(self, user: str, password: str) -> None:
-        """What it logs in with after its next start or reload."""
+        """What it logs in with after its next start."""
         self._logins.write_text(f"{self._relay} {user}:{password}\n")
         self._logins.chmod(0o644)
 

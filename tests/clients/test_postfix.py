@@ -144,7 +144,9 @@ async def test_the_gateway_is_killed_in_a_hand_over_and_comes_back(postfix, upst
 async def test_a_refused_recipient_is_the_senders_to_know(postfix, upstream, gateway):
     """`reject`: Postfix bounces the one that is banned, and delivers to the others."""
     postfix.login(REJECTING, PASSWORD)
-    await postfix.control("reload")
+    # Not a reload: processes that still hold a connection would go on using it.
+    await postfix.control("stop")
+    await postfix.control("start")
     await postfix.send(SENDER, YES1, NO, message=MAILING)
     await postfix.logged("550 5.7.1 Suppressed by R11 (record ")
     await postfix.logged("status=bounced")

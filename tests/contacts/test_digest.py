@@ -103,8 +103,9 @@ def test_create_never_overwrites(tmp_path):
 
 
 def test_create_says_where_it_could_not_write(tmp_path):
+    (tmp_path / "file").write_text("no folder")
     with pytest.raises(InputError, match="cannot be written"):
-        KeyRing.create(tmp_path / "missing" / "keys.json")
+        KeyRing.create(tmp_path / "file" / "keys.json")
 
 
 def test_a_key_file_that_others_may_read_is_refused(tmp_path):

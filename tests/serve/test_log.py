@@ -105,6 +105,8 @@ async def traffic(gateway, upstream):
     await gateway.keep_sending(YES, message=MESSAGE)
 
     # Whether the archiver noticed the register's absence is chance; its own is none.
+    while '"archive": "ok"' not in (await gateway.get("/readyz"))[1]:
+        await asyncio.sleep(0.1)
     before = gateway.text.count('"archive_unavailable"')
     archive = gateway.settings.records.archive
     archive.rename(archive.with_suffix(".away"))
