@@ -179,6 +179,8 @@ class Server(SMTP):
             return
         octets = b"".join(self._out)
         self._out.clear()
+        if self.transport is None or self.transport.is_closing():
+            raise ClientGone
         self._writer.write(octets)
         try:
             async with asyncio.timeout(self._timeout_duration):

@@ -1,14 +1,22 @@
-"""A house with one scripted upstream, and ways to change it."""
+"""A house with one scripted upstream, and ways to change it; on uvloop, as in service."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.peers.house import House
 from tests.peers.scripted import ScriptedUpstream
+
+
+def pytest_asyncio_loop_factories(
+    config, item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
