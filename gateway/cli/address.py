@@ -23,6 +23,8 @@ def read_contact(text: str) -> Contact:
         InputError: repeating the text, which its writer has before their eyes.
 
     """
+    if "@" not in text and any(character.isalpha() for character in text):
+        raise InputError(f"{text}: an e-mail address has an @, a number begins with + and digits")
     try:
         return parse_email(text) if "@" in text else parse_phone(text)
     except InputError as error:

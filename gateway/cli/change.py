@@ -14,10 +14,10 @@ from gateway.cli.address import Address, read_contact
 from gateway.cli.moment import day, moment
 from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
 from gateway.clock import now_ms
-from gateway.contacts.contact import Channel
+from gateway.contacts.contact import Channel, Tier
 from gateway.contacts.parse import parse_domain
 from gateway.decision.facts import Collected
-from gateway.entry.entry import ConsentStatus, Scope
+from gateway.entry.entry import ANY_TOPIC, ConsentStatus, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.failure import InputError
 from gateway.settings import Settings
@@ -52,21 +52,44 @@ _SCOPES: dict[BanScope, tuple[Scope, Channel | None]] = {
 }
 
 
-async def _apply(settings: Settings, event: Event, address: str) -> Event:
+async def _apply(settings: Settings, event: Event, address: str) -> tuple[list[Event], str]:
+    """What was logged, and the ban that stands all the same, in words."""
+    lifting = event.kind is EventKind.UNBAN
     async with open_register(settings) as register:
         if address.startswith("@"):
-            logged = await register.apply_organisation(event, parse_domain(address[1:]))
-            return logged[0]
-        return await register.apply(event, read_contact(address))
+            domain = parse_domain(address[1:])
+            return await register.apply_organisation(event, domain, only_changes=lifting), ""
+        contact = read_contact(address)
+        logged = await register.apply_many([(event, contact)], only_changes=lifting)
+        if event.kind not in (EventKind.UNBAN, EventKind.CONSENT):
+            return logged, ""
+        (standing,) = await register.look_up([contact])
+    channel = event.channel or contact.channel
+    topic = None if event.topic == ANY_TOPIC else event.topic
+    facts = standing.facts(channel, topic, None, now_ms())
+    if facts.ban_organisation:
+        return logged, "the ban of its organisation stands"
+    if facts.ban_all or facts.ban_channel or facts.ban_topic:
+        spelling = " of another spelling" if facts.tier is Tier.BASE else ""
+        return logged, f"a ban{spelling} stands and is stronger"
+    return logged, ""
 
 
 def _change(config: Path | None, event: Event, address: str, done: str, *, json: bool) -> None:
+    """Make the change and say what is true now; exit status 1 if a ban stands against it."""
     settings = settings_of(config)
-    logged = run(_apply(settings, event, address))
+    logged, stands = run(_apply(settings, event, address))
     if json:
-        sys.stdout.buffer.write(replace(logged, sealed=None).to_json() + b"\n")
+        for one in logged:
+            sys.stdout.buffer.write(replace(one, sealed=None).to_json() + b"\n")
+    elif logged:
+        typer.echo(f"{address}: {done}; in force now (event {logged[0].id})")
     else:
-        typer.echo(f"{address}: {done}; in force now (event {logged.id})")
+        typer.echo(f"{address}: there was no such ban; nothing is changed")
+    if stands:
+        typer.echo(f"{address}: {stands}: no marketing goes there", err=json)
+    if stands or not logged:
+        raise typer.Exit(1)
 
 
 def ban(
@@ -145,6 +168,8 @@ def consent(
 ) -> None:
     """Record a consent; with wording and evidence it is proven and lifts earlier bans."""
     proven = bool(wording.strip() and evidence.strip())
+    if expires is not None and (moment(expires) or 0) <= now_ms():
+        raise InputError("--expires: that time is over; a consent holds until a later one")
     event = Event(
         kind=EventKind.CONSENT,
         at=moment(at) or now_ms(),

@@ -138,6 +138,8 @@ def release_command(
     for recipient, verdict in done.suppressed:
         rule = verdict.decision.rule
         typer.echo(f"{recipient.address}: not sent, {rule.id}: {rule.reason.en}")
+    if not done.sent:
+        typer.echo(f"{held_id}: nothing was sent; it stays held, discard it with a reason")
     if done.suppressed:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import structlog
 import typer
 
+from gateway.failure import InputError
 from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings, load_settings
@@ -23,8 +24,22 @@ Config = Annotated[
     typer.Option("--config", help="Configuration file; else GATEWAY_CONFIG, else config.toml."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+
+
+def _named(value: str) -> str:
+    if not value.strip():
+        raise InputError("--by: say who does it; it is recorded")
+    return value
+
+
 Actor = Annotated[
-    str, typer.Option("--by", help="Who does it; it is recorded.", envvar=["GATEWAY_ACTOR", "USER"])
+    str,
+    typer.Option(
+        "--by",
+        help="Who does it; it is recorded.",
+        envvar=["GATEWAY_ACTOR", "USER"],
+        callback=_named,
+    ),
 ]
 
 _ERROR = 40

@@ -23,20 +23,30 @@ from gateway.settings import Settings
 def show(address: Address, json: Json = False, config: Config = None) -> None:
     """Show what the register knows of a contact or a domain; exit status 1 if nothing."""
     settings = settings_of(config)
-    entry = run(_entry(settings, address))
+    entry, banned_by = run(_entry(settings, address))
     if json:
-        typer.echo(orjson.dumps({"address": address, **_entry_row(entry)}))
+        row = {"address": address, **_entry_row(entry), "banned_by_organisation": banned_by}
+        typer.echo(orjson.dumps(row))
     else:
         _print_entry(address, entry)
-    if entry == Entry():
+        for domain in banned_by:
+            typer.echo(f"its organisation has banned marketing: @{domain}")
+    if entry == Entry() and not banned_by:
         raise typer.Exit(1)
 
 
-async def _entry(settings: Settings, address: str) -> Entry:
+async def _entry(settings: Settings, address: str) -> tuple[Entry, list[str]]:
+    """The entry, and the organisations above it that have banned marketing."""
     async with open_register(settings) as register:
         if address.startswith("@"):
-            return await register.show_organisation(address[1:])
-        return await register.show(read_contact(address))
+            return await register.show_organisation(address[1:]), []
+        contact = read_contact(address)
+        banned_by = [
+            domain
+            for domain in contact.organisations
+            if (await register.show_organisation(domain)).bans
+        ]
+        return await register.show(contact), banned_by
 
 
 def _entry_row(entry: Entry) -> dict[str, object]:

@@ -45,6 +45,8 @@ from gateway.entry.projection import with_ban, with_consent
 
 _Value = TypeVar("_Value")
 _DAY = 86_400_000
+_CLOCK_SKEW = 5 * 60_000
+"""A consent of a later time than this has not been given yet."""
 _LIFTABLE = frozenset({Scope.ALL, Scope.CHANNEL, Scope.TOPIC})
 _CLASS_ORDER = (PersonClass.NATURAL, PersonClass.WORK, PersonClass.LEGAL)
 _AGE_ORDER = (Age.UNDER_15, Age.MINOR, Age.ADULT)
@@ -183,7 +185,7 @@ class Standing(NamedTuple):
         return any(
             _lifts(consent, ban, channel, topic)
             for consent in self.exact.consents
-            if not consent.expired(now)
+            if not consent.expired(now) and consent.at <= now + _CLOCK_SKEW
         )
 
     def _tombstone(self, channel: Channel, topic: str | None, now: int) -> bool:
@@ -207,7 +209,7 @@ class Standing(NamedTuple):
         for consent in self.exact.consents:
             if consent.channel is not channel or consent.topic not in (ANY_TOPIC, topic):
                 continue
-            if consent.status is ConsentStatus.WITHDRAWN:
+            if consent.status is ConsentStatus.WITHDRAWN or consent.at > now + _CLOCK_SKEW:
                 continue
             state = (
                 ConsentState.EXPIRED

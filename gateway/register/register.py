@@ -45,6 +45,8 @@ _TIGHTENING = frozenset({EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE})
 _EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
 """Kinds that must reach the entries of every live key, not only the current one's."""
 _PAGE = b"1000"
+_CLOCK_SKEW = 5 * 60_000
+"""Milliseconds that another machine's clock may be ahead of ours."""
 # XINFO also knows the id of events that the archiver has trimmed; a script, because
 # the Cluster client finds the key of no command with a subcommand.
 _LAST_ID_SCRIPT = b"""\
@@ -405,6 +407,9 @@ class Register:
         )
 
     def _filled(self, event: Event, address: str) -> Event:
+        if event.at > self._clock() + _CLOCK_SKEW:
+            # It would outrank every ban and withdrawal until then.
+            raise EventError("the time of the change lies in the future; give the true one")
         sealed = event.sealed
         if sealed is None and self._seal is not None and event.kind is not EventKind.ERASE:
             sealed = self._seal(address)

@@ -104,6 +104,10 @@ class _Release:
                 self._note_failed(record, error)
                 raise
         self._note(record, reply)
+        if not going:
+            # Nothing left: it stays held, to be discarded by a person who says why.
+            await site.held.unclaim(self._held.id)
+            return Released(going, stopped, reply)
         await site.held.mark_released(self._held.id, self._by, self._reason, now_ms())
         return Released(going, stopped, reply)
 
@@ -249,10 +253,10 @@ class _Release:
         for recipient, original in zip(record.recipients, self._message.recipients, strict=True):
             stopped = recipient.outcome is Outcome.SUPPRESS
             answer = None if stopped else reply
-            for record_id, result in (
-                (recipient.id, Result.FORWARDED),
-                (original.record_id, Result.RELEASED),
-            ):
+            told = [(recipient.id, Result.FORWARDED)]
+            if reply is not None:
+                told.append((original.record_id, Result.RELEASED))
+            for record_id, result in told:
                 self._site.recorder.note_outcome(
                     OutcomeRecord(
                         record_id=record_id,

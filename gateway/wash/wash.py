@@ -60,12 +60,18 @@ async def wash_file(
 ) -> WashResult:
     """Wash a CSV list; a row without a readable address may not go.
 
+    A row with more cells than the header may not go either: nobody can say what the
+    last ones are.
+
     Raises:
-        InputError: the file cannot be read, has no such column, or is not UTF-8.
+        InputError: the file cannot be read, is not UTF-8 or no CSV, has no such column
+            or two of them, or would be overwritten by an output.
         RegisterUnavailable: the register went away; no output is written.
 
     """
     result = WashResult()
+    if len({path.resolve() for path in (source, may_go, may_not_go)}) < 3:
+        raise InputError(f"{source}: the list and its two outputs must be three files")
     drafts = [path.with_name(path.name + ".part") for path in (may_go, may_not_go)]
     try:
         with (
@@ -74,7 +80,7 @@ async def wash_file(
             drafts[1].open("w", encoding="utf-8", newline="") as stop,
         ):
             reader, dialect = _reader(octets, source)
-            header = next(reader, None)
+            header = next(_rows(reader, source), None)
             if not header:
                 raise InputError(f"{source}: empty; its first line must name the columns")
             place = _column(header, traits.channel, column, source)
@@ -83,14 +89,17 @@ async def wash_file(
             go_writer.writerow(header)
             stop_writer.writerow([*header, *_ADDED])
             for batch in _batches(reader, source):
-                contacts = [_contact(row, place, traits.channel, region) for row in batch]
+                contacts = [
+                    _contact(row, place, len(header), traits.channel, region) for row in batch
+                ]
                 verdicts = iter(
                     await gate.judge(traits, [c for c in contacts if isinstance(c, Contact)], rules)
                 )
                 for row, contact in zip(batch, contacts, strict=True):
+                    even = [*row, *[""] * (len(header) - len(row))]
                     if isinstance(contact, str):
                         result.unreadable += 1
-                        stop_writer.writerow([*row, "suppress", "", contact])
+                        stop_writer.writerow([*even[: len(header)], "suppress", "", contact])
                         continue
                     verdict = next(verdicts)
                     if not verdict.facts.register_reachable:
@@ -101,7 +110,7 @@ async def wash_file(
                         go_writer.writerow(row)
                     else:
                         result.may_not_go += 1
-                        stop_writer.writerow([*row, *_told(verdict, language)])
+                        stop_writer.writerow([*even, *_told(verdict, language)])
                 if progress is not None:
                     progress(octets.tell())
         drafts[0].replace(may_go)
@@ -133,7 +142,21 @@ def _reader(octets: IO[bytes], source: Path) -> tuple[Iterator[list[str]], type[
         delimiter = found
         lineterminator = os.linesep
 
-    return csv.reader(_lines(octets, source), Found), Found
+    # Strict: a quote that is never closed would swallow the rows behind it unasked.
+    return csv.reader(_lines(octets, source), Found, strict=True), Found
+
+
+def _rows(reader: Iterator[list[str]], source: Path) -> Iterator[list[str]]:
+    """The rows that are not empty."""
+    try:
+        for row in reader:
+            if row:
+                yield row
+    except csv.Error as error:
+        raise InputError(
+            f"{source}: not readable as CSV: {error}; save it with LF or CRLF line ends and "
+            "every quote closed"
+        ) from None
 
 
 def _lines(octets: IO[bytes], source: Path) -> Iterator[str]:
@@ -148,15 +171,11 @@ def _lines(octets: IO[bytes], source: Path) -> Iterator[str]:
 
 def _batches(reader: Iterator[list[str]], source: Path) -> Iterator[list[list[str]]]:
     batch: list[list[str]] = []
-    try:
-        for row in reader:
-            if row:
-                batch.append(row)
-            if len(batch) >= BATCH:
-                yield batch
-                batch = []
-    except csv.Error as error:
-        raise InputError(f"{source}: not readable as CSV: {error}") from None
+    for row in _rows(reader, source):
+        batch.append(row)
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
     if batch:
         yield batch
 
@@ -164,6 +183,8 @@ def _batches(reader: Iterator[list[str]], source: Path) -> Iterator[list[list[st
 def _column(header: list[str], channel: Channel, wanted: str | None, source: Path) -> int:
     names = [name.strip().casefold() for name in header]
     for name in (wanted.casefold(),) if wanted is not None else _NAMES[channel]:
+        if names.count(name) > 1:
+            raise InputError(f"{source}: two columns are called {name}; rename one")
         if name in names:
             return names.index(name)
     raise InputError(
@@ -172,8 +193,12 @@ def _column(header: list[str], channel: Channel, wanted: str | None, source: Pat
     )
 
 
-def _contact(row: list[str], place: int, channel: Channel, region: str | None) -> Contact | str:
+def _contact(
+    row: list[str], place: int, cells: int, channel: Channel, region: str | None
+) -> Contact | str:
     """The row's contact, or why there is none."""
+    if len(row) > cells:
+        return "more cells than the header names"
     text = row[place].strip() if place < len(row) else ""
     if not text:
         return "no address in this row"

@@ -106,6 +106,9 @@ def test_held_messages_wait_for_a_person(place):
         *("held", "release", first, *BY, "--reason", "an offer", "--kind", "marketing"), status=1
     )
     assert f"{NO}: not sent, R" in done.out
+    # Where nothing was sent it stays held, and a person says why it goes.
+    assert "it stays held" in done.out
+    place.good("held", "discard", first, *BY, "--reason", "nobody may have it")
     done = place.good("held", "release", second, *BY, *reason, "--kind", "transactional")
     assert done.out == f"{YES}: sent\n{NO}: sent\n"
     assert "not held" in place.refused("held", "release", second, *BY, *reason)

@@ -63,8 +63,9 @@ def test_scopes_numbers_and_organisations(running):
 def test_consent_lifts_and_withdrawal_bans(running):
     who = "consents@example.com"
     running.good("register", "ban", who, *BY, "--at", "2026-01-01")
-    done = running.good("register", "consent", who, *BY)
+    done = running.good("register", "consent", who, *BY, status=1)
     assert "consent without full proof" in done.out
+    assert "a ban stands and is stronger" in done.out
     assert running.outcome(who)[1] == "suppress"
     proof = ("--wording", "v3: Yes, please", "--evidence", "form 9", "--source", "web")
     assert ": consent; in force" in running.good("register", "consent", who, *BY, *proof).out
@@ -98,3 +99,33 @@ def test_a_relationship_is_what_soft_opt_in_needs(running):
 )
 def test_what_cannot_be_read_is_said_in_one_line(stopped, arguments, words):
     assert words in stopped.refused(*arguments)
+
+
+def test_an_answer_says_what_is_true_and_not_what_was_wanted(stopped):
+    """It said "lifted; in force now" of bans that were not there, or still stood."""
+    nothing = stopped.good(
+        *("register", "unban", "never@example.com", *BY, "--evidence", "x"), status=1
+    )
+    assert "no such ban" in nothing.out
+    stopped.good("register", "ban", "lena.berg+shop@gmail.com", *BY)
+    stopped.good("register", "ban", "lenaberg@gmail.com", *BY)
+    other = stopped.good(
+        *("register", "unban", "lenaberg@gmail.com", *BY, "--evidence", "x"), status=1
+    )
+    assert "stands" in other.out
+    stopped.good("register", "ban", "@firm.example", *BY)
+    shown = stopped.good("register", "show", "info@firm.example")
+    assert "its organisation has banned marketing: @firm.example" in shown.out
+    unbanned = stopped.good(
+        *("register", "unban", "info@firm.example", *BY, "--evidence", "x"), status=1
+    )
+    assert "organisation" in unbanned.out
+
+
+def test_times_that_cannot_be_are_refused(stopped):
+    for change in ("consent", "ban", "withdraw"):
+        told = stopped.refused("register", change, "f@example.com", *BY, "--at", "2099-01-01")
+        assert "future" in told
+    over = ("--expires", "2020-01-01")
+    assert "over" in stopped.refused("register", "consent", "f@example.com", *BY, *over)
+    assert "--by" in stopped.refused("register", "ban", "f@example.com", "--by", " ")

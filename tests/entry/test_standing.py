@@ -169,3 +169,14 @@ def test_of_two_keys_the_strictest_stated_class_counts():
         merge([Entry(restricted=True), legal]).facts(Channel.EMAIL, None, None, 0).person_class
         is PersonClass.LEGAL
     )
+
+
+def test_a_consent_of_the_future_has_not_been_given():
+    """A mistyped year outranked every later ban and withdrawal, and mail left."""
+    future = Consent(
+        Channel.EMAIL, "*", ConsentStatus.GRANTED, at=1_795_086_400_000, proven=True, lifts=True
+    )
+    entry = Entry(bans=(Ban(Scope.ALL, 1_794_999_999_999),), consents=(future,), source_known=True)
+    facts = merge([entry], (), (), "").facts(Channel.EMAIL, "news", None, 1_795_000_000_000)
+    assert facts.ban_all
+    assert facts.consent is ConsentState.NONE

@@ -170,3 +170,13 @@ async def test_a_kept_copy_that_could_not_be_shown_is_shown_by_the_sweep(mixed, 
     await later.sweep()
     (held,) = await later.list()
     assert held.message.recipients[0].address == B
+
+
+async def test_a_release_that_sends_to_nobody_leaves_the_message_held(declared, upstream):
+    await declared.allow(A)
+    held_id = await hold(declared, A, message=MAILING)
+    await declared.ban(A)
+    done = await release(declared.parts.site, held_id, by="a", reason="x", kind=Kind.MARKETING)
+    assert done.sent == []
+    assert upstream.messages == []
+    assert (await declared.parts.site.held.get(held_id)).state is State.HELD
