@@ -310,7 +310,7 @@ class Delivery:
         evidence = self._site.evidence
         name = self._transaction.upstream_name
         if not reply.positive:
-            result = Result.DEFERRED if reply.temporary else Result.REFUSED
+            result = Result.DEFERRED if replies.is_temporary(reply) else Result.REFUSED
             evidence.outcome(message, parts.all, result, reply, upstream=name)
             await self._undo(message, stored, keep_content=True)
             return replies.told(reply)

@@ -35,6 +35,7 @@ from gateway.records.recorder import Recorder
 from gateway.settings import Settings
 from gateway.settings.model import SmtpClient
 from gateway.smtp.metric import Metrics
+from gateway.smtp.replies import is_temporary
 from gateway.smtp.spool import Spool
 from gateway.wire.path import MailArguments, RcptArguments
 from gateway.wire.reply import Reply
@@ -344,7 +345,7 @@ class Evidence:
             reply = replies[index] if replies else None
             outcome = result
             if reply is not None:
-                outcome = Result.DEFERRED if reply.temporary else Result.REFUSED
+                outcome = Result.DEFERRED if is_temporary(reply) else Result.REFUSED
             self._note(record, [index], outcome, reply, upstream)
         return [recipient.id for recipient in record.recipients]
 

@@ -37,6 +37,11 @@ _OUR_SESSION = frozenset({CLOSING, 503, 530, 534, 535, 538})
 or of its, and no verdict on a recipient or message."""
 
 
+def is_temporary(reply: Reply) -> bool:
+    """Whether the client is told to try again, as :func:`told` tells it."""
+    return reply.temporary or reply.code in _OUR_SESSION
+
+
 def told(reply: Reply) -> bytes:
     """An upstream's reply, word for word, but for those about our session with it."""
     if reply.code in _OUR_SESSION:

@@ -42,8 +42,6 @@ class Recipient:
     """What the client hears at RCPT."""
     early: Verdict | None = None
     """The verdict at RCPT, where there was one."""
-    upstream: bool = False
-    """Whether the upstream has accepted it in the transaction that is open there."""
 
 
 class Transaction:
@@ -64,6 +62,8 @@ class Transaction:
         self.recipients: list[Recipient] = []
         self._mail = MailCommand.of(mail)
         self._upstream: UpstreamTransaction | None = None
+        self._accepted: list[Recipient] = []
+        """Whom the transaction that is open upstream has accepted; it ends with that."""
 
     @property
     def upstream_name(self) -> str:
@@ -182,16 +182,17 @@ class Transaction:
             for recipient in recipients:
                 recipient.reply = replies.line(error)
             return
-        lost = any(verdict.code == replies.CLOSING for verdict in verdicts)
-        if lost:
-            self.abandon()
-        self._park()
         refused: list[tuple[Recipient, Reply]] = []
         for recipient, verdict in zip(recipients, verdicts, strict=True):
             recipient.reply = replies.told(verdict)
-            recipient.upstream = verdict.positive and not lost
-            if not verdict.positive:
+            if verdict.positive:
+                self._accepted.append(recipient)
+            else:
                 refused.append((recipient, verdict))
+        if any(verdict.code == replies.CLOSING for verdict in verdicts):
+            self.abandon()
+        # From here on somebody else may take the connection, at any await.
+        self._park()
         if refused:
             await self._record_refused(refused)
 
@@ -228,16 +229,14 @@ class Transaction:
 
         """
         self._take()
-        accepted = [recipient for recipient in self.recipients if recipient.upstream]
-        if self._upstream is not None and accepted == list(wanted):
+        if self._upstream is not None and self._accepted == list(wanted):
             return self._upstream
         commands = [RcptCommand.of(recipient.rcpt) for recipient in wanted]
         if self._upstream is None:
             verdicts = await self._open(commands)
         else:
             verdicts = await self._upstream.restart(self._mail, commands)
-        for recipient in self.recipients:
-            recipient.upstream = recipient in wanted
+        self._accepted = list(wanted)
         if self._upstream is None or not all(verdict.positive for verdict in verdicts):
             raise UpstreamUnavailable("a recipient accepted before is refused now")
         return self._upstream
@@ -257,8 +256,7 @@ class Transaction:
         """Give the upstream connection back; what is open there is reset. Safe to repeat."""
         self._take()
         upstream, self._upstream = self._upstream, None
-        for recipient in self.recipients:
-            recipient.upstream = False
+        self._accepted = []
         if upstream is not None:
             upstream.release()
 

@@ -74,6 +74,7 @@ class House:
         register: dict[str, Any] | None = None,
         records: dict[str, Any] | None = None,
         rules: dict[str, Any] | None = None,
+        upstream: dict[str, Any] | None = None,
     ) -> None:
         names = ["main", *(f"spare{n}" for n in range(1, len(upstreams)))]
         settings = Settings.model_validate(
@@ -95,14 +96,15 @@ class House:
                         {
                             "name": name,
                             "host": "127.0.0.1",
-                            "port": upstream.target().port,
+                            "port": peer.target().port,
                             "tls": "none",
                             "region": "EEA",
                             "command_timeout": 2,
                             "data_timeout": 2,
                             "final_timeout": 2,
+                            **(upstream or {}),
                         }
-                        for name, upstream in zip(names, upstreams, strict=True)
+                        for name, peer in zip(names, upstreams, strict=True)
                     ],
                     **(smtp or {}),
                 },

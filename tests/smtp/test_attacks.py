@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -198,6 +200,7 @@ async def test_an_upstream_that_wants_a_login_is_no_verdict_on_the_recipient(hou
     async with house.client() as client:
         (reply,) = await client.begin(A)
     assert reply.startswith("4"), reply
+    assert [one[2] for one in await house.fate(A)] == ["deferred"]
 
 
 async def test_an_upstream_that_tires_while_the_client_sends_is_replaced(house, upstream):
@@ -421,3 +424,30 @@ async def test_a_held_copy_can_be_released_before_its_client_has_heard_250(house
     for held in await house.parts.site.held.list():
         await release(house.parts.site, held.id, by="me", reason="x")
     assert sum(B in message.recipients for message in upstream.messages) == 1
+
+
+async def test_a_recipient_accepted_on_a_connection_lent_away_is_not_forgotten(
+    build, upstream, register_server
+):
+    """Its connection went to another while a refusal was written down; it was taken for
+    accepted on the next one, told 250, and never got the message."""
+    upstream.refuse_rcpt("b@")
+    async with (
+        build(clients=[TRANSACTIONAL], upstream={"max_connections": 1}) as house,
+        house.client() as first,
+        house.client() as second,
+    ):
+        os.kill(register_server.pid, signal.SIGSTOP)
+        try:
+            first.send("MAIL FROM:<u@lamisnet.fi>")
+            first.send(f"RCPT TO:<{A}>")
+            first.send(f"RCPT TO:<{B}>")
+            await asyncio.sleep(0.3)
+            assert (await second.begin(NO))[0].startswith("250")
+        finally:
+            os.kill(register_server.pid, signal.SIGCONT)
+        assert [(await first.reply())[:3] for _ in range(3)] == ["250", "250", "550"]
+        assert (await second.say("RSET")).startswith("250")
+        assert (await first.say(f"RCPT TO:<{C}>")).startswith("250")
+        assert (await first.data(INVOICE)).endswith("2 forwarded")
+    assert [m.recipients for m in upstream.messages] == [[A, C]]
