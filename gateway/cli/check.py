@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import orjson
@@ -114,7 +113,7 @@ def _row(text: str, verdict: Verdict, rules: RuleSet, *, with_trace: bool) -> di
         "position": verdict.position,
     }
     if with_trace:
-        row["facts"] = asdict(verdict.facts)
+        row["facts"] = verdict.facts._asdict()
         row["trace"] = [
             {"rule": step.rule.id, "matched": step.matched, "because": _because(step)}
             for step in explain_facts(verdict.facts, rules)
@@ -130,7 +129,7 @@ def _print(text: str, verdict: Verdict, rules: RuleSet, language: str, *, with_t
         return
     if verdict.contact.canonical != text:
         typer.echo(f"  read as {verdict.contact.canonical}, bans also as {verdict.contact.base}")
-    told = ", ".join(f"{name}={_value(value)}" for name, value in asdict(verdict.facts).items())
+    told = ", ".join(f"{name}={_value(value)}" for name, value in verdict.facts._asdict().items())
     typer.echo(f"  facts: {told}")
     for step in explain_facts(verdict.facts, rules):
         typer.echo(f"  {step.rule.id}: {'matches' if step.matched else _because(step)}")

@@ -85,6 +85,19 @@ class KeyRing:
         """The digest under the current key of a subject (see :func:`subject_of`)."""
         return _digest(*self._digesters[0], subject)
 
+    def value(self, subject: str) -> bytes:
+        """The octets of :meth:`digest`."""
+        hasher = self._digesters[0][1].copy()
+        hasher.update(subject.encode())
+        return hasher.digest()
+
+    def text(self, subject: str) -> str:
+        """:meth:`digest` as text, ``key_id:hex``, as records keep it."""
+        key_id, keyed = self._digesters[0]
+        hasher = keyed.copy()
+        hasher.update(subject.encode())
+        return f"{key_id}:{hasher.hexdigest()}"
+
     def digests(self, subject: str) -> tuple[Digest, ...]:
         """The digests under every live key, the current one first."""
         return tuple(_digest(key_id, keyed, subject) for key_id, keyed in self._digesters)

@@ -8,8 +8,8 @@ their full product.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.contacts.contact import Channel
 
@@ -82,9 +82,11 @@ class ProductMatch(StrEnum):
     DIFFERENT = "different"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The facts of one recipient and one message; the defaults are the strictest."""
+class Facts(NamedTuple):
+    """The facts of one recipient and one message; the defaults are the strictest.
+
+    A named tuple, for one is made for every recipient of every message.
+    """
 
     kind: Kind = Kind.UNCLEAR
     channel: Channel = Channel.EMAIL

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -81,7 +81,7 @@ class Reader:
             raise self.refusal(
                 self.lines.key(None, "usual"), "usual is not a table", "write [usual]"
             )
-        self.usual = replace(Facts(), **self._facts(None, ("usual",), usual))
+        self.usual = Facts()._replace(**self._facts(None, ("usual",), usual))
         tables = document.get("rules", [])
         if not isinstance(tables, list) or not tables:
             raise self.refusal(1, "there are no rules", "write each under its own [[rules]]")
@@ -179,7 +179,7 @@ class Reader:
                 )
             facts = {fact: value for fact, value in example.items() if fact != "about"}
             known = self._facts(index, ("examples",), facts)
-            read.append(Example(replace(self.usual, **known), about))
+            read.append(Example(self.usual._replace(**known), about))
         return tuple(read)
 
     def _conditions(self, index: int, within: tuple[str, ...], table: object) -> Conditions:

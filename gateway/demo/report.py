@@ -6,7 +6,6 @@ import io
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +195,7 @@ def explained(out: Console, said: Mapping[str, Any]) -> None:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     """The facts that say something: those other than the strictest assumption."""
-    assumed = asdict(Facts())
+    assumed = Facts()._asdict()
     told = [
         name if value is True else f"{name}={value}"
         for name, value in facts.items()

@@ -76,8 +76,10 @@ class RegisterFacts(NamedTuple):
     product: ProductMatch = ProductMatch.UNKNOWN
     tier: Tier | None = None
     """By which spelling the ban that decides was matched; None without a ban."""
-    position: str = ""
-    """The last event of the register that could bear on the contact."""
+
+
+NOTHING_KNOWN = RegisterFacts()
+"""The facts of a contact that the register has never heard of."""
 
 
 class Standing(NamedTuple):
@@ -92,6 +94,7 @@ class Standing(NamedTuple):
     base: tuple[Entry, ...] = ()
     organisations: tuple[Entry, ...] = ()
     position: str = ""
+    """The last event of the register that could bear on the contact."""
 
     @property
     def disclosure_banned(self) -> bool:
@@ -108,7 +111,7 @@ class Standing(NamedTuple):
         without a topic may belong to any: every TOPIC ban of its channel counts.
         """
         if self.exact is EMPTY and not self.base and not self.organisations:
-            return RegisterFacts(position=self.position)
+            return NOTHING_KNOWN
         topic = (normal_name(topic) or None) if topic else None
         exact = self.exact
         # By which tier each kind of ban was matched first, the closest tier first.
@@ -158,7 +161,6 @@ class Standing(NamedTuple):
             bool(exact.opt_out_offered),
             _product(exact.product_groups, product_group),
             by_all or by_channel or by_topic or by_organisation,
-            self.position,
         )
 
     def topic_may_lift(self, channel: Channel, now_ms: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import structlog
 
@@ -18,7 +18,7 @@ from gateway.contacts.contact import Contact, Tier
 from gateway.decision.engine import Decision, decide
 from gateway.decision.facts import ConsentState, Facts, Outcome
 from gateway.decision.rule import RuleSet
-from gateway.entry.standing import Standing
+from gateway.entry.standing import RegisterFacts, Standing
 from gateway.failure import Overloaded, RegisterUnavailable
 from gateway.message.traits import Traits
 from gateway.register.register import Register
@@ -28,78 +28,82 @@ log = structlog.get_logger(__name__)
 _CONFIRMATIONS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The decision for one contact with everything it rests on."""
 
     contact: Contact
     decision: Decision
     facts: Facts
     tier: Tier | None
-    position: str
-    """The register's position at the look-up (the last event of the contact's bucket)."""
-    topic_may_lift: bool
-    """Whether a consent for one topic could lift a ban, were that the message's topic."""
+    """By which spelling the ban that decides was matched; None without a ban."""
+    standing: Standing | None
+    """What the register said; None: it could not be asked."""
     asked_at: float
     """Loop time just before the look-up was sent: the verdict is never older than this."""
+    at: int
+    """When it was decided, in milliseconds since the epoch."""
 
     @property
     def outcome(self) -> Outcome:
         """What becomes of the message for this contact."""
         return self.decision.outcome
 
+    @property
+    def position(self) -> str:
+        """The register's position at the look-up (the last event of the contact's bucket)."""
+        return "" if self.standing is None else self.standing.position
 
-def assemble(traits: Traits, standing: Standing | None, now: int) -> tuple[Facts, Tier | None, str]:
-    """The facts of one contact and message; ``standing`` None: register unreachable."""
-    if standing is None:
-        return (
-            Facts(
-                kind=traits.kind,
-                channel=traits.channel,
-                sender_authorised=traits.sender_authorised,
-                register_reachable=False,
-                opt_out_means=bool(traits.opt_out),
-                recognisable=traits.recognisable,
-                own_product=traits.own_product,
-                quiet_hours=traits.quiet_hours,
-                urgent=traits.urgent,
-            ),
-            None,
-            "",
+    @property
+    def topic_may_lift(self) -> bool:
+        """Whether a consent for one topic could lift a ban, were that the message's topic."""
+        return self.standing is not None and self.standing.topic_may_lift(
+            self.facts.channel, self.at
         )
-    known = standing.facts(traits.channel, traits.topic, traits.product_group, now)
-    return (
-        Facts(
+
+
+def assemble(traits: Traits, known: RegisterFacts | None) -> Facts:
+    """The facts of one contact and message; ``known`` None: register unreachable."""
+    if known is None:
+        return Facts(
             kind=traits.kind,
             channel=traits.channel,
             sender_authorised=traits.sender_authorised,
-            register_reachable=True,
-            known=known.known,
-            tombstone=known.tombstone,
-            ban_all=known.ban_all,
-            ban_channel=known.ban_channel,
-            ban_topic=known.ban_topic,
-            ban_organisation=known.ban_organisation,
-            ban_contact=known.ban_contact,
-            restricted=known.restricted,
+            register_reachable=False,
             opt_out_means=bool(traits.opt_out),
             recognisable=traits.recognisable,
-            source_known=known.source_known,
-            age=known.age,
-            guardian_consent=known.guardian_consent,
-            person_class=known.person_class,
-            consent=known.consent,
-            consent_proven=known.consent_proven,
-            relationship=known.relationship,
-            collected=known.collected,
-            opt_out_offered=known.opt_out_offered,
             own_product=traits.own_product,
-            product=known.product,
             quiet_hours=traits.quiet_hours,
             urgent=traits.urgent,
-        ),
-        known.tier,
-        known.position,
+        )
+    # By position: this is done for nearly every recipient of every message.
+    return Facts(
+        traits.kind,
+        traits.channel,
+        traits.sender_authorised,
+        True,  # the register could be asked
+        known.known,
+        known.tombstone,
+        known.ban_all,
+        known.ban_channel,
+        known.ban_topic,
+        known.ban_organisation,
+        known.ban_contact,
+        known.restricted,
+        bool(traits.opt_out),
+        traits.recognisable,
+        known.source_known,
+        known.age,
+        known.guardian_consent,
+        known.person_class,
+        known.consent,
+        known.consent_proven,
+        known.relationship,
+        known.collected,
+        known.opt_out_offered,
+        traits.own_product,
+        known.product,
+        traits.quiet_hours,
+        traits.urgent,
     )
 
 
@@ -133,40 +137,88 @@ class Gate:
         raise RegisterUnavailable(f"look-ups take longer than register.settle ({settling:g} s)")
 
     async def judge(
-        self, traits: Traits, contacts: Sequence[Contact], rules: RuleSet
+        self,
+        traits: Traits,
+        contacts: Sequence[Contact],
+        rules: RuleSet,
+        earlier: Sequence[Verdict | None] = (),
     ) -> list[Verdict]:
-        """One verdict per contact, in order, from one round trip to the register.
+        """One verdict per contact, in order, from at most one round trip to the register.
 
-        Never raises for an unreachable register: its verdicts then say so.
+        ``earlier`` are verdicts on the same contacts, in the same order.  Where all
+        their look-ups are young enough to begin a hand-over on, the register is not
+        asked again.  Never raises for an unreachable register: the verdicts say so.
         """
-        asked_at = asyncio.get_running_loop().time()
         standings: Sequence[Standing | None]
-        try:
-            standings = await self._register.look_up(contacts)
-        except (RegisterUnavailable, Overloaded) as error:
-            log.warning("register_unavailable", cause=str(error))
-            standings = [None] * len(contacts)
+        asked_at = self._young(earlier)
+        if asked_at is not None:
+            standings = [one.standing for one in earlier if one is not None]
+        else:
+            asked_at = asyncio.get_running_loop().time()
+            try:
+                standings = await self._register.look_up(contacts)
+            except (RegisterUnavailable, Overloaded) as error:
+                log.warning("register_unavailable", cause=str(error))
+                standings = [None] * len(contacts)
         now = self._clock()
+        channel, topic, group = traits.channel, traits.topic, traits.product_group
+        # Most recipients of a message are alike to the register: each kind is decided once.
+        decided: dict[RegisterFacts | None, tuple[Decision, Facts, Tier | None]] = {}
         verdicts = []
         for contact, standing in zip(contacts, standings, strict=True):
-            facts, tier, position = assemble(traits, standing, now)
-            may_lift = standing is not None and standing.topic_may_lift(traits.channel, now)
-            verdicts.append(
-                Verdict(contact, decide(facts, rules), facts, tier, position, may_lift, asked_at)
-            )
+            known = None if standing is None else standing.facts(channel, topic, group, now)
+            found = decided.get(known)
+            if found is None:
+                facts = assemble(traits, known)
+                tier = None if known is None else known.tier
+                found = decided[known] = decide(facts, rules), facts, tier
+            verdicts.append(Verdict(contact, *found, standing, asked_at, now))
         return verdicts
+
+    def stands(self, traits: Traits, favoured: Traits, earlier: Sequence[Verdict | None]) -> bool:
+        """Whether verdicts reached with favourable traits hold for the true ones as well.
+
+        They do where nothing that the facts are made of differs, the topic was known,
+        and all their look-ups are young enough to begin a hand-over on.
+        """
+        return (
+            favoured.topic is not None
+            and traits.topic == favoured.topic
+            and traits.kind is favoured.kind
+            and traits.channel is favoured.channel
+            and traits.product_group == favoured.product_group
+            and traits.sender_authorised == favoured.sender_authorised
+            and bool(traits.opt_out) == bool(favoured.opt_out)
+            and traits.recognisable == favoured.recognisable
+            and traits.own_product == favoured.own_product
+            and traits.quiet_hours == favoured.quiet_hours
+            and traits.urgent == favoured.urgent
+            and self._young(earlier) is not None
+        )
+
+    def _young(self, earlier: Sequence[Verdict | None]) -> float | None:
+        """When the oldest look-up was sent, if all may still be used."""
+        if not earlier:
+            return None
+        oldest = float("inf")
+        for one in earlier:
+            if one is None or one.standing is None:
+                return None
+            oldest = min(oldest, one.asked_at)
+        # Half, so that there is time left to begin the hand-over.
+        age = asyncio.get_running_loop().time() - oldest
+        return oldest if age < self._register.settling / 2 else None
 
 
 def judged_with(traits: Traits, verdict: Verdict, rules: RuleSet) -> Verdict:
     """A verdict's register facts, judged with other traits."""
-    facts = replace(
-        verdict.facts,
+    facts = verdict.facts._replace(
         kind=traits.kind,
         sender_authorised=traits.sender_authorised,
         opt_out_means=bool(traits.opt_out),
         recognisable=traits.recognisable,
     )
-    return replace(verdict, facts=facts, decision=decide(facts, rules))
+    return verdict._replace(facts=facts, decision=decide(facts, rules))
 
 
 def topic_aside(verdict: Verdict, rules: RuleSet) -> Verdict:
@@ -177,8 +229,7 @@ def topic_aside(verdict: Verdict, rules: RuleSet) -> Verdict:
     whatever the headers will say.
     """
     facts = verdict.facts
-    best = replace(
-        facts,
+    best = facts._replace(
         tombstone=facts.tombstone and not verdict.topic_may_lift,
         ban_all=facts.ban_all and not verdict.topic_may_lift,
         ban_channel=facts.ban_channel and not verdict.topic_may_lift,
@@ -186,4 +237,4 @@ def topic_aside(verdict: Verdict, rules: RuleSet) -> Verdict:
         consent=ConsentState.GRANTED,
         consent_proven=True,
     )
-    return replace(verdict, decision=decide(best, rules))
+    return verdict._replace(decision=decide(best, rules))

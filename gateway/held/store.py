@@ -14,7 +14,7 @@ from gateway.failure import InputError
 from gateway.held.message import Held, HeldMessage, State
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
-from gateway.records.record import new_id
+from gateway.records.identifier import new_id
 from gateway.records.schema import held as table
 from gateway.records.seal import Sealer
 

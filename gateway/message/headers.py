@@ -12,16 +12,21 @@ for every mail server that repairs such a message).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)\n")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 # "unix From" lines and other oddities in front of the first field are not fields.
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+def unfolded(raw: bytes) -> str:
+    """A field's value on one line; octets outside UTF-8 become replacement characters."""
+    line = _FOLD.sub(b"", raw) if b"\n" in raw else raw
+    return line.strip().decode("utf-8", "replace")
+
+
+class Field(NamedTuple):
     """One header field: its name in lower case, its raw value, where it stands."""
 
     name: bytes
@@ -32,7 +37,7 @@ class Field:
     @property
     def value(self) -> str:
         """The unfolded value; bytes outside UTF-8 become replacement characters."""
-        return _FOLD.sub(b"", self.raw).strip().decode("utf-8", "replace")
+        return unfolded(self.raw)
 
 
 class HeaderSection:
@@ -41,21 +46,24 @@ class HeaderSection:
     ``octets`` is the section in wire form without the empty line that ends it.
     """
 
-    __slots__ = ("_fields", "end", "octets")
+    __slots__ = ("_by_name", "_fields", "end", "octets")
 
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
         self._fields: list[Field] = []
+        self._by_name: dict[bytes, list[Field]] = {}
         position = 0
         size = len(octets)
         while position < size:
             match = _FIELD.match(octets, position)
             if match is None:
                 break
-            self._fields.append(
-                Field(match[1].lower(), match[2].rstrip(b"\r"), position, match.end())
-            )
-            position = match.end()
+            name, raw = match.groups()
+            name = name.lower()
+            start, position = position, match.end()
+            field = Field(name, raw.rstrip(b"\r"), start, position)
+            self._fields.append(field)
+            self._by_name.setdefault(name, []).append(field)
         self.end = position
         """Where the fields end; bytes from here on are body that has no empty line before it."""
 
@@ -63,28 +71,26 @@ class HeaderSection:
         return iter(self._fields)
 
     def __contains__(self, name: bytes) -> bool:
-        return any(field.name == name for field in self._fields)
+        return name in self._by_name
 
-    def all(self, name: bytes) -> list[Field]:
+    def all(self, name: bytes) -> Sequence[Field]:
         """Every field of this name (lower case), in order."""
-        return [field for field in self._fields if field.name == name]
+        return self._by_name.get(name, ())
 
     def first(self, name: bytes) -> str | None:
         """The first value of this name (lower case), unfolded."""
-        for field in self._fields:
-            if field.name == name:
-                return field.value
-        return None
+        found = self._by_name.get(name)
+        return found[0].value if found else None
 
     def without(self, names: Collection[bytes]) -> bytes:
         """The section's bytes less the fields of these names (lower case)."""
+        if self._by_name.keys().isdisjoint(names):
+            return self.octets
         kept = []
         position = 0
         for field in self._fields:
             if field.name in names:
                 kept.append(self.octets[position : field.start])
                 position = field.end
-        if not kept:
-            return self.octets
         kept.append(self.octets[position:])
         return b"".join(kept)

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from gateway.contacts.contact import ContactError
 from gateway.contacts.parse import parse_domain
-from gateway.message.headers import HeaderSection
+from gateway.message.headers import HeaderSection, unfolded
 
 # A tool sends from a handful of domains, message after message.
 _canonical = lru_cache(maxsize=1024)(parse_domain)
@@ -24,6 +24,7 @@ _SPECIAL = frozenset('()<>,:;"\\')
 _QUOTED = "\0"
 """Stands for a quoted string: its content is never read, only that one is there."""
 _ADDRESS = re.compile(r"\s*(?:[^\s@\[\]\0]+|\0)@([^\s@\[\]\0]+)\s*")
+_CACHED_OCTETS = 512
 _PHRASE = re.compile(r"[^@\[\]]*")
 
 
@@ -37,13 +38,24 @@ def sender_domains(headers: HeaderSection) -> tuple[str, ...]:
     fields = headers.all(b"from")
     if len(fields) != 1:
         return ()
-    domains = _mailboxes(fields[0].value)
+    raw = fields[0].raw
+    return _shown(raw) if len(raw) <= _CACHED_OCTETS else _domains(fields[0].value)
+
+
+def _domains(value: str) -> tuple[str, ...]:
+    domains = _mailboxes(value)
     if not domains:
         return ()
     try:
         return tuple(dict.fromkeys(_canonical(domain) for domain in domains))
     except ContactError:
         return ()
+
+
+@lru_cache(maxsize=1024)
+def _shown(raw: bytes) -> tuple[str, ...]:
+    """A campaign's thousands of messages have one From."""
+    return _domains(unfolded(raw))
 
 
 def _mailboxes(value: str) -> list[str]:

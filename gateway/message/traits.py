@@ -8,9 +8,9 @@ the whole message marketing), never the other way round.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from email.errors import MessageError
 from email.header import decode_header, make_header
+from typing import NamedTuple
 
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
@@ -31,8 +31,7 @@ _DECLARABLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(NamedTuple):
     """What one message brings to the decision, the same for all its recipients."""
 
     kind: Kind
@@ -62,6 +61,8 @@ def favourable(kind: Kind, topic: str | None, product_group: str | None) -> Trai
 
 
 def _declared(headers: HeaderSection) -> tuple[Kind, str]:
+    if KIND_HEADER not in headers:
+        return Kind.UNCLEAR, ""
     values = {field.value.strip().lower() for field in headers.all(KIND_HEADER)}
     said = ", ".join(sorted(values))[:64]
     if len(values) != 1:
@@ -122,8 +123,8 @@ def read_traits(
         if mark:
             kind, turned_by = Kind.MARKETING, mark
     topic = fixed_topic
-    topics = {decoded(field.value) for field in headers.all(TOPIC_HEADER)}
-    if topics and (fixed_kind is None or fixed_topic is None):
+    if TOPIC_HEADER in headers and (fixed_kind is None or fixed_topic is None):
+        topics = {decoded(field.value) for field in headers.all(TOPIC_HEADER)}
         # Two topics, or one that cannot be read, may be any: every topic ban counts.
         declared_topic = topics.pop() if len(topics) == 1 else None
         topic = (declared_topic or "").strip()[:128] or None

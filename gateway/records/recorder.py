@@ -1,7 +1,7 @@
 """The hot side of the records: durable before a message leaves, its outcome after.
 
-One task owns the way to the store: whatever waits in a tick of the loop, or while a
-trip is under way, goes in one write (and so shares one fsync).
+One trip to the store is under way at a time: whatever waits in a tick of the loop, or
+while a trip is under way, goes in one write (and so shares one fsync).
 """
 
 from __future__ import annotations
@@ -83,10 +83,12 @@ class Recorder:
         self._appends: deque[tuple[float, Fields, asyncio.Future[None]]] = deque()
         self._outcomes: deque[bytes] = deque()
         self._flying = 0
-        self._wake = asyncio.Event()
-        self._urgent = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._trip: asyncio.Task[None] | None = None
+        self._departure: asyncio.Handle | None = None
+        """The next trip's beginning, where it is set; a timer for outcomes alone."""
+        self._urgent = False
+        """Whether the next trip begins in this tick."""
+        self._emptied: asyncio.Event | None = None
         self._closed = False
         self._probe_at = 0.0
         self._retry_at = 0.0
@@ -150,30 +152,39 @@ class Recorder:
         Kept in memory and retried while the store is down.  What the bounded queue
         cannot take is counted in :attr:`outcomes_lost` and ends as ``unknown``.
         """
+        self._note([outcome.to_json() for outcome in outcomes])
+
+    def note_alike(self, outcome: OutcomeRecord, record_ids: Sequence[str]) -> None:
+        """:meth:`note_outcome` of one outcome for each of several records."""
+        self._note(outcome.for_each(record_ids) if len(record_ids) > 1 else [outcome.to_json()])
+
+    def _note(self, outcomes: list[bytes]) -> None:
         room = 0 if self._closed else self._outcomes_max - self.outcomes_waiting
         if len(outcomes) > room:
             if not self.outcomes_lost:
                 log.error("outcomes_lost", cause="queue full", bound=self._outcomes_max)
             self.outcomes_lost += len(outcomes) - max(room, 0)
-            outcomes = outcomes[: max(room, 0)]
+            del outcomes[max(room, 0) :]
         if outcomes:
-            self._outcomes.extend([outcome.to_json() for outcome in outcomes])
-            self._start()
-            self._wake.set()
+            self._outcomes.extend(outcomes)
+            if self._trip is None and self._departure is None:
+                # Outcomes alone are in no hurry: the next append takes them along.
+                self._set_out(_LINGER)
 
     async def aclose(self, timeout: float = 5.0) -> None:
         """Refuse new records, store what waits for at most ``timeout`` seconds, and end."""
         self._closed = True
-        if self._task is not None:
-            self._urgent.set()
-            self._wake.set()
+        if self._appends or self._outcomes or self._flying:
+            self._emptied = asyncio.Event()
+            self._depart_now()
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
-                    while self._appends or self._outcomes or self._flying:
-                        self._idle.clear()
-                        await self._idle.wait()
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+                    await self._emptied.wait()
+        if self._departure is not None:
+            self._departure.cancel()
+        if self._trip is not None:
+            self._trip.cancel()
+            await asyncio.gather(self._trip, return_exceptions=True)
         self._fail_appends(RecordsUnavailable("the recorder is closed"))
         if self._outcomes:
             self.outcomes_lost += len(self._outcomes)
@@ -189,34 +200,45 @@ class Recorder:
             raise RecordsUnavailable(self._lagging())
         if len(self._appends) >= _WAITING:
             raise Overloaded(f"more than {_WAITING} records wait to be stored")
-        self._start()
         future: asyncio.Future[None] = loop.create_future()
         self._appends.append((now + self._timeout, fields, future))
-        self._urgent.set()
-        self._wake.set()
+        self._depart_now()
         await future
 
-    def _start(self) -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="recorder")
+    # -- one trip after the other -------------------------------------------------
 
-    async def _run(self) -> None:
+    def _depart_now(self) -> None:
+        """Begin a trip in this tick, unless one is under way: its end begins the next."""
+        if self._trip is not None or self._urgent:
+            return
+        if self._departure is not None:
+            self._departure.cancel()
+        self._urgent = True
+        self._departure = asyncio.get_running_loop().call_soon(self._depart)
+
+    def _set_out(self, seconds: float) -> None:
+        self._departure = asyncio.get_running_loop().call_later(seconds, self._depart)
+
+    def _depart(self) -> None:
+        self._departure = None
+        self._urgent = False
         loop = asyncio.get_running_loop()
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if not self._appends and not (self._closed and self._retry_at == 0):
-                # Outcomes alone are in no hurry: the next append takes them along.
-                self._urgent.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(_LINGER, self._retry_at - loop.time())):
-                        await self._urgent.wait()
-            self._urgent.clear()
-            await self._flush(loop)
-            if self._appends or self._outcomes:
-                self._wake.set()
-            else:
-                self._idle.set()
+        self._trip = loop.create_task(self._flush(loop), name="recorder")
+        self._trip.add_done_callback(self._returned)
+
+    def _returned(self, trip: asyncio.Task[None]) -> None:
+        self._trip = None
+        if trip.cancelled():
+            return
+        if (error := trip.exception()) is not None:
+            log.error("recorder_failed", exc_info=error)
+        wait = self._retry_at - asyncio.get_running_loop().time()
+        if self._appends or (self._outcomes and self._closed and wait <= 0):
+            self._depart_now()
+        elif self._outcomes:
+            self._set_out(max(_LINGER, wait))
+        elif self._emptied is not None:
+            self._emptied.set()
 
     async def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, within = self._take_appends(loop.time())

@@ -16,6 +16,8 @@ from gateway.register.wire import Wire
 
 Place = tuple[bytes, bytes]
 Found = list[list[bytes | None]]
+_Asked = tuple[Sequence[Place], asyncio.Future[Found], float]
+"""The places, whose answer it is, and by when (loop time)."""
 
 
 class Batcher:
@@ -40,7 +42,8 @@ class Batcher:
         self._lanes = lanes
         self._limit = limit
         self._most = waiting
-        self._queue: deque[tuple[Sequence[Place], asyncio.Future[Found]]] = deque()
+        self._queue: deque[_Asked] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
         self._waiting = 0
         self._trips: set[asyncio.Task[None]] = set()
         self._called = False
@@ -60,18 +63,14 @@ class Batcher:
             raise Overloaded(f"more than {self._most} look-ups wait for the register")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Found] = loop.create_future()
-        self._queue.append((places, future))
+        self._queue.append((places, future, loop.time() + self._timeout))
         self._waiting += len(places)
-        if not self._called and len(self._trips) < self._lanes:
+        if len(self._trips) >= self._lanes:
+            self._watch(loop)
+        elif not self._called:
             self._called = True
             loop.call_soon(self._depart)
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await future
-        except TimeoutError:
-            raise RegisterUnavailable(
-                f"the register did not answer in {self._timeout:g} s"
-            ) from None
+        return await future
 
     async def aclose(self) -> None:
         """End the trips under way; their callers hear RegisterUnavailable."""
@@ -82,20 +81,41 @@ class Batcher:
         self._fail(list(self._queue), RegisterUnavailable("the register is closed"))
         self._queue.clear()
         self._waiting = 0
+        if self._sweep is not None:
+            self._sweep.cancel()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See that nobody waits for a lane past his time; one timer, for the oldest."""
+        if self._sweep is None and self._queue:
+            self._sweep = loop.call_at(self._queue[0][2], self._expire)
+
+    def _expire(self) -> None:
+        self._sweep = None
+        loop = asyncio.get_running_loop()
+        now = loop.time() + 0.001
+        late: list[_Asked] = []
+        while self._queue and self._queue[0][2] <= now:
+            late.append(self._queue.popleft())
+            self._waiting -= len(late[-1][0])
+        self._fail(late, self._silent())
+        self._watch(loop)
+
+    def _silent(self) -> RegisterUnavailable:
+        return RegisterUnavailable(f"the register did not answer in {self._timeout:g} s")
 
     def _depart(self) -> None:
         """Send off what waits, if there is a lane."""
         self._called = False
         if self._closed or not self._queue or len(self._trips) >= self._lanes:
             return
-        batch = []
+        batch: list[_Asked] = []
         places: list[Place] = []
         while self._queue and len(places) < self._limit:
-            asked, future = self._queue.popleft()
-            self._waiting -= len(asked)
-            if not future.done():
-                batch.append((asked, future))
-                places.extend(asked)
+            asked = self._queue.popleft()
+            self._waiting -= len(asked[0])
+            if not asked[1].done():
+                batch.append(asked)
+                places.extend(asked[0])
         if batch:
             self.trips += 1
             trip = asyncio.get_running_loop().create_task(self._trip(batch, places))
@@ -106,13 +126,13 @@ class Batcher:
         self._trips.discard(trip)
         self._depart()
 
-    async def _trip(
-        self,
-        batch: list[tuple[Sequence[Place], asyncio.Future[Found]]],
-        places: list[Place],
-    ) -> None:
+    async def _trip(self, batch: list[_Asked], places: list[Place]) -> None:
+        within = batch[0][2] - asyncio.get_running_loop().time()
+        if within <= 0:
+            self._fail(batch, self._silent())
+            return
         try:
-            found = await self._wire.look_up(places, self._timeout)
+            found = await self._wire.look_up(places, within)
         except asyncio.CancelledError:
             self._fail(batch, RegisterUnavailable("the register is closed"))
             raise
@@ -120,14 +140,14 @@ class Batcher:
             self._fail(batch, error)
             return
         start = 0
-        for asked, future in batch:
+        for asked, future, _ in batch:
             end = start + len(asked)
             if not future.done():
                 future.set_result(found[start:end])
             start = end
 
     @staticmethod
-    def _fail(batch: list[tuple[Sequence[Place], asyncio.Future[Found]]], error: Exception) -> None:
-        for _, future in batch:
+    def _fail(batch: list[_Asked], error: Exception) -> None:
+        for _, future, _ in batch:
             if not future.done():
                 future.set_exception(error)

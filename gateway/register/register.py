@@ -430,7 +430,7 @@ class Register:
         """Add the places of a subject under every live key."""
         bucket = self._layout.bucket
         if len(self._key_ids) == 1:
-            places.append(bucket(self._key_ids[0], self._ring.digest(subject).value))
+            places.append(bucket(self._key_ids[0], self._ring.value(subject)))
             return
         for key_id, digest in zip(self._key_ids, self._ring.digests(subject), strict=True):
             places.append(bucket(key_id, digest.value))

@@ -12,14 +12,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
-from hiredis import PushNotification, pack_command
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
+from hiredis import pack_command
 from redis.asyncio import RedisCluster
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.failure import RegisterUnavailable
+from gateway.register.session import Session, SessionLost
 
 Command = tuple[bytes, ...]
 
@@ -57,16 +56,16 @@ _HMGET = b"*4\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$1\r\n@\r\n"
 class ServerWire:
     """One server, or the master that Sentinel names.
 
-    redis-py opens the connections (TLS, login, Sentinel); the commands are packed
-    once as octets and the replies read by its hiredis parser, which is ten times
-    faster than its command layer.
+    redis-py opens the connections; the commands are packed once as octets and the
+    replies read by its hiredis parser, which is ten times faster than its command
+    layer.
     """
 
     def __init__(self, pool: ConnectionPool, limit: int) -> None:
         """Take the pool that makes connections, and how many may be open at once."""
         # Untyped in the library.
         self._pool: Any = pool
-        self._free: list[AbstractConnection] = []
+        self._free: list[Session] = []
         self._slots = asyncio.Semaphore(limit)
         self._closed = False
 
@@ -90,21 +89,25 @@ class ServerWire:
         """See :meth:`Wire.aclose`."""
         self._closed = True
         while self._free:
-            await self._free.pop().disconnect(nowait=True)
+            self._free.pop().close()
         await self._pool.aclose()
 
     async def _send(self, packed: bytes, count: int, within: float, *, retry: bool) -> list[Any]:
+        lost = False
         try:
+            if not self._slots.locked() and (session := self._idle()) is not None:
+                # The usual case needs no timer of its own.
+                async with self._slots:
+                    try:
+                        return await self._trip(session, packed, count, within)
+                    except SessionLost:
+                        if not retry:
+                            raise
+                        # The server may have gone since the connection was last used.
+                        lost = True
             async with asyncio.timeout(within), self._slots:
-                connection, used = await self._connection()
-                try:
-                    return await self._trip(connection, packed, count)
-                except (RedisError, OSError):
-                    # The server may have gone since the connection was last used.
-                    if not (retry and used):
-                        raise
-                connection = await self._connect()
-                return await self._trip(connection, packed, count)
+                session = (None if lost else self._idle()) or await self._connect()
+                return await self._trip(session, packed, count, within)
         except TimeoutError:
             raise RegisterUnavailable(f"the register did not answer in {within:g} s") from None
         except (RedisError, OSError) as error:
@@ -112,49 +115,25 @@ class ServerWire:
                 f"the register cannot be reached ({type(error).__name__})"
             ) from error
 
-    async def _connection(self) -> tuple[AbstractConnection, bool]:
+    def _idle(self) -> Session | None:
         while self._free:
-            connection = self._free.pop()
-            try:
-                # Anything to read between exchanges is the end of the connection, or
-                # a reply that nobody may take for his own.
-                if not await connection.can_read():
-                    return connection, True
-            except (RedisError, OSError):
-                pass
-            await connection.disconnect(nowait=True)
-        return await self._connect(), False
+            session = self._free.pop()
+            if session.usable:
+                return session
+            session.close()
+        return None
 
-    async def _connect(self) -> AbstractConnection:
+    async def _connect(self) -> Session:
         made: Any = self._pool.make_connection()
         await made.connect()
-        # From here on the exchange's own deadline holds, without a timer per write.
-        made.socket_timeout = None
-        connection: AbstractConnection = made
-        return connection
+        return Session.take_over(made)
 
-    async def _trip(self, connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
-        # The connection's parser is used directly: read_response costs a timer per reply.
-        parser: Any = connection._parser
-        replies: list[Any] = []
-        try:
-            await connection.send_packed_command(packed, check_health=False)
-            get = parser._reader.gets
-            while len(replies) < count:
-                reply = get(False)
-                if reply is NOT_ENOUGH_DATA:
-                    await parser.read_from_socket()
-                elif isinstance(reply, RedisConnectionError):
-                    raise reply  # noqa: TRY301 - the server is loading, or throws us out
-                elif type(reply) is not PushNotification:
-                    replies.append(reply)
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
+    async def _trip(self, session: Session, packed: bytes, count: int, within: float) -> list[Any]:
+        replies = await session.exchange(packed, count, within)
         if self._closed:
-            await connection.disconnect(nowait=True)
+            session.close()
         else:
-            self._free.append(connection)
+            self._free.append(session)
         return replies
 
 

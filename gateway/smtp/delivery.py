@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -36,11 +36,14 @@ from gateway.smtp.evidence import Judged, Message
 from gateway.smtp.spool import Spool
 from gateway.smtp.transaction import Transaction
 from gateway.upstream.failure import HandOverFailed, Stage
+from gateway.upstream.transaction import Transaction as UpstreamTransaction
 from gateway.wire.body import Stuffer
 from gateway.wire.reply import Reply
 
 log = structlog.get_logger(__name__)
 
+_AT_ONCE = 128 * 1024
+"""Octets of a body that leave in one write with the headers."""
 _MAX_HEADER_LINES = 10_000
 _MAX_RECEIVED = 100
 """Received fields after which a message is in a loop (RFC 5321 section 6.3)."""
@@ -56,7 +59,7 @@ async def deliver(transaction: Transaction, spool: Spool) -> bytes:
         return await Delivery(transaction, spool).run()
     except GatewayError as error:
         log.warning("message_deferred", client=transaction.client.name, cause=str(error))
-        transaction.site.metrics.faults.labels(type(error).__name__).inc()
+        transaction.site.metrics.fault(type(error).__name__)
         return replies.line(error)
     finally:
         transaction.abandon()
@@ -74,10 +77,18 @@ class Parts:
     @classmethod
     def of(cls, verdicts: Sequence[Verdict]) -> Parts:
         """Sort the verdicts."""
-        by: dict[Outcome, list[int]] = {outcome: [] for outcome in Outcome}
+        parts = cls([], [], [], [])
         for index, verdict in enumerate(verdicts):
-            by[verdict.outcome].append(index)
-        return cls(by[Outcome.FORWARD], by[Outcome.SUPPRESS], by[Outcome.HOLD], by[Outcome.DEFER])
+            outcome = verdict.decision.outcome
+            if outcome is Outcome.FORWARD:
+                parts.forward.append(index)
+            elif outcome is Outcome.SUPPRESS:
+                parts.suppress.append(index)
+            elif outcome is Outcome.HOLD:
+                parts.hold.append(index)
+            else:
+                parts.defer.append(index)
+        return parts
 
     @property
     def all(self) -> list[int]:
@@ -128,7 +139,13 @@ class Delivery:
             for recipient, verdict in zip(self._transaction.recipients, verdicts, strict=True)
         ]
         message = self._site.evidence.message(
-            self._transaction.draft, traits, self._headers, self._spool, judged
+            self._transaction.draft,
+            traits,
+            self._headers,
+            self._spool,
+            judged,
+            forwards=bool(parts.forward),
+            holds=bool(parts.hold),
         )
         stored = await self._store(message, parts)
         if not parts.forward:
@@ -160,11 +177,16 @@ class Delivery:
             word = await asyncio.to_thread(in_text, text, rules.opt_out_words)
             opt_out = f"text: {word}" if word else ""
         group = site.settings.product_group(client, traits.topic)
-        return replace(traits, opt_out=opt_out, product_group=group)
+        return traits._replace(opt_out=opt_out, product_group=group)
 
     async def _judge(self, traits: Traits) -> list[Verdict]:
-        contacts = [recipient.contact for recipient in self._transaction.recipients]
-        return await self._site.gate.judge(traits, contacts, self._site.rules)
+        recipients = self._transaction.recipients
+        earlier = [recipient.early for recipient in recipients]
+        site = self._site
+        if site.gate.stands(traits, self._transaction.early_traits(), earlier):
+            return [verdict for verdict in earlier if verdict is not None]
+        contacts = [recipient.contact for recipient in recipients]
+        return await site.gate.judge(traits, contacts, site.rules, earlier)
 
     def _changed_since_rcpt(self, parts: Parts, verdicts: Sequence[Verdict]) -> bool:
         """Whether a client that wants refusals was told 250 and the register changed since.
@@ -250,7 +272,7 @@ class Delivery:
                 await self._site.held.keep(stored.held)
             try:
                 upstream = await transaction.upstream_for(wanted)
-                return await upstream.data(self._wire(message, traits, verdicts))
+                return await self._send(upstream, message, traits, verdicts)
             except HandOverFailed as error:
                 if error.stage is not Stage.BEFORE_BODY:
                     raise
@@ -258,7 +280,7 @@ class Delivery:
                 log.info("handover_repeated", cause=str(error))
                 transaction.abandon()
                 upstream = await transaction.upstream_for(wanted)
-                return await upstream.data(self._wire(message, traits, verdicts))
+                return await self._send(upstream, message, traits, verdicts)
         except BaseException as error:
             unknown = self._leaving and (
                 isinstance(error, asyncio.CancelledError)
@@ -272,21 +294,40 @@ class Delivery:
             await self._undo(message, stored, keep_content=unknown)
             raise
 
-    async def _wire(
-        self, message: Message, traits: Traits, verdicts: Sequence[Verdict]
-    ) -> AsyncIterator[bytes]:
+    async def _send(
+        self,
+        upstream: UpstreamTransaction,
+        message: Message,
+        traits: Traits,
+        verdicts: Sequence[Verdict],
+    ) -> Reply:
         """The message as it leaves: our Received field, the headers, the body as it came.
 
         It is asked for its first octet when the upstream is ready for it: here the
         hand-over begins, and here the verdicts must be fresh.
         """
-        await self._site.gate.confirm(traits, verdicts, self._site.rules)
-        self._leaving = True
-        head = message.trace + self._headers.without(CONTROL_HEADERS)
-        stuffed = Stuffer().feed(head)
-        yield stuffed + b"\r\n" if self._spool.separated else stuffed
-        async for chunk in self._spool.body():
-            yield chunk
+
+        async def begin() -> bytes:
+            await self._site.gate.confirm(traits, verdicts, self._site.rules)
+            self._leaving = True
+            head = message.trace + self._headers.without(CONTROL_HEADERS)
+            if b"\n." in head:
+                head = Stuffer().feed(head)
+            return head + b"\r\n" if self._spool.separated else head
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield await begin()
+            async for chunk in self._spool.body():
+                yield chunk
+
+        body = self._spool.small_body(_AT_ONCE)
+        if body is None:
+            return await upstream.data(pieces())
+
+        async def whole() -> bytes:
+            return await begin() + body
+
+        return await upstream.data_at_once(whole)
 
     # -- telling ------------------------------------------------------------------
 

@@ -7,11 +7,10 @@ of a message (rejected or refused at RCPT).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from enum import Enum
 from functools import lru_cache
 
 from gateway.clock import Clock, now_ms
@@ -23,13 +22,13 @@ from gateway.gate import Verdict
 from gateway.held.message import HeldMessage, HeldRecipient
 from gateway.message.headers import HeaderSection
 from gateway.message.traits import Traits
+from gateway.records.identifier import new_id
 from gateway.records.record import (
     Fact,
     MessageRecord,
     OutcomeRecord,
     RecipientRecord,
     Result,
-    new_id,
 )
 from gateway.records.recorder import Recorder
 from gateway.settings import Settings
@@ -40,7 +39,7 @@ from gateway.smtp.spool import Spool
 from gateway.wire.path import MailArguments, RcptArguments
 from gateway.wire.reply import Reply
 
-_FACTS = tuple(one.name for one in fields(Facts))
+_FACTS = Facts._fields
 _DAY_MS = 86_400_000
 
 
@@ -116,6 +115,11 @@ class Evidence:
         self._metrics = metrics
         self._clock = clock
         self._content_kinds = frozenset(settings.records.content_of)
+        self._retained = round(settings.records.retention_years * 365.25) * _DAY_MS
+        # A tool sends from a handful of addresses, message after message.
+        self._sender_digest = lru_cache(maxsize=1024)(
+            lambda address: ring.text("e:" + address.casefold())
+        )
 
     # -- the message --------------------------------------------------------------
 
@@ -126,13 +130,15 @@ class Evidence:
         headers: HeaderSection,
         spool: Spool,
         judged: Sequence[Judged],
+        *,
+        forwards: bool,
+        holds: bool,
     ) -> Message:
-        """The record of a whole message and what is stored and sent with it."""
-        keeps = self.keeps_content(
-            traits.kind,
-            any(one.verdict.outcome.value == "forward" for one in judged),
-            any(one.verdict.outcome.value == "hold" for one in judged),
-        )
+        """The record of a whole message and what is stored and sent with it.
+
+        ``forwards`` and ``holds``: whether any recipient is forwarded to or held.
+        """
+        keeps = self.keeps_content(traits.kind, forwards, holds)
         record = self._record(
             draft,
             traits,
@@ -151,7 +157,7 @@ class Evidence:
             return True
         if not forwards and not self._settings.records.content_of_suppressed:
             return False
-        return kind.value in self._content_kinds
+        return kind in self._content_kinds
 
     def _record(
         self,
@@ -167,8 +173,7 @@ class Evidence:
     ) -> MessageRecord:
         settings = self._settings
         now = self._clock()
-        years = settings.records.retention_years
-        retain_until = now + round(years * 365.25) * _DAY_MS
+        retain_until = now + self._retained
         return MessageRecord(
             id=message_id,
             received=draft.received,
@@ -187,37 +192,38 @@ class Evidence:
             size=size,
             opt_out=traits.opt_out,
             sender=",".join(traits.sender_domains)[:512],
-            sender_digest=str(self._ring.digest("e:" + draft.mail.address.casefold()))
-            if draft.mail.address
-            else "",
+            sender_digest=self._sender_digest(draft.mail.address) if draft.mail.address else "",
             rule_set=self._rules.name,
             rule_set_version=self._rules.version,
             rule_set_hash=self._rules.hash,
             content=content,
-            recipients=tuple(
-                self._recipient(contact, verdict, traits, retain_until)
-                for contact, verdict in verdicts
-            ),
+            recipients=tuple(self._recipients(verdicts, traits, retain_until)),
         )
 
-    def _recipient(
-        self, contact: Contact, verdict: Verdict, traits: Traits, retain_until: int
-    ) -> RecipientRecord:
-        digest = str(self._ring.digest(subject_of(contact)))
-        known = verdict.facts.known
+    def _recipients(
+        self, verdicts: Sequence[tuple[Contact, Verdict]], traits: Traits, retain_until: int
+    ) -> Iterator[RecipientRecord]:
         by = f" ({traits.turned_marketing_by})" if traits.turned_marketing_by else ""
-        return RecipientRecord(
-            id=new_id(),
-            digest=digest,
-            outcome=verdict.outcome,
-            rule=verdict.decision.rule.id,
-            address_class=f"{verdict.facts.person_class}: "
-            f"{'from the register' if known else 'unknown, taken as natural person'}{by}",
-            tier=verdict.tier,
-            facts=facts_of(verdict.facts),
-            register_position=verdict.position,
-            retain_until=retain_until,
-        )
+        digest_of = self._ring.text
+        # Recipients that are alike share what is said of them.
+        said: dict[Facts, tuple[Mapping[str, Fact], str]] = {}
+        for contact, verdict in verdicts:
+            facts = verdict.facts
+            if facts not in said:
+                how = "from the register" if facts.known else "unknown, taken as natural person"
+                said[facts] = facts_of(facts), f"{facts.person_class}: {how}{by}"
+            told, address_class = said[facts]
+            yield RecipientRecord(
+                id=new_id(),
+                digest=digest_of(subject_of(contact)),
+                outcome=verdict.decision.outcome,
+                rule=verdict.decision.rule.id,
+                address_class=address_class,
+                tier=verdict.tier,
+                facts=told,
+                register_position=verdict.position,
+                retain_until=retain_until,
+            )
 
     def _trace(self, draft: Draft, recipients: int) -> bytes:
         """The Received field (RFC 5321 section 4.4, protocol names of RFC 3848, 6531).
@@ -289,27 +295,20 @@ class Evidence:
     ) -> None:
         if not indices:
             return
-        now = self._clock()
-        code = None if reply is None else reply.code
-        text = "" if reply is None else reply.text
+        recipients = record.recipients
+        counted = self._metrics.recipient
         for index in indices:
-            recipient = record.recipients[index]
-            self._metrics.recipients.labels(
-                record.client, record.kind.value, recipient.rule, result.value
-            ).inc()
-        self._recorder.note_outcome(
-            *(
-                OutcomeRecord(
-                    record_id=record.recipients[index].id,
-                    at=now,
-                    result=result,
-                    reply_code=code,
-                    reply_text=text,
-                    upstream=upstream,
-                )
-                for index in indices
-            )
+            counted(record.client, record.kind, recipients[index].rule, result)
+        ids = [recipients[index].id for index in indices]
+        outcome = OutcomeRecord(
+            record_id=ids[0],
+            at=self._clock(),
+            result=result,
+            reply_code=None if reply is None else reply.code,
+            reply_text="" if reply is None else reply.text,
+            upstream=upstream,
         )
+        self._recorder.note_alike(outcome, ids)
 
     def released(
         self, draft: Draft, traits: Traits, verdicts: Sequence[Verdict], content: str
@@ -358,11 +357,8 @@ def _date(seconds: int) -> str:
 
 def facts_of(facts: Facts) -> Mapping[str, Fact]:
     """The facts as the record keeps them."""
-    told: dict[str, Fact] = {}
-    for name in _FACTS:
-        value = getattr(facts, name)
-        told[name] = value.value if isinstance(value, Enum) else value
-    return told
+    # Enums are written as their values; they are strings to every reader.
+    return dict(zip(_FACTS, facts, strict=True))
 
 
 def _words(params: Mapping[str, str | None]) -> tuple[str, ...]:

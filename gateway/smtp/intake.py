@@ -2,82 +2,93 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from gateway.settings.model import BareNewlines
 from gateway.smtp import replies
-from gateway.smtp.link import Link
 from gateway.smtp.site import Site
 from gateway.smtp.spool import Spool, StorageFull
 from gateway.wire.body import BodyParser, Normaliser
-from gateway.wire.lines import CommandParser
 
 log = structlog.get_logger(__name__)
 
 
 class Intake:
-    """Takes a message off the wire into a spool.
+    """Takes a message off the wire into a spool; made at the 354.
 
     A message that is refused already is read to its end and thrown away, since the
     client hears the answer only after its final dot.
     """
 
-    def __init__(self, site: Site, link: Link, commands: CommandParser) -> None:
+    def __init__(self, site: Site, spool: Spool, now: float) -> None:
+        """``now`` is the loop time at which it begins."""
+        smtp = site.settings.smtp
         self._site = site
-        self._smtp = site.settings.smtp
-        self._link = link
-        self._commands = commands
+        self._max_size = smtp.max_message_size
+        self._deadline = now + smtp.message_timeout
+        self.patience = min(smtp.data_timeout, smtp.message_timeout)
+        """Seconds to wait for the next octets, at the beginning."""
         self._parser = BodyParser()
-        normalise = self._smtp.bare_newlines is BareNewlines.NORMALISE
+        normalise = smtp.bare_newlines is BareNewlines.NORMALISE
         self._normaliser = Normaliser() if normalise else None
+        self.spool = spool
+        self.refusal: bytes | None = None
+        """The reply to the final dot, once it is clear that it is a refusal."""
+        self.ended = False
+        """Whether the final dot has come."""
+        self.must_flush = False
+        """Whether :meth:`flush` must be awaited before more is fed."""
 
-    async def receive(self, spool: Spool) -> bytes | None:
-        """None when the message lies whole in the spool, else the reply that refuses it.
+    def patience_at(self, now: float) -> float:
+        """Seconds to wait for the next octets: as a whole it must come in time as well."""
+        return max(0.0, min(self.patience, self._deadline - now))
 
-        What follows the final dot goes back to the command parser.  Raises
-        ClientGone or TimeoutError when the message does not come to its end.
-        """
-        refusal: bytes | None = None
-        rest: bytes | None = None
-        data = self._commands.take_rest()
+    def feed(self, data: bytes) -> bytes:
+        """Take what has arrived; returns what follows the final dot."""
+        chunk, rest = self._parser.feed(data)
+        if self.refusal is None:
+            self._keep(chunk)
+        if rest is None:
+            return b""
+        self.ended = True
+        if self.refusal is None:
+            self._finish()
+        return rest
+
+    async def flush(self) -> None:
+        """Wait until the disk has taken what memory may not keep."""
+        self.must_flush = False
         try:
-            async with asyncio.timeout(self._smtp.message_timeout):
-                while rest is None:
-                    if not data:
-                        data = await self._link.read(self._smtp.data_timeout)
-                    chunk, rest = self._parser.feed(data)
-                    data = b""
-                    if refusal is None:
-                        refusal = await self._keep(chunk, spool)
-                        if refusal is not None:
-                            spool.close()
-        finally:
-            self._commands.feed(rest or b"")
-        return await self._finish(spool) if refusal is None else refusal
-
-    async def _keep(self, chunk: bytes, spool: Spool) -> bytes | None:
-        if self._parser.size > self._smtp.max_message_size:
-            return replies.TOO_BIG
-        if self._parser.bare and self._normaliser is None:
-            return replies.BARE_NEWLINE
-        try:
-            await spool.write(self._normaliser.feed(chunk) if self._normaliser else chunk)
+            await self.spool.flush()
         except StorageFull as error:
-            return self._disk_failed(error)
-        return None
+            self._disk_failed(error)
 
-    async def _finish(self, spool: Spool) -> bytes | None:
+    def _keep(self, chunk: bytes) -> None:
+        if self._parser.size > self._max_size:
+            self._refuse(replies.TOO_BIG)
+        elif self._parser.bare and self._normaliser is None:
+            self._refuse(replies.BARE_NEWLINE)
+        else:
+            try:
+                plain = self._normaliser.feed(chunk) if self._normaliser else chunk
+                self.must_flush = self.spool.take(plain)
+            except StorageFull as error:
+                self._disk_failed(error)
+
+    def _finish(self) -> None:
         try:
             if self._normaliser is not None:
-                await spool.write(self._normaliser.finish())
-            await spool.finish()
+                self.spool.take(self._normaliser.finish())
+            self.must_flush = self.spool.finish()
         except StorageFull as error:
-            return self._disk_failed(error)
-        return None
+            self._disk_failed(error)
 
-    def _disk_failed(self, error: StorageFull) -> bytes:
+    def _refuse(self, reply: bytes) -> None:
+        self.refusal = reply
+        self.must_flush = False
+        self.spool.close()
+
+    def _disk_failed(self, error: StorageFull) -> None:
         log.error("spool_failed", cause=str(error))
-        self._site.metrics.faults.labels("disk").inc()
-        return replies.line(error)
+        self._site.metrics.fault("disk")
+        self._refuse(replies.line(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 READ = 64 * 1024
-"""Octets taken from a connection at a time."""
+"""Octets that may wait unread before a client's sending is paused."""
 
 
 class ClientGone(Exception):
@@ -27,7 +27,7 @@ class Link(Protocol):
         """Add a reply (with its CRLF) to those that leave with the next flush."""
 
     async def flush(self) -> None:
-        """Send what has been said; raises TimeoutError if the client does not read."""
+        """Send what has been said; raises ClientGone if the client does not read."""
 
     async def read(self, within: float) -> bytes:
         """What arrives next; raises ClientGone at the end, TimeoutError when it is late."""

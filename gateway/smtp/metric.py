@@ -1,79 +1,118 @@
-"""What is counted, for ``/metrics``.  Labels never carry an address or number."""
+"""What is counted, for ``/metrics``.  Labels never carry an address or number.
+
+Counted in the process first and published every second: an increment in the files
+that the workers share costs as much as a decision.  A worker that is killed takes at
+most that second's counts with it; the records are what proves.
+"""
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+class _Tally:
+    """A counter's increments since it was last published."""
+
+    __slots__ = ("counter", "counts")
+
+    def __init__(self, counter: Counter) -> None:
+        self.counter = counter
+        self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+
+    def publish(self) -> None:
+        for labels, count in self.counts.items():
+            (self.counter.labels(*map(str, labels)) if labels else self.counter).inc(count)
+        self.counts.clear()
+
+
 class Metrics:
     """The counters of one worker process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.recipients = Counter(
+        def counter(name: str, text: str, *labels: str) -> _Tally:
+            return _Tally(Counter(name, text, labels, registry=registry))
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")
+
+        self._recipients = counter(
             "gateway_recipients",
             "Recipients by client, kind, rule and what became of the message for them",
-            ["client", "kind", "rule", "result"],
-            registry=registry,
+            *("client", "kind", "rule", "result"),
         )
-        self.messages = Counter(
+        self._messages = counter(
             "gateway_messages",
             "Messages by client and the class of the reply to their final dot",
-            ["client", "reply"],
-            registry=registry,
+            *("client", "reply"),
         )
-        self.faults = Counter(
+        self._faults = counter(
             "gateway_faults",
             "Temporary refusals that are not the client's fault, by cause",
-            ["cause"],
-            registry=registry,
+            "cause",
         )
-        self.seconds = Histogram(
+        self._octets = counter("gateway_message_octets", "Octets of messages received")
+        self._logins = counter("gateway_logins", "Logins by result", "result")
+        self._tallies = (
+            self._recipients,
+            self._messages,
+            self._faults,
+            self._octets,
+            self._logins,
+        )
+        self._seconds = Histogram(
             "gateway_handover_seconds",
             "From the client's final dot to the reply",
             buckets=_SECONDS,
             registry=registry,
         )
-        self.octets = Counter(
-            "gateway_message_octets", "Octets of messages received", registry=registry
-        )
-        self.connections = Gauge(
-            "gateway_connections",
-            "Open client connections",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.logins = Counter("gateway_logins", "Logins by result", ["result"], registry=registry)
-        self.upstream_connections = Gauge(
+        self.connections = gauge("gateway_connections", "Open client connections")
+        self.upstream_connections = gauge(
             "gateway_upstream_connections",
             "Connections to an upstream by state",
-            ["upstream", "state"],
-            registry=registry,
-            multiprocess_mode="livesum",
+            *("upstream", "state"),
         )
-        self.upstream_connects = Gauge(
+        self.upstream_connects = gauge(
             "gateway_upstream_connects",
             "Connections opened to an upstream since the start, by result",
-            ["upstream", "result"],
-            registry=registry,
-            multiprocess_mode="livesum",
+            *("upstream", "result"),
         )
-        self.register_trips = Gauge(
-            "gateway_register_round_trips",
-            "Round trips to the register since the start",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.register_trips = gauge(
+            "gateway_register_round_trips", "Round trips to the register since the start"
         )
-        self.register_contacts = Gauge(
-            "gateway_register_contacts",
-            "Contacts looked up since the start",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.register_contacts = gauge(
+            "gateway_register_contacts", "Contacts looked up since the start"
         )
-        self.outcomes_lost = Gauge(
+        self.outcomes_lost = gauge(
             "gateway_outcomes_lost",
             "Outcomes that could not be queued; their records end as unknown",
-            registry=registry,
-            multiprocess_mode="livesum",
         )
+
+    def recipient(self, client: str, kind: str, rule: str, result: str) -> None:
+        """Count what became of a message for one recipient."""
+        self._recipients.counts[client, kind, rule, result] += 1
+
+    def message(self, client: str, reply: bytes, octets: int) -> None:
+        """Count a message by the reply to its final dot."""
+        self._messages.counts[client, f"{reply[:1].decode()}xx"] += 1
+        self._octets.counts[()] += octets
+
+    def handed_over(self, seconds: float) -> None:
+        """Note how long the reply to a final dot took."""
+        self._seconds.observe(seconds)
+
+    def fault(self, cause: str) -> None:
+        """Count a temporary refusal that is not the client's fault."""
+        self._faults.counts[cause,] += 1
+
+    def login(self, result: str) -> None:
+        """Count a login that was accepted, refused or aborted."""
+        self._logins.counts[result,] += 1
+
+    def publish(self) -> None:
+        """Put what has been counted where ``/metrics`` reads it."""
+        for tally in self._tallies:
+            tally.publish()

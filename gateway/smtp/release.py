@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.clock import now_ms
 from gateway.contacts.email import parse_email
@@ -19,7 +19,8 @@ from gateway.held.message import Held, HeldRecipient
 from gateway.message.headers import HeaderSection
 from gateway.message.optout import READABLE, in_text
 from gateway.message.traits import CONTROL_HEADERS, Traits, read_traits
-from gateway.records.record import MessageRecord, OutcomeRecord, Result, new_id
+from gateway.records.identifier import new_id
+from gateway.records.record import MessageRecord, OutcomeRecord, Result
 from gateway.settings.model import SmtpClient
 from gateway.smtp.evidence import Draft, Peer
 from gateway.smtp.site import Site
@@ -152,7 +153,7 @@ class _Release:
             word = await asyncio.to_thread(in_text, await self._readable(), rules.opt_out_words)
             opt_out = f"text: {word}" if word else ""
         group = site.settings.product_group(client, traits.topic)
-        return replace(traits, opt_out=opt_out, product_group=group)
+        return traits._replace(opt_out=opt_out, product_group=group)
 
     async def _readable(self) -> bytes:
         text = bytearray()

@@ -1,10 +1,14 @@
 """The SMTP server: one instance per client connection, on aiosmtpd.
 
-Kept from aiosmtpd: the protocol object and its life cycle, Session and Envelope,
-the STARTTLS handshake.  Replaced: its command loop (a task switch, a log call and a
-write per line), its DATA loop (a line at a time) and its per-connection set-up
-(``inspect`` over itself).  Here whatever has arrived is taken at once, and all
-replies to one burst leave in one write.  What the commands do is
+Kept from aiosmtpd: the protocol object and its life cycle, its Session, the STARTTLS
+handshake.  Replaced: its command loop (a task switch, a log call and a write per
+line), its DATA loop (a line at a time), its streams and its per-connection set-up
+(``inspect`` over itself).
+
+What has arrived is taken at once, where it arrives: commands that need no waiting
+and the octets of a body never wake a task.  What must wait (a register, an upstream,
+a handshake) is the session's one task's, and what arrives meanwhile lies in the
+inbox.  All replies to one burst leave in one write.  What the commands do is
 :mod:`gateway.smtp.dialogue`.
 """
 
@@ -16,6 +20,7 @@ from typing import Any, cast
 import structlog
 from aiosmtpd.smtp import SMTP, TLSSetupException
 
+from gateway.deadline import Deadline
 from gateway.smtp import replies
 from gateway.smtp.dialogue import Dialogue
 from gateway.smtp.limit import TooManyConnections
@@ -26,13 +31,15 @@ log = structlog.get_logger(__name__)
 
 _LINGER = 5.0
 """Seconds a closed connection may take to send what was said last."""
+_WRITE_HIGH = 64 * 1024
+"""Octets of replies that may wait for a client to read them."""
 
 
 class Server(SMTP):
     """One client connection; the :class:`~gateway.smtp.link.Link` of its dialogue.
 
-    Memory: what has been read and not yet taken is at most ``2 * READ`` plus one
-    ``READ``; the message itself is the :class:`~gateway.smtp.spool.Spool`'s.
+    Memory: in the inbox lie at most ``READ`` octets and one more read of the
+    loop's (256 KiB); the message itself is the :class:`~gateway.smtp.spool.Spool`'s.
     """
 
     line_length_limit = READ
@@ -41,45 +48,126 @@ class Server(SMTP):
         # Not SMTP.__init__: it inspects itself and its handler for every connection,
         # which costs more than a whole small message.  What its kept methods use is
         # set here instead.
-        loop = asyncio.get_running_loop()
-        self.loop = loop
-        asyncio.StreamReaderProtocol.__init__(
-            self,
-            asyncio.StreamReader(limit=READ, loop=loop),
-            client_connected_cb=self._cb_client_connected,
-            loop=loop,
-        )
+        settings = listener.site.settings.smtp
+        self.loop = loop = asyncio.get_running_loop()
         self.event_handler = None
-        self.hostname = listener.site.settings.smtp.hostname
-        self.enable_SMTPUTF8 = True
+        self.hostname = settings.hostname
         self.tls_context = None if implicit_tls else listener.tls_context
         self.session = None
         self.envelope = None
         self.transport = None
-        self._timeout_duration = listener.site.settings.smtp.idle_timeout
-        self._timeout_handle = None
-        self._tls_handshake_okay = True
+        self._handle_hooks: dict[str, Any] = {}
         self._tls_protocol = None
         self._original_transport = None
         self._handler_coroutine = None
-        self._handle_hooks: dict[str, Any] = {}
         self._listener = listener
         self._implicit_tls = implicit_tls
+        self._idle_timeout = settings.idle_timeout
+        self._deadline = Deadline(loop, self._late)
+        self._inbox: list[bytes] = []
+        self._inbox_size = 0
+        self._reading_paused = False
+        self._ended_by_client = False
+        self._lost = False
+        self._waiter: asyncio.Future[None] | None = None
+        """What the session's task waits for: octets, or room to write."""
+        self._between = False
+        """Whether the task waits for the next burst; what arrives is then taken at once."""
         self._out: list[bytes] = []
-        self._waiting = False
+        self._writing_paused = False
         self._dialogue: Dialogue | None = None
 
-    # -- what aiosmtpd calls ------------------------------------------------------
+    # -- asyncio.Protocol ---------------------------------------------------------
 
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        # Every wait has its own bound below; aiosmtpd's timer closes without a 421.
-        if self._timeout_handle is None:
-            self._timeout_handle = self.loop.call_later(0, _nothing)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the session; called again with the TLS transport after STARTTLS."""
+        if self._tls_protocol is not None:
+            self.session = self._create_session()
+            self.session.ssl = self._tls_protocol._extra
+            self.transport = transport
+            # RFC 3207 section 4.2: nothing said in clear counts after the handshake.
+            self._inbox.clear()
+            self._inbox_size = 0
+            return
+        self.transport = transport
+        self.session = self._create_session()
+        self.session.peer = transport.get_extra_info("peername")
+        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=_WRITE_HIGH)
+        self._handler_coroutine = self.loop.create_task(self._handle_client())
 
-    def eof_received(self) -> bool | None:
+    def data_received(self, data: bytes) -> None:
+        """Take what arrives, as far as it needs no waiting."""
+        dialogue = self._dialogue
+        if not self._between or dialogue is None:
+            self._inbox.append(data)
+            self._inbox_size += len(data)
+            if self._inbox_size > READ:
+                self._pause_reading()
+            # Nobody waits for octets while he waits for room to write.
+            if not self._writing_paused:
+                self._wake()
+            return
+        self._between = False
+        try:
+            waits = dialogue.advance(data)
+        except Exception as error:
+            self._wake(error)
+            return
+        if waits or dialogue.ended or self._writing_paused:
+            self._wake()
+            return
+        self._send()
+        self._between = True
+        self._deadline.arm(dialogue.patience)
+
+    def eof_received(self) -> bool:
         """Half-closed: answer what has been asked, then end (aiosmtpd would cancel)."""
-        asyncio.StreamReaderProtocol.eof_received(self)
-        return self.session is not None and self.session.ssl is None and not self._implicit_tls
+        self._ended_by_client = True
+        if not self._writing_paused:
+            self._wake()
+        return self._tls_protocol is None and not self._implicit_tls
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The task ends by itself; a hand-over that has begun is finished first."""
+        self._lost = self._ended_by_client = True
+        if self._original_transport is not None:
+            self._original_transport.close()
+        self.transport = None
+        self._deadline.close()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._writing_paused = False
+        self._wake()
+
+    def _wake(self, error: Exception | None = None) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+    def _late(self) -> None:
+        self._wake(TimeoutError())
+
+    async def _wait(self, within: float) -> None:
+        """Until something changes; raises TimeoutError."""
+        self._waiter = self.loop.create_future()
+        self._deadline.arm(within)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._between = False
+            self._deadline.clear()
+
+    # -- the session --------------------------------------------------------------
 
     async def push(self, status: str | bytes) -> None:
         """Send the one reply that is aiosmtpd's own, to STARTTLS."""
@@ -92,20 +180,19 @@ class Server(SMTP):
         if transport is None:
             return
         if not listener.limits.connect():
-            listener.site.metrics.faults.labels("connections").inc()
-            self._writer.write(replies.line(TooManyConnections("all connections taken")))
+            listener.site.metrics.fault("connections")
+            self._last_words(replies.line(TooManyConnections("all connections taken")))
             transport.close()
             return
         listener.sessions.add(self)
-        listener.site.metrics.connections.inc()
         try:
             await self._serve(_address(transport))
         finally:
             listener.sessions.discard(self)
             listener.limits.disconnect()
-            listener.site.metrics.connections.dec()
             if self._dialogue is not None:
                 self._dialogue.end()
+            self._deadline.close()
             if self.transport is not None:
                 self.transport.close()
                 if cast(asyncio.WriteTransport, transport).get_write_buffer_size():
@@ -117,10 +204,18 @@ class Server(SMTP):
         try:
             dialogue = self._dialogue = Dialogue(self._listener, self, address)
             dialogue.welcome()
-            await self.flush()
-            while not dialogue.ended:
-                await dialogue.burst(await self._next_burst())
+            while True:
+                await dialogue.proceed()
                 await self.flush()
+                if dialogue.ended:
+                    return
+                if self._inbox:
+                    dialogue.advance(self._take_inbox())
+                elif self._ended_by_client:
+                    return
+                else:
+                    self._between = True
+                    await self._wait(dialogue.patience)
         except (ClientGone, ConnectionError):
             pass
         except TLSSetupException as error:
@@ -131,13 +226,13 @@ class Server(SMTP):
             self._last_words(b"421 4.4.2 Timeout; closing the connection\r\n")
         except Exception:
             log.exception("session_failed")
-            self._listener.site.metrics.faults.labels("internal").inc()
+            self._listener.site.metrics.fault("internal")
             self._last_words(b"421 4.3.0 Local error; try again later\r\n")
 
     def _last_words(self, line: bytes) -> None:
         self._out.append(line)
         if self.transport is not None and not self.transport.is_closing():
-            self._writer.write(b"".join(self._out))
+            self._send()
         self._out.clear()
 
     # -- what the listener asks when it drains ------------------------------------
@@ -145,17 +240,22 @@ class Server(SMTP):
     def retire_if_idle(self) -> None:
         """Tell a client that waits between two transactions to go."""
         dialogue = self._dialogue
-        if self._waiting and dialogue is not None and not dialogue.in_transaction:
+        if self._between and dialogue is not None and not dialogue.in_transaction:
             self._last_words(replies.SHUTTING_DOWN)
             dialogue.ended = True
-            if self.transport is not None:
-                self.transport.close()
+            self._wake()
 
     def drop(self) -> None:
         """Time has run out: cut the connection."""
         if self.transport is not None:
             # uvloop's transports are instances of no class of asyncio's.
             cast(asyncio.WriteTransport, self.transport).abort()
+
+    def cancel(self) -> asyncio.Task[None] | None:
+        """End the session's task, hand-over and all."""
+        if self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
+        return self._handler_coroutine
 
     # -- the link of the dialogue -------------------------------------------------
 
@@ -177,44 +277,55 @@ class Server(SMTP):
         """Send what has been said; a client that never reads ends the connection."""
         if not self._out:
             return
-        octets = b"".join(self._out)
-        self._out.clear()
         if self.transport is None or self.transport.is_closing():
             raise ClientGone
-        self._writer.write(octets)
-        try:
-            async with asyncio.timeout(self._timeout_duration):
-                await self._writer.drain()
-        except TimeoutError:
-            # Closing would wait for the same buffer; only cutting frees it.
-            self.drop()
-            raise ClientGone from None
+        self._send()
+        while self._writing_paused:
+            try:
+                await self._wait(self._idle_timeout)
+            except TimeoutError:
+                # Closing would wait for the same buffer; only cutting frees it.
+                self.drop()
+                raise ClientGone from None
+            if self._lost:
+                raise ClientGone
+
+    def _send(self) -> None:
+        out = self._out
+        if out and self.transport is not None:
+            octets = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            cast(asyncio.WriteTransport, self.transport).write(octets)
 
     async def read(self, within: float) -> bytes:
         """What arrives next; raises ClientGone at the end of the stream."""
-        async with asyncio.timeout(within):
-            data: bytes = await self._reader.read(READ)
-        if not data:
-            raise ClientGone
+        while not self._inbox:
+            if self._ended_by_client:
+                raise ClientGone
+            await self._wait(within)
+        return self._take_inbox()
+
+    def _take_inbox(self) -> bytes:
+        inbox = self._inbox
+        data = inbox[0] if len(inbox) == 1 else b"".join(inbox)
+        inbox.clear()
+        self._inbox_size = 0
+        if self._reading_paused and self.transport is not None:
+            self._reading_paused = False
+            cast(asyncio.ReadTransport, self.transport).resume_reading()
         return data
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            cast(asyncio.ReadTransport, self.transport).pause_reading()
 
     async def start_tls(self) -> None:
         """The handshake (RFC 3207), aiosmtpd's; what came in clear before it is gone."""
-        async with asyncio.timeout(self._timeout_duration):
+        async with asyncio.timeout(self._idle_timeout):
             await self.smtp_STARTTLS("")
-
-    async def _next_burst(self) -> bytes:
-        self._waiting = True
-        try:
-            return await self.read(self._timeout_duration)
-        finally:
-            self._waiting = False
 
 
 def _address(transport: asyncio.BaseTransport) -> str:
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if isinstance(peer, tuple) else "local"
-
-
-def _nothing() -> None:
-    """Stand in for aiosmtpd's timer."""

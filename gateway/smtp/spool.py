@@ -62,7 +62,7 @@ class Budget:
 class Spool:
     """One message: its header section in memory, its body in memory or on disk.
 
-    ``write`` in wire form, ``close`` always.  After ``finish``: ``header`` (un-stuffed,
+    ``take`` in wire form, ``close`` always.  After ``finish``: ``header`` (un-stuffed,
     without the empty line), ``separated`` (whether an empty line followed it), ``body()``,
     ``body_hash`` (SHA-256 of the un-stuffed body) and ``body_size``.
     """
@@ -93,18 +93,21 @@ class Spool:
         """Whether part of the body lies in a file."""
         return self._file is not None
 
-    async def write(self, chunk: bytes) -> None:
+    def take(self, chunk: bytes) -> bool:
         """Take the next piece of the message, in wire form.
 
+        True: :meth:`flush` before the next, for it waits in memory to go to the disk.
+
         Raises:
-            StorageFull: memory is spoken for and the disk refuses.
+            StorageFull: memory is spoken for.
 
         """
         self.wire_size += len(chunk)
         if self._in_header:
             chunk = self._take_header(chunk)
         if chunk:
-            await self._take_body(chunk)
+            self._take_body(chunk)
+        return self._pending_size >= _FILE_CHUNK
 
     def _reserve(self, octets: int) -> None:
         if not self._budget.take_header(octets):
@@ -114,6 +117,9 @@ class Spool:
     def _take_header(self, chunk: bytes) -> bytes:
         head = self._head
         self._reserve(len(chunk))
+        if not head and chunk[:2] != b"\r\n" and (found := chunk.find(b"\r\n\r\n")) > 0:
+            # The usual message: its header section lies in one piece.
+            return self._split(chunk, found + 2, found + 4)
         seen = max(0, len(head) - 3)
         head += chunk
         if head[:2] == b"\r\n":
@@ -127,20 +133,27 @@ class Spool:
                     head.clear()
                 return b""
             end, body = found + 2, found + 4
-        self.header = Unstuffer().feed(bytes(head[:end]))
-        self.header_too_large = len(self.header) > self._max_header
+        section = bytes(head)
+        head.clear()
+        return self._split(section, end, body)
+
+    def _split(self, octets: bytes, end: int, body: int) -> bytes:
+        """Keep the header section, which ends at ``end``; returns what follows it."""
+        header = octets[:end]
+        if b"\n." in header or header[:1] == b".":
+            header = Unstuffer().feed(header)
+        self.header = header
+        self.header_too_large = len(header) > self._max_header
         self.separated = True
         self._in_header = False
-        rest = bytes(head[body:])
-        head.clear()
-        self._give(self._reserved - len(self.header))
-        return rest
+        self._give(self._reserved - len(header))
+        return octets[body:]
 
     def _give(self, octets: int) -> None:
         self._budget.give(octets)
         self._reserved -= octets
 
-    async def _take_body(self, chunk: bytes) -> None:
+    def _take_body(self, chunk: bytes) -> None:
         plain = self._unstuff.feed(chunk)
         self._hash.update(plain)
         self.body_size += len(plain)
@@ -156,10 +169,14 @@ class Spool:
             return
         self._pending.append(chunk)
         self._pending_size += len(chunk)
-        if self._pending_size >= _FILE_CHUNK:
-            await self._flush()
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Write what waits for the disk.
+
+        Raises:
+            StorageFull: the disk refuses.
+
+        """
         octets = b"".join(self._pending)
         self._pending.clear()
         self._pending_size = 0
@@ -176,14 +193,16 @@ class Spool:
         while view:
             view = view[self._file.write(view) :]
 
-    async def finish(self) -> None:
-        """The message is complete; a message without an empty line is all header."""
+    def finish(self) -> bool:
+        """The message is complete; a message without an empty line is all header.
+
+        True: the last of it waits for :meth:`flush`.
+        """
         if self._in_header:
             self._in_header = False
             self.header = Unstuffer().feed(bytes(self._head))
             self._head.clear()
-        if self._pending:
-            await self._flush()
+        return bool(self._pending)
 
     @property
     def body_hash(self) -> str:
@@ -201,9 +220,11 @@ class Spool:
         while chunk := await asyncio.to_thread(file.read, _FILE_CHUNK):
             yield chunk
 
-    def body_in_memory(self) -> bytes | None:
-        """The whole body in wire form where it is all in memory."""
-        return b"".join(self._chunks) if self._file is None else None
+    def small_body(self, most: int) -> bytes | None:
+        """The whole body in wire form if it lies in memory and is no longer than that."""
+        if self._file is not None or self._held > most:
+            return None
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     async def plain(self, limit: int | None = None) -> AsyncIterator[bytes]:
         """The un-stuffed message, header section and all, up to ``limit`` bytes."""

@@ -61,6 +61,7 @@ class Transaction:
         """The client's fixed kind; None where each message declares its own."""
         self.recipients: list[Recipient] = []
         self._mail = MailCommand.of(mail)
+        self._early_traits: Traits | None = None
         self._upstream: UpstreamTransaction | None = None
         self._accepted: list[Recipient] = []
         """Whom the transaction that is open upstream has accepted; it ends with that."""
@@ -78,12 +79,13 @@ class Transaction:
         One register round trip and one upstream round trip for the whole burst.
         """
         answers: list[bytes | Recipient] = []
+        recipients: list[Recipient] = []
         room = self.client.max_recipients - len(self.recipients)
         for rcpt in batch:
-            fresh = self._read(rcpt, room)
+            fresh = self._read(rcpt, room - len(recipients))
             answers.append(fresh)
-            room -= isinstance(fresh, Recipient)
-        recipients = [answer for answer in answers if isinstance(answer, Recipient)]
+            if isinstance(fresh, Recipient):
+                recipients.append(fresh)
         onward: Sequence[Recipient] = recipients
         if recipients and self.kind is Kind.MARKETING:
             onward = await self._judge_early(recipients)
@@ -112,17 +114,16 @@ class Transaction:
         site = self.site
         traits = self.early_traits()
         judged = await site.gate.judge(traits, [one.contact for one in recipients], site.rules)
-        verdicts = [self.early(verdict) for verdict in judged]
         onward: list[Recipient] = []
         rejected: list[Recipient] = []
-        for recipient, verdict in zip(recipients, verdicts, strict=True):
-            recipient.early = verdict
-            outcome = verdict.outcome
+        for recipient, found in zip(recipients, judged, strict=True):
+            recipient.early = verdict = self.early(found)
+            outcome = verdict.decision.outcome
             if outcome is Outcome.FORWARD:
                 onward.append(recipient)
             elif outcome is Outcome.DEFER:
                 recipient.reply = replies.line(RegisterUnavailable("at RCPT"))
-                site.metrics.faults.labels("register").inc()
+                site.metrics.fault("register")
             elif outcome is Outcome.SUPPRESS and self.client.on_suppress is OnSuppress.REJECT:
                 rejected.append(recipient)
         if rejected:
@@ -144,9 +145,13 @@ class Transaction:
 
     def early_traits(self) -> Traits:
         """What is known of the message before its headers; the rest is taken as good."""
-        client = self.client
-        group = self.site.settings.product_group(client, client.topic)
-        return favourable(self.kind or Kind.UNCLEAR, client.topic, group)
+        traits = self._early_traits
+        if traits is None:
+            client = self.client
+            group = self.site.settings.product_group(client, client.topic)
+            traits = favourable(self.kind or Kind.UNCLEAR, client.topic, group)
+            self._early_traits = traits
+        return traits
 
     # The upstream connection is in use between _take and _park, and waits otherwise.
 
@@ -176,20 +181,22 @@ class Transaction:
                 verdicts = await self._upstream.add(commands)
         except GatewayError as error:
             log.warning("upstream_failed", client=self.client.name, cause=str(error))
-            self.site.metrics.faults.labels("upstream").inc()
+            self.site.metrics.fault("upstream")
             # What it had accepted before is gone with it, and begun anew when needed.
             self.abandon()
             for recipient in recipients:
                 recipient.reply = replies.line(error)
             return
         refused: list[tuple[Recipient, Reply]] = []
+        closing = False
         for recipient, verdict in zip(recipients, verdicts, strict=True):
             recipient.reply = replies.told(verdict)
             if verdict.positive:
                 self._accepted.append(recipient)
             else:
                 refused.append((recipient, verdict))
-        if any(verdict.code == replies.CLOSING for verdict in verdicts):
+                closing = closing or verdict.code == replies.CLOSING
+        if closing:
             self.abandon()
         # From here on somebody else may take the connection, at any await.
         self._park()
@@ -262,4 +269,4 @@ class Transaction:
 
     def _note_unrecorded(self, error: GatewayError) -> None:
         log.warning("record_failed", client=self.client.name, cause=str(error))
-        self.site.metrics.faults.labels("records").inc()
+        self.site.metrics.fault("records")

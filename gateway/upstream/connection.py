@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from gateway.deadline import Deadline
 from gateway.upstream.failure import ConnectionFailed
 from gateway.upstream.target import Target, Tls
 from gateway.wire.ehlo import Capabilities
@@ -54,10 +55,9 @@ class Connection(asyncio.Protocol):
         self._listening = False
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
-        self._deadline = 0.0
+        self._deadline = Deadline(loop, self._late)
         self._patience = 0.0
         self._waiting_for = ""
-        self._timer: asyncio.TimerHandle | None = None
 
     # -- life ---------------------------------------------------------------
 
@@ -228,11 +228,24 @@ class Connection(asyncio.Protocol):
         closing, no other reply will come, and the connection is dead.  Raises
         :class:`ConnectionFailed` with the replies that did come.
         """
-        waiter = self._expect(count)
-        self._arm(seconds, name)
+        # _expect and _finish in one: this is done three times for every message.
+        if self._failure is not None or self._waiter is not None:
+            self._expect(count)
+        self._wanted, self._got, self._listening = count, [], False
+        waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
+        self._waiter = waiter
+        self._patience, self._waiting_for = seconds, name
+        self._deadline.arm(seconds)
         if self._transport is not None:
             self._transport.write(commands)
-        return await self._finish(waiter)
+        try:
+            return await waiter
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._waiter = None
+            self._deadline.clear()
 
     async def converse(
         self, commands: Sequence[bytes], seconds: float, name: str = "a reply"
@@ -266,7 +279,7 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._waiter = None
-            self._deadline = 0.0
+            self._deadline.clear()
 
     # -- the body -------------------------------------------------------------
 
@@ -304,7 +317,7 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._drained = None
-            self._deadline = 0.0
+            self._deadline.clear()
 
     # -- asyncio.Protocol -----------------------------------------------------
 
@@ -329,7 +342,7 @@ class Connection(asyncio.Protocol):
             self._fail(failure)
         elif replies and self._wanted > 1:
             # Each reply of a burst has the whole time, counted from the one before.
-            self._deadline = self._loop.time() + self._patience
+            self._deadline.arm(self._patience)
 
     def _take(self, reply: Reply) -> None:
         waiter = self._waiter
@@ -367,24 +380,12 @@ class Connection(asyncio.Protocol):
     # -- deadline and failure ---------------------------------------------------
 
     def _arm(self, seconds: float, name: str) -> None:
-        """Sets the one deadline.  The timer is only moved when it would ring too late."""
         self._patience = seconds
-        self._deadline = deadline = self._loop.time() + seconds
         self._waiting_for = name
-        timer = self._timer
-        if timer is None or timer.when() > deadline:
-            if timer is not None:
-                timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._ring)
+        self._deadline.arm(seconds)
 
-    def _ring(self) -> None:
-        self._timer = None
-        if self._deadline == 0.0:
-            return
-        if self._loop.time() >= self._deadline - 0.001:
-            self._fail(ConnectionFailed(f"waited too long for {self._waiting_for}", silent=True))
-        else:
-            self._timer = self._loop.call_at(self._deadline, self._ring)
+    def _late(self) -> None:
+        self._fail(ConnectionFailed(f"waited too long for {self._waiting_for}", silent=True))
 
     def _fail(self, failure: ConnectionFailed, *, abort: bool = True) -> None:
         if abort and self._transport is not None:
@@ -392,9 +393,7 @@ class Connection(asyncio.Protocol):
         if self._failure is not None:
             return
         self._failure = failure
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.close()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             failure.replies = tuple(self._got)

@@ -43,6 +43,11 @@ class CommandParser:
     _long: bool = False
     _refused: bool = False
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left of what was fed, not even of a refused line."""
+        return self._at >= len(self._buffer) and not (self._refused or self._long)
+
     def feed(self, data: bytes) -> None:
         """Takes the next bytes.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.failure import UpstreamUnavailable
 
@@ -14,11 +15,11 @@ MAX_REPLY_LINES = 256
 
 # Code, "-" for "more follows", text.  A server may leave out text and separator.
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL).fullmatch
+_WHOLE = re.compile(rb"([2-5][0-9]{2}) ([ -~\x80-\xff]{0,500})\r\n").fullmatch
 _CONTROLS = bytes(0x20 if byte < 0x20 or byte == 0x7F else byte for byte in range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One reply: a code and the text of each line, without code, separator, CRLF."""
 
     code: int
@@ -91,11 +92,20 @@ class ReplyParser:
         """
         if self._failed:
             raise ProtocolError("the reply stream has already failed")
+        if not (self._rest or self._lines) and (match := _WHOLE(data)) is not None:
+            # The usual answer: one reply of one line, in one piece.
+            return [Reply(int(match[1]), (match[2],))]
         replies: list[Reply] = []
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest
+        before = b""
         for line in lines:
+            if replies and line == before and not self._lines and len(replies[-1].lines) == 1:
+                # A burst of recipients is answered with the same words over and over.
+                replies.append(replies[-1])
+                continue
             cause = self._take(line, replies)
+            before = line
             if cause is not None:
                 break
         else:

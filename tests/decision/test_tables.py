@@ -9,7 +9,6 @@ that rule holds by the fixed facts alone, and every earlier rule fails by them a
 what is then shown for each region is shown for every combination.
 """
 
-from dataclasses import replace
 from itertools import product
 from math import prod
 
@@ -325,15 +324,15 @@ def test_bans_never_stop_notices_or_transactional_messages(rules, kind):
     st.sampled_from(["finland", "opt-out"]),
 )
 def test_bans_change_nothing_for_them(facts, kind, name):
-    facts = replace(facts, kind=kind)
-    banned = replace(facts, **dict.fromkeys(MARKETING_BANS, True))
+    facts = facts._replace(kind=kind)
+    banned = facts._replace(**dict.fromkeys(MARKETING_BANS, True))
     assert decide(facts, SETS[name]) is decide(banned, SETS[name])
 
 
 def test_an_unreachable_register_leaves_no_untrue_reason():
     """Without the register only notices pass; nothing is held or suppressed on its account."""
     unknown = Facts(sender_authorised=True, register_reachable=False, opt_out_means=True)
-    outcome = {kind: decide(replace(unknown, kind=kind), FINLAND).rule.id for kind in Kind}
+    outcome = {kind: decide(unknown._replace(kind=kind), FINLAND).rule.id for kind in Kind}
     assert outcome == {
         Kind.UNCLEAR: "R01",
         Kind.MARKETING: "R10",
@@ -348,6 +347,6 @@ def test_opt_out_stops_marketing_by_bans_alone():
     facts = Facts(kind=Kind.MARKETING)
     assert decide(facts, rules).outcome is Outcome.FORWARD
     for ban in BANS:
-        assert decide(replace(facts, **{ban: True}), rules).outcome is Outcome.SUPPRESS
+        assert decide(facts._replace(**{ban: True}), rules).outcome is Outcome.SUPPRESS
     asked = {name for region, _ in paths(rules.tree) for name in region}
     assert asked == {"kind", "register_reachable", *BANS}

@@ -161,3 +161,22 @@ def _timed(message: MessageRecord) -> float:
     for _ in range(100):
         message.to_json()
     return (time.perf_counter() - begin) / 100
+
+
+def test_an_outcome_for_several_records_is_that_outcome_for_each():
+    """for_each gives what to_json gives, but for the record and an id of its own."""
+    outcome = OutcomeRecord(
+        record_id="01J00000000000000000000000",
+        at=5,
+        result=Result.REFUSED,
+        reply_code=550,
+        reply_text='no "id":"x" or "record_id":"y" here',
+        upstream="main",
+    )
+    ids = [f"01J0000000000000000000000{n}" for n in range(3)]
+    texts = [orjson.loads(text) for text in outcome.for_each(ids)]
+    assert [text["record_id"] for text in texts] == ids
+    assert len({text["id"] for text in texts} | {outcome.id}) == 4
+    own = orjson.loads(outcome.to_json())
+    for text in texts:
+        assert {**text, "id": own["id"], "record_id": own["record_id"]} == own

@@ -72,7 +72,10 @@ async def test_metrics_count_by_client_kind_rule_and_result_and_name_nobody(buil
         async with gateway.client() as client:
             assert (await client.login("letter", "wrong")).startswith("535")
             assert (await client.mail(NO, message=INVOICE)).endswith("1 forwarded")
-        _, text = await gateway.get("/metrics")
+        end = asyncio.get_running_loop().time() + 5
+        while 'rule="R06"' not in (text := (await gateway.get("/metrics"))[1]):
+            assert asyncio.get_running_loop().time() < end, "counts are published every second"
+            await asyncio.sleep(0.1)
         for sample in (
             'gateway_recipients_total{client="news",kind="marketing",'
             'result="forwarded",rule="R40"} 1.0',
