@@ -1,1 +1,1 @@
-"""Measurements of the gateway beside the limit of the machine; run by ``make bench``."""
+"""Measurements of the gateway beside its peers; ``make bench`` runs them."""

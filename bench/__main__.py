@@ -1,110 +1,101 @@
-"""``make bench``: messages a second and CPU per message, beside the sink alone.
+"""``make bench``: everything side by side; ``python -m bench --help`` tells the rest.
 
-Each round measures the direct way (smtp-source into smtp-sink) and the way through
-one gateway worker, one after the other, so that a busy machine slows both; the
-figures are medians of the rounds with their spread.
+``python -m bench --only gateway --quick`` measures the gateway alone in a minute.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
-import statistics
+import signal
 import sys
 import tempfile
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
-from bench.rig import cpu_model, cpu_seconds, gateway, message, send, sink, spread
+from bench import page
+from bench.ceiling import Bare
+from bench.dataset import server
+from bench.exim import EXIM
+from bench.gateway import Gateway, TwoWorkers
+from bench.haraka import HARAKA
+from bench.machine import Missing
+from bench.memory import allow_files
+from bench.participant import Direct, Participant, Place
+from bench.postfix import POSTFIX
+from bench.sections import Run
+from bench.sink import Sink
+from bench.traffic import TRAFFIC
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-MARK = "<!-- the table below is written by make bench -->"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One kind of traffic."""
-
-    name: str
-    size: int
-    count: int
-    recipients: int = 1
-    keep: bool = True
-
-
-CASES = (
-    Case("1 KB", 1_000, 3000),
-    Case("10 KB", 10_000, 3000),
-    Case("100 KB", 100_000, 600),
-    Case("10 KB, 50 recipients", 10_000, 300, recipients=50),
-    Case("10 KB, a connection a message", 10_000, 1000, keep=False),
+PARTICIPANTS: tuple[type[Participant], ...] = (
+    *(Direct, Bare, Gateway, TwoWorkers),
+    *(*POSTFIX, *EXIM, *HARAKA),
 )
-
-
-async def measure(rounds: int, sessions: int) -> list[str]:
-    """The table's rows."""
-    rows = []
-    with tempfile.TemporaryDirectory() as name, sink() as direct:
-        folder = Path(name)
-        async with gateway(direct) as one:
-            for case in CASES:
-                file = message(folder, case.size)
-                straight: list[float] = []
-                through: list[float] = []
-                worker: list[float] = []
-                others: list[float] = []
-                for number in range(rounds + 1):
-                    count = case.count if number else max(50, case.count // 10)
-                    settings = {
-                        "sessions": sessions,
-                        "recipients": case.recipients,
-                        "keep": case.keep,
-                    }
-                    rate = await asyncio.to_thread(send, direct, file, count, **settings)
-                    before = cpu_seconds(one.worker), cpu_seconds(one.others)
-                    relayed = await asyncio.to_thread(send, one.port, file, count, **settings)
-                    used = cpu_seconds(one.worker), cpu_seconds(one.others)
-                    if not number:
-                        continue  # warming up
-                    straight.append(rate)
-                    through.append(relayed)
-                    worker.append((used[0] - before[0]) / count * 1000)
-                    others.append((used[1] - before[1]) / count * 1000)
-                ratio = statistics.median(through) / statistics.median(straight)
-                rows.append(
-                    f"| {case.name} | {statistics.median(straight):.0f} | "
-                    f"{statistics.median(through):.0f} ({min(through):.0f}-{max(through):.0f}) | "
-                    f"{ratio:.2f} | {spread(worker)} | {spread(others)} |"
-                )
-                print(rows[-1], file=sys.stderr)
-    return rows
+SMALL = ("latency", "pause", "memory", "lookups", "instructions", "profile")
 
 
 def main() -> None:
-    """Measure and write the page's table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sessions", type=int, default=20)
-    parser.add_argument("--print", action="store_true", help="do not write docs/benchmarks.md")
-    arguments = parser.parse_args()
-    rows = asyncio.run(measure(arguments.rounds, arguments.sessions))
-    table = "\n".join(
-        [
-            f"{os.cpu_count()} cores, {cpu_model()}, Python {sys.version.split()[0]}; "
-            f"{arguments.sessions} sessions, medians of {arguments.rounds} rounds "
-            "(lowest-highest).",
-            "",
-            "| traffic | direct msg/s | gateway msg/s | ratio | worker CPU ms/msg | "
-            "archive and register CPU ms/msg |",
-            "|---|---|---|---|---|---|",
-            *rows,
-        ]
+    """Measure, and write the page."""
+    arguments = _arguments()
+    only = _chosen(arguments.only, [kind.key for kind in PARTICIPANTS], "participant")
+    keys = _chosen(arguments.traffic, [traffic.key for traffic in TRAFFIC], "traffic")
+    whole = not (arguments.only or arguments.traffic or arguments.quick)
+    asked = [name for name in ("table", *SMALL) if getattr(arguments, name)]
+    sections = asked or (["table", *SMALL] if whole else ["table"])
+    # Ended from outside, everything that was started is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    allow_files()
+    try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sg-bench-"))
+            sink = stack.enter_context(Sink())
+            place = Place(sink.port, stack.enter_context(server()))
+            run = Run(sink, place, Path(folder), arguments.seconds, arguments.rounds)
+            run.small(sections)
+            if "table" in sections:
+                run.table(
+                    [kind for kind in PARTICIPANTS if kind.key in only],
+                    [traffic for traffic in TRAFFIC if traffic.key in keys],
+                    verified=not arguments.quick,
+                )
+    except Missing as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run.finish()
+    print("\n\n".join("\n".join(lines) for lines in run.sections.values()))
+    if not arguments.print and (whole or asked):
+        if not whole or asked:
+            # The aims need all of it, and a part is not the whole page's date.
+            run.sections.pop("aims", None)
+            run.sections.pop("machine", None)
+        page.write(run.sections)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    print(table)
-    if not arguments.print:
-        text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else f"{MARK}\n"
-        PAGE.write_text(text.partition(MARK)[0] + f"{MARK}\n\n{table}\n", encoding="utf-8")
+    parser.add_argument(
+        "--only", default="", help=f"participants: {','.join(kind.key for kind in PARTICIPANTS)}"
+    )
+    parser.add_argument(
+        "--traffic", default="", help=f"traffic: {','.join(traffic.key for traffic in TRAFFIC)}"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="counted rounds (3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="a round's length, about (2)")
+    parser.add_argument("--quick", action="store_true", help="no verifying round")
+    parser.add_argument("--print", action="store_true", help="leave docs/benchmarks.md as it is")
+    for name in ("table", *SMALL):
+        parser.add_argument(f"--{name}", action="store_true", help="this section only")
+    return parser.parse_args()
+
+
+def _chosen(text: str, known: list[str], what: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in known:
+            sys.exit(f"bench: {what} {name!r} is not known; choose among {', '.join(known)}")
+    return names or known
 
 
 if __name__ == "__main__":

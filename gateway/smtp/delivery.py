@@ -6,7 +6,7 @@ The order is what keeps the promises:
 2. What must outlive us is stored: content, held copy, and last the record.
 3. If the allowed recipients are not exactly those the upstream has accepted, its
    transaction is begun anew with the allowed ones.  No body octet has left so far.
-4. The held copy is kept.  If the look-up of step 1 is older than ``register.settle``
+4. The held copy is kept.  If the look-up that step 1 rests on is older than ``register.settle``
    when the upstream asks for the first octet, it is repeated: a change that was
    acknowledged before the hand-over begins is always seen (``docs/flow.md`` has the
    argument).
