@@ -8,8 +8,8 @@ and consents do not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.failure import InputError
 
@@ -37,8 +37,7 @@ class ContactError(InputError):
     line = "Bad recipient address syntax"
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(NamedTuple):
     """One canonical address or number.
 
     ``canonical``: e-mail ``local@domain`` (NFC, folded local part, IDNA A-label

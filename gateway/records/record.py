@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -67,8 +67,7 @@ class Result(StrEnum):
 Fact = str | bool | int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipientRecord:
+class RecipientRecord(NamedTuple):
     """The decision for one recipient and what it rests on."""
 
     id: str
@@ -82,21 +81,20 @@ class RecipientRecord:
     """Whom the address belongs to and how that was determined."""
     tier: Tier | None = None
     """By which spelling the register's ban was matched."""
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = {}  # read only, as every Mapping
     """All facts that the decision used."""
     register_position: str = ""
     retain_until: int | None = None
     """Milliseconds since the epoch; ``None``: not known yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageRecord:
+class MessageRecord(NamedTuple):
     """One message with the decisions for all its recipients.  Times are ms since the epoch."""
 
     id: str
-    direction: Direction = Direction.OUT
     received: int
     decided: int
+    direction: Direction = Direction.OUT
     controller: str = ""
     register: str = ""
     """The register's name (a section of the notice demands it)."""
@@ -132,7 +130,9 @@ class MessageRecord:
         said: dict[int, orjson.Fragment] = {}
         for recipient in self.recipients:
             if id(recipient.facts) not in said:
-                said[id(recipient.facts)] = orjson.Fragment(orjson.dumps(recipient.facts))
+                said[id(recipient.facts)] = orjson.Fragment(
+                    orjson.dumps(recipient.facts, default=dict)
+                )
         return orjson.dumps(
             {
                 "v": _VERSION,
@@ -329,4 +329,6 @@ def masked(text: str) -> str:
     """An upstream's reply without addresses and numbers, cut to 512 characters."""
     # Cut late, so that no half address is left at the end unseen; but never search
     # more than a line can hold.
+    if "@" not in text and "+" not in text:
+        return text[:REPLY_CHARACTERS]
     return _ADDRESS.sub("<...>", text[: 4 * REPLY_CHARACTERS])[:REPLY_CHARACTERS]

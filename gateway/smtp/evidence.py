@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Contact
@@ -65,8 +66,7 @@ class Draft:
     received: int = field(default_factory=now_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A recipient with its verdict."""
 
     rcpt: RcptArguments
@@ -74,8 +74,7 @@ class Judged:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message that has been judged: its record, and what goes with it."""
 
     draft: Draft

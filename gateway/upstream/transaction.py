@@ -264,7 +264,7 @@ class Transaction:
     ) -> tuple[dict[int, Reply], Sequence[RcptCommand]]:
         """Sets aside the recipients that ask for what this upstream lacks."""
         capabilities = self._connection.capabilities
-        if capabilities.dsn:
+        if capabilities.dsn or not any(command.params for command in recipients):
             return {}, recipients
         refused: dict[int, Reply] = {}
         sent = []

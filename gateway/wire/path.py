@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from types import MappingProxyType
+from typing import NamedTuple
 
 from gateway.failure import GatewayError
 
 MAX_PATH = 256
 """Octets of a path with its brackets (RFC 5321 § 4.5.3.1.3)."""
 _MAX_DOMAIN = 255
+_NO_PARAMS: Mapping[str, str | None] = MappingProxyType({})
 _MAX_LABEL = 63
 
 _MAIL_SYNTAX = "Syntax: MAIL FROM:<address> [parameters]"
@@ -44,15 +47,14 @@ class PathError(GatewayError):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
-class _Arguments:
-    """A path and its parameters, as a ``MAIL`` or ``RCPT`` command gave them."""
+class MailArguments(NamedTuple):
+    """What ``MAIL`` said: the return path (empty for ``<>``) and its parameters."""
 
     address: str
     """The mailbox as written, without brackets and source route."""
     raw_path: bytes
-    """The same in brackets, byte for byte, ready to follow ``FROM:`` or ``TO:``."""
-    params: dict[str, str | None] = field(default_factory=dict)
+    """The same in brackets, byte for byte, ready to follow ``FROM:``."""
+    params: Mapping[str, str | None] = _NO_PARAMS
     """Parameters by upper-case keyword, in the order given; None has no value."""
 
     @property
@@ -61,17 +63,20 @@ class _Arguments:
         return not self.address.isascii()
 
 
-@dataclass(frozen=True, slots=True)
-class MailArguments(_Arguments):
-    """What ``MAIL`` said: the return path (empty for ``<>``) and its parameters."""
-
-
-@dataclass(frozen=True, slots=True)
-class RcptArguments(_Arguments):
-    """What ``RCPT`` said: a recipient and its parameters.
+class RcptArguments(NamedTuple):
+    """What ``RCPT`` said: a recipient and its parameters, as in :class:`MailArguments`.
 
     ``<Postmaster>`` alone is the one address without a domain (RFC 5321 § 4.5.1).
     """
+
+    address: str
+    raw_path: bytes
+    params: Mapping[str, str | None] = _NO_PARAMS
+
+    @property
+    def international(self) -> bool:
+        """Whether the address needs SMTPUTF8 (RFC 6531)."""
+        return not self.address.isascii()
 
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
@@ -127,10 +132,10 @@ def parse_mail(arg: bytes) -> MailArguments:
     if match is not None:
         address, rest = match.groups()
         if address is None:
-            return MailArguments("", b"<>", _parameters(rest) if rest else {})
+            return MailArguments("", b"<>", _parameters(rest) if rest else _NO_PARAMS)
         if len(address) <= MAX_PATH - 2 and _domain_fits(address):
             text = address.decode()
-            return MailArguments(text, b"<%b>" % address, _parameters(rest) if rest else {})
+            return MailArguments(text, b"<%b>" % address, _parameters(rest) if rest else _NO_PARAMS)
     address, params = _slow(arg, "FROM:", _MAIL_SYNTAX, "5.1.7")
     return MailArguments(address, f"<{address}>".encode(), params)
 
@@ -145,7 +150,7 @@ def parse_rcpt(arg: bytes) -> RcptArguments:
         address, rest = match.groups()
         if len(address) <= MAX_PATH - 2 and _domain_fits(address):
             text = address.decode()
-            return RcptArguments(text, b"<%b>" % address, _parameters(rest) if rest else {})
+            return RcptArguments(text, b"<%b>" % address, _parameters(rest) if rest else _NO_PARAMS)
     address, params = _slow(arg, "TO:", _RCPT_SYNTAX, "5.1.3")
     return RcptArguments(address, f"<{address}>".encode(), params)
 
