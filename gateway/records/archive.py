@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.decision.facts import Outcome
-from gateway.failure import InputError, RecordsUnavailable
+from gateway.failure import InputError
 from gateway.records import schema
-from gateway.records.database import Database, among, missing
+from gateway.records.database import BadRow, Database
 from gateway.records.entry import address_context, headers_context, sender_context
 from gateway.records.finding import Found, Shown, found_of, message_of
-from gateway.records.journal import KINDS, Batch, Row, digest_of, link, outcome_row, supersedes
+from gateway.records.journal import StreamEntry
+from gateway.records.ledger import Stored, close_unknown, store
+from gateway.records.line import Row
 from gateway.records.record import (
     OutcomeRecord,
     Result,
@@ -23,12 +26,6 @@ from gateway.records.record import (
 )
 from gateway.records.seal import Sealer, SealError
 from gateway.records.verification import Verification, verify
-
-TABLES = {kind: schema.metadata.tables[kind] for kind in KINDS}
-
-
-class FenceLost(RecordsUnavailable):
-    """Another archiver has taken over; nothing was written."""
 
 
 class Archive:
@@ -56,47 +53,36 @@ class Archive:
 
         return await self._database.write(work)
 
-    async def store(self, batch: Batch, cursors: Mapping[bytes, bytes], fence: int) -> int:
-        """Add the batch's rows and move the cursors, all or nothing; how many rows were new.
+    async def store(
+        self,
+        entries: Sequence[StreamEntry],
+        cursors: Mapping[bytes, bytes],
+        fence: int,
+        aside: Sequence[Row] = (),
+    ) -> Stored:
+        """Add the entries' rows and move the cursors, all or nothing.
 
-        Rows whose id is known are left as they are.  Raises FenceLost when another
-        archiver took over, BadRow, RecordsUnavailable.
+        Entries that cannot be read are set aside, as are the rows ``aside``; rows
+        whose id is known are left as they are.  Raises FenceLost when another archiver
+        took over, BadRow, RecordsUnavailable.
         """
-
-        async def work(connection: AsyncConnection) -> int:
-            added = await _append(connection, batch, fence)
-            if batch.unreadable:
-                await _set_aside(connection, batch.unreadable)
-            await _move(connection, cursors)
-            return added
-
-        return await self._database.write(work)
+        work = partial(store, entries=entries, cursors=cursors, fence=fence, aside=aside)
+        try:
+            # Hardly ever does the archive know a row already: it was read twice, or an
+            # outcome was written twice since its acknowledgement was lost.  The
+            # primary keys notice, and only then is it looked which rows these are.
+            return await self._database.bulk(partial(work, known=False))
+        except BadRow:
+            return await self._database.bulk(partial(work, known=True))
 
     async def close_unknown(self, before: int, at: int, fence: int, limit: int = 500) -> int:
         """Give records decided before then and without an outcome the result ``unknown``.
 
         Times in ms since the epoch; at most ``limit`` records; how many.
         """
-
-        async def work(connection: AsyncConnection) -> int:
-            record = schema.record.c
-            ids = (
-                await connection.scalars(
-                    select(record.id)
-                    .where(record.result.is_(None), record.decided < before)
-                    .order_by(record.decided)
-                    .limit(limit)
-                )
-            ).all()
-            batch = Batch()
-            for record_id in ids:
-                outcome = OutcomeRecord(record_id=record_id, at=at, result=Result.UNKNOWN)
-                batch.add("outcome", outcome_row(outcome))
-            if ids:
-                await _append(connection, batch, fence)
-            return len(ids)
-
-        return await self._database.write(work)
+        return await self._database.bulk(
+            partial(close_unknown, before=before, at=at, fence=fence, limit=limit)
+        )
 
     # -- the readers' side ----------------------------------------------------------
 
@@ -207,94 +193,7 @@ class Archive:
         return await verify(self._database)
 
 
-async def _append(connection: AsyncConnection, batch: Batch, fence: int) -> int:
-    """Add and chain the rows that are new."""
-    state = (await connection.execute(select(schema.archive).with_for_update())).one()
-    if state.fence != fence:
-        raise FenceLost("another archiver has taken over")
-    head, seq = bytes(state.head), state.seq
-    fresh: dict[str, list[Row]] = {}
-    links: list[Row] = []
-    for kind in KINDS:
-        rows = batch.rows[kind]
-        if not rows:
-            continue
-        wanted = await missing(connection, TABLES[kind], list(rows))
-        fresh[kind] = [row for row in rows.values() if row["id"] in wanted]
-        for row in fresh[kind]:
-            digest = digest_of(kind, row)
-            head = link(head, digest)
-            seq += 1
-            links.append(
-                {"seq": seq, "kind": kind, "id": row["id"], "digest": digest, "hash": head}
-            )
-    if not links:
-        return 0
-    await _tell(connection, fresh)
-    for kind, added in fresh.items():
-        if added:
-            await connection.execute(TABLES[kind].insert(), added)
-    await connection.execute(schema.chain.insert(), links)
-    await connection.execute(update(schema.archive).values(seq=seq, head=head))
-    return len(links)
-
-
-async def _tell(connection: AsyncConnection, fresh: Mapping[str, list[Row]]) -> None:
-    """Set the results of the records that new outcomes, or earlier ones, speak of."""
-    records = {row["id"]: row for row in fresh.get("record", ())}
-    told: dict[str, list[Row]] = {}
-    for row in fresh.get("outcome", ()):
-        told.setdefault(row["record_id"], []).append(row)
-    outcome, record = schema.outcome.c, schema.record.c
-    # An outcome may have been read before its record when there are several streams.
-    for row in await among(connection, select(schema.outcome), outcome.record_id, records):
-        told.setdefault(row["record_id"], []).append(row)
-    older = [record_id for record_id in told if record_id not in records]
-    known = {
-        row["id"]: row
-        for row in await among(
-            connection, select(record.id, record.result, record.result_at), record.id, older
-        )
-    }
-    for record_id, rows in told.items():
-        target = records.get(record_id) or known.get(record_id)
-        if target is None:
-            continue
-        for row in rows:
-            if supersedes(row, target["result"], target["result_at"]):
-                target["result"], target["result_at"] = row["result"], row["at"]
-    if known:
-        await connection.execute(
-            update(schema.record)
-            .where(record.id == bindparam("of"))
-            .values(result=bindparam("to"), result_at=bindparam("then")),
-            [
-                {"of": row["id"], "to": row["result"], "then": row["result_at"]}
-                for row in known.values()
-            ],
-        )
-
-
-async def _set_aside(connection: AsyncConnection, rows: Sequence[Row]) -> None:
-    table = schema.unreadable
-    for row in rows:
-        place = (table.c.stream == row["stream"]) & (table.c.entry == row["entry"])
-        if await connection.scalar(select(func.count()).select_from(table).where(place)) == 0:
-            await connection.execute(table.insert().values(**row))
-
-
-async def _move(connection: AsyncConnection, cursors: Mapping[bytes, bytes]) -> None:
-    table = schema.cursor
-    if cursors:
-        names = [stream.decode() for stream in cursors]
-        await connection.execute(table.delete().where(table.c.stream.in_(names)))
-        await connection.execute(
-            table.insert(),
-            [{"stream": s.decode(), "last": last.decode()} for s, last in cursors.items()],
-        )
-
-
 async def _one(connection: AsyncConnection, kind: str, row_id: str) -> Row | None:
-    table = TABLES[kind]
+    table = schema.metadata.tables[kind]
     row = (await connection.execute(select(table).where(table.c.id == row_id))).mappings().first()
     return None if row is None else dict(row)

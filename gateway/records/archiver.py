@@ -20,14 +20,16 @@ from gateway.failure import GatewayError, RecordsUnavailable
 from gateway.records.archive import Archive
 from gateway.records.database import BadRow
 from gateway.records.entry import RECORDS
-from gateway.records.journal import Batch, StreamEntry, rows_of, set_aside
+from gateway.records.journal import StreamEntry, set_aside
 from gateway.records.lease import Hold, Lease
+from gateway.records.ledger import Stored
 from gateway.records.recorder import Exchange
 
 log = structlog.get_logger(__name__)
 
 _START = b"0-0"
-_COUNT_LEAST, _COUNT_MOST = 16, 512
+_PORTION_LEAST, _PORTION_MOST = 16, 256
+_ENTRIES = 1024
 _OCTETS = 4 << 20
 _RETRY_FIRST, _RETRY_MOST = 0.25, 10.0
 _SWEEP_EVERY = 60_000
@@ -70,8 +72,9 @@ class Archiver:
 
     ``records`` and ``events`` name the streams.  A record without an outcome for
     ``unknown_after`` ms gets the outcome ``unknown``.  ``poll`` seconds pass between
-    looks at empty streams; ``within`` bounds each trip to the store.  ``trim`` False
-    leaves the streams as they are.
+    two batches, so that they are large and their fixed costs small, unless more waits
+    than one batch takes (1024 entries or 4 MiB).  ``within`` bounds each trip to the
+    store.  ``trim`` False leaves the streams as they are.
     """
 
     def __init__(
@@ -101,7 +104,8 @@ class Archiver:
         self._clock = clock
         self._fence: int | None = None
         self._cursors: dict[bytes, bytes] = {}
-        self._count = _COUNT_LEAST
+        self._portion = _PORTION_LEAST
+        self._more = False
         self._swept_at = 0
         self._backlog = self._lag = 0
         self._entries = self._rows = self._failures = self._unreadable = self._unknown = 0
@@ -128,7 +132,7 @@ class Archiver:
         try:
             while True:
                 try:
-                    moved = await self._step()
+                    await self._step()
                 except GatewayError as error:
                     self._note_failure(error)
                     await asyncio.sleep(pause)
@@ -138,7 +142,7 @@ class Archiver:
                 if self._failing:
                     self._failing = False
                     log.info("archive_available", backlog=self._backlog)
-                await asyncio.sleep(0 if moved else self._poll)
+                await asyncio.sleep(0 if self._more else self._poll)
         finally:
             await self._leave()
 
@@ -171,6 +175,7 @@ class Archiver:
     async def _step(self) -> int:
         """One batch; how many entries it had."""
         hold = await self._lease.hold()
+        self._more = False
         if hold is Hold.ELSEWHERE:
             self._fence = None
             return 0
@@ -183,33 +188,34 @@ class Archiver:
         if not entries:
             await self._sweep(self._fence)
             return 0
-        cursors = {entry.stream: entry.id for entry in entries}
-        batch = await asyncio.to_thread(rows_of, entries)
-        try:
-            self._rows += await self._archive.store(batch, cursors, self._fence)
-            self._note_unreadable(batch)
-        except BadRow:
-            await self._store_singly(entries, self._fence)
+        cursors = await self._store(entries, self._fence)
         self._cursors.update(cursors)
         self._entries += len(entries)
         if self._trim_too:
             await self._trim(cursors)
         return len(entries)
 
-    async def _store_singly(self, entries: Sequence[StreamEntry], fence: int) -> None:
-        """Find the entry that the database refuses, and set it aside."""
-        for entry in entries:
-            cursor = {entry.stream: entry.id}
-            try:
-                batch = rows_of([entry])
-                self._rows += await self._archive.store(batch, cursor, fence)
-            except BadRow as error:
-                batch = Batch(unreadable=[set_aside(entry, str(error))])
-                await self._archive.store(batch, cursor, fence)
-            self._note_unreadable(batch)
+    async def _store(self, entries: Sequence[StreamEntry], fence: int) -> dict[bytes, bytes]:
+        """Archive the entries; the cursors after them.
 
-    def _note_unreadable(self, batch: Batch) -> None:
-        for row in batch.unreadable:
+        An entry that the database refuses is found by halves, and set aside.
+        """
+        cursors = {entry.stream: entry.id for entry in entries}
+        try:
+            self._note(await self._archive.store(entries, cursors, fence))
+        except BadRow as error:
+            if len(entries) > 1:
+                half = len(entries) // 2
+                await self._store(entries[:half], fence)
+                await self._store(entries[half:], fence)
+            else:
+                aside = [set_aside(entries[0], str(error))]
+                self._note(await self._archive.store((), cursors, fence, aside))
+        return cursors
+
+    def _note(self, stored: Stored) -> None:
+        self._rows += stored.rows
+        for row in stored.unreadable:
             self._unreadable += 1
             log.error(
                 "entry_unreadable", stream=row["stream"], entry=row["entry"], cause=row["cause"]
@@ -230,25 +236,41 @@ class Archiver:
         return ours
 
     async def _read(self) -> list[StreamEntry]:
-        """The next entries of every stream, some MiB at most."""
-        commands: list[tuple[bytes, ...]] = [
-            (b"XRANGE", s, b"(" + self._cursors[s], b"+", b"COUNT", b"%d" % self._count)
-            for s in self._streams
-        ]
-        commands += [(b"XLEN", stream) for stream in self._records]
-        replies = await self._exchange(commands)
+        """The next entries of every stream, some MiB at most.
+
+        Read in portions, for each of which the store, and who else asks it, waits.
+        """
         entries: list[StreamEntry] = []
-        for stream, reply in zip(self._streams, replies, strict=False):
-            is_event = stream in self._events
-            entries += [
-                StreamEntry(stream, entry_id, _fields(flat), is_event) for entry_id, flat in reply
+        at = {stream: self._cursors[stream] for stream in self._streams}
+        octets = backlog = 0
+        count = b"%d" % self._portion
+        while at and len(entries) < _ENTRIES and octets < _OCTETS:
+            commands: list[tuple[bytes, ...]] = [
+                (b"XRANGE", stream, b"(" + last, b"+", b"COUNT", count)
+                for stream, last in at.items()
             ]
-        octets = sum(len(value) for entry in entries for value in entry.fields.values())
+            if not entries:
+                commands += [(b"XLEN", stream) for stream in self._records]
+            replies = await self._exchange(commands)
+            backlog = backlog or sum(replies[len(at) :])
+            further: dict[bytes, bytes] = {}
+            for (stream, _), reply in zip(at.items(), replies, strict=False):
+                is_event = stream in self._events
+                read = [
+                    StreamEntry(stream, entry_id, _fields(flat), is_event)
+                    for entry_id, flat in reply
+                ]
+                octets += sum([sum(map(len, entry.fields.values())) for entry in read])
+                entries += read
+                if len(read) == self._portion:
+                    further[stream] = read[-1].id
+            at = further
         if octets > _OCTETS:
-            self._count = max(_COUNT_LEAST, self._count // 2)
-        elif len(entries) >= self._count:
-            self._count = min(_COUNT_MOST, 2 * self._count)
-        self._backlog = sum(replies[len(self._streams) :]) if self._trim_too else len(entries)
+            self._portion = max(_PORTION_LEAST, self._portion // 2)
+        elif at:
+            self._portion = min(_PORTION_MOST, 2 * self._portion)
+        self._more = bool(at)
+        self._backlog = backlog if self._trim_too else len(entries)
         oldest = min((_number(e.id)[0] for e in entries if not e.is_event), default=0)
         self._lag = max(0, self._clock() - oldest) if oldest else 0
         return entries

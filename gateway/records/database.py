@@ -13,6 +13,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -21,8 +22,9 @@ from sqlalchemy import (
     URL,
     ColumnElement,
     Connection,
+    Engine,
     Select,
-    Table,
+    create_engine,
     event,
     inspect,
     make_url,
@@ -44,6 +46,7 @@ from gateway.records import schema
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
+Blocking = Callable[[Connection], T]
 
 _POOL: Final = 4
 _BUSY_SHARE: Final = 0.8
@@ -59,11 +62,17 @@ class BadRow(RecordsUnavailable):
 class Database:
     """One archive database; :meth:`open` makes or checks its schema.
 
-    At most four connections are open at once; writers of one process take turns.
+    At most four connections are open at once, and one more for bulk work; writers of
+    one process take turns.
     """
 
-    def __init__(self, engine: AsyncEngine, path: Path | None, timeout: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, path: Path | None, timeout: float, bulk: Engine | None = None
+    ) -> None:
         self.engine = engine
+        self._bulk = bulk
+        self._bulk_used = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
         self.path = path
         self.timeout = timeout
         self._turn = asyncio.Lock()
@@ -85,15 +94,16 @@ class Database:
         version's or the file is no archive.
         """
         path = None if isinstance(place, str) and "://" in place else Path(place)
+        bulk = None
         if path is None:
             engine = create_async_engine(
                 make_url(str(place)), pool_size=_POOL, max_overflow=0, hide_parameters=True
             )
         else:
-            engine = _sqlite_engine(path, timeout)
+            engine, bulk = _sqlite_engines(path, timeout)
             if create:
                 await asyncio.to_thread(_touch, path)
-        self = cls(engine, path, timeout)
+        self = cls(engine, path, timeout, bulk)
         try:
             await self.write(_ready if create else _check, first=True)
         except BaseException:
@@ -116,6 +126,16 @@ class Database:
         """
         return await self._bounded(self._write(work, first=first))
 
+    async def bulk(self, work: Blocking[T]) -> T:
+        """As :meth:`write`, for blocking work of many statements and large parameters.
+
+        With SQLite it runs in a thread of its own, on a connection of its own.  A
+        thread cannot be cut off: work whose time is up ends behind the caller, and
+        what comes next waits for it.  With other databases it runs in the loop, which
+        goes on while the database does its part.
+        """
+        return await self._bounded(self._write_bulk(work))
+
     def behind(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run in a task of ours what a leaving caller has no time for; failures are dropped."""
         task = asyncio.get_running_loop().create_task(work)
@@ -126,7 +146,7 @@ class Database:
         """Let what runs end, within the timeout, and close the connections."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self.timeout + _GRACE)
-        closing = asyncio.get_running_loop().create_task(self.engine.dispose())
+        closing = asyncio.get_running_loop().create_task(self._dispose())
         done, _ = await asyncio.wait({closing}, timeout=self.timeout)
         if done:
             closing.result()
@@ -156,10 +176,46 @@ class Database:
     async def _write(self, work: Work[T], *, first: bool) -> T:
         async with self._turn:
             result = await self._run(work, writes=True)
-        if self.path is not None and not first and not self.path.exists():
+        if not first:
+            self._require_file()
+        return result
+
+    async def _write_bulk(self, work: Blocking[T]) -> T:
+        if self._bulk is None:
+
+            async def synchronous(connection: AsyncConnection) -> T:
+                return await connection.run_sync(work)
+
+            return await self._write(synchronous, first=False)
+        async with self._turn:
+            self._bulk_used = True
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._thread, self._run_bulk, self._bulk, work)
+        self._require_file()
+        return result
+
+    def _require_file(self) -> None:
+        if self.path is not None and not self.path.exists():
             # Committed to a file that nobody will find again.
             raise RecordsUnavailable("the archive's file was removed")
-        return result
+
+    @staticmethod
+    def _run_bulk(engine: Engine, work: Blocking[T]) -> T:
+        with engine.connect() as plain:
+            connection = plain.execution_options(gateway_writes=True)
+            try:
+                with connection.begin():
+                    return work(connection)
+            except DBAPIError as error:
+                if _is_stale(error):
+                    connection.invalidate()
+                raise
+
+    async def _dispose(self) -> None:
+        await self.engine.dispose()
+        if self._bulk is not None and self._bulk_used:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._bulk.dispose)
 
     async def _run(self, work: Work[T], *, writes: bool) -> T:
         async with self.engine.connect() as connection:
@@ -169,30 +225,43 @@ class Database:
                 async with connection.begin():
                     return await work(connection)
             except DBAPIError as error:
-                # After a fault of the disk a connection's view of the file may be
-                # stale; a new one costs little.
-                if not isinstance(error, IntegrityError | DataError):
+                if _is_stale(error):
                     await connection.invalidate()
                 raise
 
 
-def _sqlite_engine(path: Path, timeout: float) -> AsyncEngine:
+def _is_stale(error: DBAPIError) -> bool:
+    """Whether a connection's view of the file may be wrong, as after a fault of the disk.
+
+    A new connection costs little.
+    """
+    return not isinstance(error, IntegrityError | DataError)
+
+
+def _sqlite_engines(path: Path, timeout: float) -> tuple[AsyncEngine, Engine]:
     # mode=rw: a file that vanished is not silently begun anew.
     url = URL.create(
         "sqlite+aiosqlite",
         database="file:" + quote(str(path.absolute())),
         query={"mode": "rw", "uri": "true"},
     )
-    engine = create_async_engine(
-        url,
-        pool_size=_POOL,
-        max_overflow=0,
-        pool_timeout=timeout,
-        hide_parameters=True,
-        connect_args={"timeout": timeout * _BUSY_SHARE},
-    )
+    how: dict[str, Any] = {
+        "max_overflow": 0,
+        "pool_timeout": timeout,
+        "hide_parameters": True,
+        "connect_args": {"timeout": timeout * _BUSY_SHARE},
+    }
+    engine = create_async_engine(url, pool_size=_POOL, **how)
+    bulk = create_engine(url.set(drivername="sqlite+pysqlite"), pool_size=1, **how)
+    _watch(engine.sync_engine, path)
+    _watch(bulk, path)
+    return engine, bulk
 
-    @event.listens_for(engine.sync_engine, "connect")
+
+def _watch(engine: Engine, path: Path) -> None:
+    """Set up the engine's connections, and their transactions."""
+
+    @event.listens_for(engine, "connect")
     def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         # The driver begins no transaction of its own; see _begin.
         connection.isolation_level = None
@@ -203,7 +272,7 @@ def _sqlite_engine(path: Path, timeout: float) -> AsyncEngine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "checkout")
+    @event.listens_for(engine, "checkout")
     def _checkout(
         _connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
     ) -> None:
@@ -217,13 +286,11 @@ def _sqlite_engine(path: Path, timeout: float) -> AsyncEngine:
         if record.info.get("file") != there:
             raise DisconnectionError("the archive's file was removed or replaced")
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A writer takes the lock at once: a reader that turns writer could only fail.
         writes = connection.get_execution_options().get("gateway_writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
 
 
 def _touch(path: Path) -> None:
@@ -233,6 +300,8 @@ def _touch(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(path, timeout=5.0)
         try:
+            # Of a new file only.  Half as many pages to write for rows of about 1 KiB.
+            connection.execute("PRAGMA page_size=8192")
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         finally:
             connection.close()
@@ -270,16 +339,8 @@ async def _check(connection: AsyncConnection) -> None:
         )
 
 
-async def missing(connection: AsyncConnection, table: Table, ids: Iterable[str]) -> set[str]:
-    """Which of the ids the table does not have yet."""
-    wanted = set(ids)
-    rows = await among(connection, select(table.c.id), table.c.id, wanted)
-    wanted.difference_update([row["id"] for row in rows])
-    return wanted
-
-
-async def among(
-    connection: AsyncConnection,
+def among(
+    connection: Connection,
     query: Select[Any],
     column: ColumnElement[str],
     values: Iterable[str],
@@ -288,7 +349,7 @@ async def among(
     each = list(values)
     rows: list[dict[str, Any]] = []
     for at in range(0, len(each), _PORTION):
-        found = await connection.execute(query.where(column.in_(each[at : at + _PORTION])))
+        found = connection.execute(query.where(column.in_(each[at : at + _PORTION])))
         rows += [dict(row) for row in found.mappings()]
     return rows
 

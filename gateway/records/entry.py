@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from struct import Struct
 from typing import Final
 
 import orjson
@@ -24,7 +23,8 @@ SEALED: Final = b"s"
 OUTCOMES: Final = b"o"
 RULES: Final = b"r"
 
-_length = Struct(">I")
+_LENGTH: Final = 4
+"""Octets of a frame's length, which is big-endian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +53,19 @@ def address_context(digest: str) -> bytes:
 
 def pack(parts: Sequence[bytes]) -> bytes:
     """The parts framed, one after the other."""
-    return b"".join([_length.pack(len(part)) + part for part in parts])
+    return b"".join([len(part).to_bytes(_LENGTH) + part for part in parts])
 
 
 def unpack(framed: bytes) -> list[bytes]:
     """The parts that :func:`pack` framed; raises RecordError."""
     parts = []
-    at = 0
-    while at < len(framed):
-        if at + _length.size > len(framed):
-            raise RecordError("sealed parts end within a length")
-        (length,) = _length.unpack_from(framed, at)
-        at += _length.size
-        if at + length > len(framed):
-            raise RecordError("sealed parts end early")
-        parts.append(framed[at : at + length])
-        at += length
+    at, end = 0, len(framed)
+    while at < end:
+        start = at + _LENGTH
+        at = start + int.from_bytes(framed[at:start])
+        parts.append(framed[start:at])
+    if at > end:
+        raise RecordError("sealed parts end early")
     return parts
 
 

@@ -10,7 +10,7 @@ import orjson
 
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Kind, Outcome
-from gateway.records.journal import Row
+from gateway.records.line import Row
 from gateway.records.record import (
     Direction,
     MessageRecord,

@@ -1,20 +1,17 @@
-"""From stream entries to the archive's rows, and the hash chain over them.
+"""From stream entries to the archive's rows.
 
-Pure: the archive only adds what this gives it.  A row's digest is SHA-256 over its
-kind and canonical JSON (keys sorted, octets in hex); a link's hash is SHA-256 over
-the previous link's hash and the row's digest.
+Pure: the archive only adds what this gives it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Any, Final
 
 import orjson
 
 from gateway.records.entry import SealedParts, pack, parse
+from gateway.records.line import KINDS, Line, Row, line_of
 from gateway.records.record import (
     MessageRecord,
     OutcomeRecord,
@@ -22,15 +19,7 @@ from gateway.records.record import (
     Result,
     RuleSetRecord,
 )
-
-KINDS: Final = ("rule_set", "message", "record", "outcome", "event")
-"""The journal tables, in the order their rows of one batch are chained."""
-DERIVED: Final = frozenset({"result", "result_at"})
-"""Columns of ``record`` that are no part of the chain."""
-
-_INT_MOST: Final = 2**63 - 1
-
-Row = dict[str, Any]
+from gateway.records.shortcut import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +35,57 @@ class StreamEntry:
 
 @dataclass(slots=True)
 class Batch:
-    """The rows of a run of entries, by table."""
+    """The rows of a run of entries, by table and id."""
 
-    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    lines: dict[str, dict[str, Line]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     unreadable: list[Row] = field(default_factory=list)
 
-    def add(self, kind: str, row: Row) -> None:
+    def add(self, kind: str, line: Line) -> None:
         """Take a row, unless the batch has one of that id: the first counts."""
-        self.rows[kind].setdefault(row["id"], row)
+        self.lines[kind].setdefault(line[0][0], line)
 
 
 def rows_of(entries: Sequence[StreamEntry]) -> Batch:
-    """The rows that the entries become; what cannot be read is set aside."""
+    """The rows that the entries become; what cannot be read is set aside.
+
+    An entry gives all its rows or none.
+    """
     batch = Batch()
+    add = batch.add
     for entry in entries:
         try:
-            if entry.is_event:
-                batch.add("event", _event_row(entry))
-            else:
-                _add_record_entry(batch, entry)
+            for kind, line in lines_of(entry):
+                add(kind, line)
         except RecordError as error:
             batch.unreadable.append(set_aside(entry, str(error)))
         except Exception as error:  # one bad entry must not stop all that follow
             batch.unreadable.append(set_aside(entry, type(error).__name__))
     return batch
+
+
+def lines_of(entry: StreamEntry) -> list[tuple[str, Line]]:
+    """The entry's rows with their kinds; raises RecordError when it cannot be read."""
+    if entry.is_event:
+        return [("event", _event_line(entry))]
+    lines = short(entry.fields)
+    return long(entry.fields) if lines is None else lines
+
+
+def long(fields: Mapping[bytes, bytes]) -> list[tuple[str, Line]]:
+    """The rows of any entry of the record stream, read as records; raises RecordError."""
+    parsed = parse(fields)
+    if isinstance(parsed, RuleSetRecord):
+        return [("rule_set", _rule_set_line(parsed))]
+    if parsed and isinstance(parsed[0], MessageRecord):
+        message, parts = parsed
+        return [
+            ("message", line_of("message", _message_row(message, parts))),
+            *(
+                ("record", line_of("record", _record_row(message, at, address)))
+                for at, address in enumerate(parts.addresses)
+            ),
+        ]
+    return [("outcome", outcome_line(one)) for one in parsed if isinstance(one, OutcomeRecord)]
 
 
 def set_aside(entry: StreamEntry, cause: str) -> Row:
@@ -83,28 +99,7 @@ def set_aside(entry: StreamEntry, cause: str) -> Row:
     }
 
 
-def _add_record_entry(batch: Batch, entry: StreamEntry) -> None:
-    parsed = parse(entry.fields)
-    if isinstance(parsed, RuleSetRecord):
-        batch.add("rule_set", _rule_set_row(parsed))
-    elif isinstance(parsed[0], MessageRecord):
-        message, parts = parsed
-        _check_row(row := _message_row(message, parts))
-        rows = [_record_row(message, at, address) for at, address in enumerate(parts.addresses)]
-        for each in rows:
-            _check_row(each)
-        batch.add("message", row)
-        for each in rows:
-            batch.add("record", each)
-    else:
-        rows = [outcome_row(outcome) for outcome in parsed if isinstance(outcome, OutcomeRecord)]
-        for each in rows:
-            _check_row(each)
-        for each in rows:
-            batch.add("outcome", each)
-
-
-def _rule_set_row(rules: RuleSetRecord) -> Row:
+def _rule_set_line(rules: RuleSetRecord) -> Line:
     members = orjson.loads(rules.to_json())
     row = {
         "id": rules.hash,
@@ -113,8 +108,7 @@ def _rule_set_row(rules: RuleSetRecord) -> Row:
         "text": rules.text,
         "rules": orjson.dumps(members["rules"]).decode(),
     }
-    _check_row(row)
-    return row
+    return line_of("rule_set", row)
 
 
 def _message_row(message: MessageRecord, parts: SealedParts) -> Row:
@@ -163,14 +157,12 @@ def _record_row(message: MessageRecord, at: int, address: bytes) -> Row:
         "register_position": recipient.register_position,
         "retain_until": recipient.retain_until,
         "sealed_address": address,
-        "result": None,
-        "result_at": None,
     }
 
 
-def outcome_row(outcome: OutcomeRecord) -> Row:
-    """The row of an outcome."""
-    return {
+def outcome_line(outcome: OutcomeRecord) -> Line:
+    """The row of an outcome; raises RecordError."""
+    row = {
         "id": outcome.id,
         "record_id": outcome.record_id,
         "at": outcome.at,
@@ -181,21 +173,26 @@ def outcome_row(outcome: OutcomeRecord) -> Row:
         "person": outcome.person,
         "reason": outcome.reason,
     }
+    return line_of("outcome", row)
 
 
-def supersedes(new: Row, result: str | None, result_at: int | None) -> bool:
-    """Whether an outcome's row tells more of a record than the result it has.
+Told = tuple[str, int]
+"""A result and when it came, in ms since the epoch."""
+
+
+def later(new: Told, old: Told | None) -> Told:
+    """Which of two results of a record counts.
 
     ``unknown`` never hides anything, and anything told replaces it; else the later one.
     """
-    if result is None:
-        return True
-    if new["result"] == Result.UNKNOWN:
-        return False
-    return result == Result.UNKNOWN or new["at"] >= (result_at or 0)
+    if old is None:
+        return new
+    if new[0] == Result.UNKNOWN:
+        return old
+    return new if old[0] == Result.UNKNOWN or new[1] >= old[1] else old
 
 
-def _event_row(entry: StreamEntry) -> Row:
+def _event_line(entry: StreamEntry) -> Line:
     body = _event_json(entry.fields)
     try:
         members = orjson.loads(body)
@@ -211,13 +208,12 @@ def _event_row(entry: StreamEntry) -> Row:
         "id": f"{members['id']}/{subject}" if members.get("id") else f"{stream}/{at}",
         "stream": stream,
         "entry": at,
-        "at": moment if isinstance(moment, int) else None,
+        "at": moment if type(moment) is int else None,
         "kind": str(members.get("kind", "")),
         "subject": subject,
         "body": body,
     }
-    _check_row(row)
-    return row
+    return line_of("event", row)
 
 
 def _event_json(fields: Mapping[bytes, bytes]) -> str:
@@ -227,34 +223,3 @@ def _event_json(fields: Mapping[bytes, bytes]) -> str:
         return next(iter(fields.values())).decode()
     except UnicodeDecodeError:
         raise RecordError("an event that is not UTF-8") from None
-
-
-def _check_row(row: Row) -> None:
-    """Refuse what a database would: one bad row must not stop all that follow."""
-    for name, value in row.items():
-        if isinstance(value, str):
-            if "\0" in value:
-                raise RecordError(f"NUL in {name}")
-        elif isinstance(value, int) and not -_INT_MOST <= value <= _INT_MOST:
-            raise RecordError(f"{name} is out of range")
-        elif not isinstance(value, str | int | bytes | None):
-            raise RecordError(f"{name} is a {type(value).__name__}")
-
-
-def digest_of(kind: str, row: Mapping[str, Any]) -> bytes:
-    """The digest of a journal row, as the archive gave or got it."""
-    # A column's name may come as a subclass of str, which the encoder refuses as a key.
-    plain = {str(name): value for name, value in row.items() if name not in DERIVED}
-    text = orjson.dumps(plain, default=_hex, option=orjson.OPT_SORT_KEYS)
-    return sha256(kind.encode() + b"\n" + text).digest()
-
-
-def link(previous: bytes, digest: bytes) -> bytes:
-    """The hash of the next link."""
-    return sha256(previous + digest).digest()
-
-
-def _hex(value: object) -> str:
-    if isinstance(value, bytes | memoryview):
-        return value.hex()
-    raise TypeError(type(value).__name__)

@@ -1,13 +1,20 @@
 """Who archives: one process at a time, by a key that expires.
 
+A holder that was killed leaves its lease behind.  A contender in the same process-id
+space sees that it is dead and takes the lease over at once; any other waits until it
+expires.
+
 The lease keeps two archivers from working side by side; that a paused one writes
 nothing once it is overtaken is the fence's duty (:meth:`Archive.take_over`).
 """
 
 from __future__ import annotations
 
+import os
 import secrets
+from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 from gateway.failure import RecordsUnavailable
@@ -33,6 +40,15 @@ return 0
 """
 
 
+_TAKE_OVER: Final = b"""
+if redis.call('GET', KEYS[1]) == ARGV[3] then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return 2
+end
+return 0
+"""
+
+
 class Hold(IntEnum):
     """How an attempt to hold the lease ended."""
 
@@ -51,11 +67,17 @@ class Lease:
         self._key = key
         self._lasts = b"%d" % lasts
         self._within = within
-        self._token = secrets.token_hex(8).encode()
+        self._token = f"{_process(os.getpid())} {secrets.token_hex(8)}".encode()
 
     async def hold(self) -> Hold:
         """Gain or keep the lease; raises GatewayError when the store does not answer."""
-        return Hold(await self._run(_HOLD, self._lasts))
+        held = Hold(await self._run(_HOLD, self._lasts))
+        if held is not Hold.ELSEWHERE:
+            return held
+        (holder,) = await self._wire.exchange([(b"GET", self._key)], self._within)
+        if isinstance(holder, bytes) and _dead(holder.decode(errors="replace")):
+            return Hold(await self._run(_TAKE_OVER, self._lasts, holder))
+        return held
 
     async def release(self) -> None:
         """Give the lease up if it is ours; raises GatewayError."""
@@ -67,3 +89,23 @@ class Lease:
         if not isinstance(reply, int):
             raise RecordsUnavailable(f"the archiver's lease: {type(reply).__name__}")
         return reply
+
+
+def _process(pid: int) -> str:
+    """A process of this machine, for all time: its id space, id and start; or ``-``."""
+    with suppress(OSError, IndexError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = str(Path("/proc/self/ns/pid").readlink())
+        # The fields behind the command's name, which may itself hold spaces.
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{boot} {space} {pid} {started}"
+    return "-"
+
+
+def _dead(token: str) -> bool:
+    """Whether the process that a token names is known to be gone."""
+    parts = token.split(" ")
+    ours = _process(os.getpid()).split(" ")
+    if len(parts) != 5 or len(ours) != 4 or parts[:2] != ours[:2] or not parts[2].isdecimal():
+        return False
+    return _process(int(parts[2])) != " ".join(parts[:4])

@@ -76,7 +76,12 @@ message = Table(
     Column("content", Text),
     Column("sealed_headers", LargeBinary, nullable=False),
     Column("sealed_sender", LargeBinary, nullable=False),
-    Index("message_content", "content"),
+)
+Index(
+    "message_content",
+    message.c.content,
+    sqlite_where=text("content IS NOT NULL"),
+    postgresql_where=text("content IS NOT NULL"),
 )
 
 record = Table(
@@ -100,7 +105,6 @@ record = Table(
     Column("result_at", _Big),
     Index("record_digest", "digest", "decided"),
     Index("record_decided", "decided"),
-    Index("record_message", "message_id"),
 )
 Index(
     "record_open",

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.records import schema
 from gateway.records.database import Database, among
-from gateway.records.journal import KINDS, Row, digest_of, link
+from gateway.records.line import KINDS, Row, digest_of, link
 
 _TABLES: Final = {kind: schema.metadata.tables[kind] for kind in KINDS}
 _PAGE: Final = 500
@@ -69,10 +69,10 @@ Link = tuple[int, str, str, bytes, bytes]
 
 
 async def _page(connection: AsyncConnection, after: int) -> list[tuple[Link, Row | None]]:
-    table = schema.chain
+    chain = schema.chain
     links = (
         await connection.execute(
-            select(table).where(table.c.seq > after).order_by(table.c.seq).limit(_PAGE)
+            select(chain).where(chain.c.seq > after).order_by(chain.c.seq).limit(_PAGE)
         )
     ).all()
     ids: dict[str, list[str]] = {}
@@ -81,7 +81,8 @@ async def _page(connection: AsyncConnection, after: int) -> list[tuple[Link, Row
     rows: dict[tuple[str, str], Row] = {}
     for kind, wanted in ids.items():
         if kind in _TABLES:
-            found = await among(connection, select(_TABLES[kind]), _TABLES[kind].c.id, wanted)
+            table = _TABLES[kind]
+            found = await connection.run_sync(among, select(table), table.c.id, wanted)
             rows.update({(kind, row["id"]): row for row in found})
     return [
         (

@@ -68,6 +68,9 @@ class Intake:
             self._refuse(replies.TOO_BIG)
         elif self._parser.bare and self._normaliser is None:
             self._refuse(replies.BARE_NEWLINE)
+        elif self._parser.nul:
+            # A server that drops NULs would find the end of the message elsewhere.
+            self._refuse(replies.NUL)
         else:
             try:
                 plain = self._normaliser.feed(chunk) if self._normaliser else chunk

@@ -23,6 +23,7 @@ SYNTAX = b"501 5.5.4 Syntax error in parameters\r\n"
 UNKNOWN = b"500 5.5.2 Command not recognised\r\n"
 NOT_IMPLEMENTED = b"502 5.5.1 Command not implemented\r\n"
 TOO_BIG = b"552 5.3.4 Message too large\r\n"
+NUL = b"550 5.6.0 The message has a NUL, which RFC 5322 does not allow\r\n"
 BARE_NEWLINE = b"550 5.6.0 The message has a bare CR or LF; end its lines with CRLF\r\n"
 
 

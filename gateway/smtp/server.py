@@ -62,6 +62,7 @@ class Server(SMTP):
         self._handler_coroutine = None
         self._listener = listener
         self._implicit_tls = implicit_tls
+        self._peer_address = ""
         self._idle_timeout = settings.idle_timeout
         self._deadline = Deadline(loop, self._late)
         self._inbox: list[bytes] = []
@@ -202,6 +203,7 @@ class Server(SMTP):
     async def _serve(self, address: str) -> None:
         """The whole dialogue; whatever ends it early is told where it can be."""
         try:
+            self._peer_address = address
             dialogue = self._dialogue = Dialogue(self._listener, self, address)
             dialogue.welcome()
             while True:
@@ -218,8 +220,6 @@ class Server(SMTP):
                     await self._wait(dialogue.patience)
         except (ClientGone, ConnectionError):
             pass
-        except TLSSetupException as error:
-            log.warning("tls_failed", peer=address, cause=type(error.__cause__).__name__)
         except TooManyConnections as error:
             self._last_words(replies.line(error))
         except TimeoutError:
@@ -322,8 +322,13 @@ class Server(SMTP):
 
     async def start_tls(self) -> None:
         """The handshake (RFC 3207), aiosmtpd's; what came in clear before it is gone."""
-        async with asyncio.timeout(self._idle_timeout):
-            await self.smtp_STARTTLS("")
+        try:
+            async with asyncio.timeout(self._idle_timeout):
+                await self.smtp_STARTTLS("")
+        except TLSSetupException as error:
+            cause = type(error.__cause__).__name__
+            log.warning("tls_failed", peer=self._peer_address, cause=cause)
+            raise ClientGone from error
 
 
 def _address(transport: asyncio.BaseTransport) -> str:

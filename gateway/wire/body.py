@@ -32,7 +32,7 @@ class BodyParser:
     bytes are kept back between calls.
     """
 
-    __slots__ = ("_held", "_line_start", "_newlines", "dotted", "wire_size")
+    __slots__ = ("_held", "_line_start", "_newlines", "dotted", "nul", "wire_size")
 
     def __init__(self) -> None:
         self._held = b""
@@ -44,6 +44,8 @@ class BodyParser:
         """Octets of all chunks so far."""
         self.dotted = 0
         """Lines so far that begin with a dot, each one octet longer than it means."""
+        self.nul = False
+        """Whether any octet so far is a NUL, which no message has (RFC 5322 section 4)."""
 
     @property
     def size(self) -> int:
@@ -114,6 +116,7 @@ class BodyParser:
         self._line_start = chunk.endswith(b"\r\n")
         self.wire_size += len(chunk)
         self.dotted += dotted
+        self.nul = self.nul or b"\0" in chunk
         # Final, because a CR at the end of a chunk has no LF: that one would be kept back.
         self._newlines.decode(str(chunk, "latin-1"), True)
 

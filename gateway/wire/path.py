@@ -16,7 +16,6 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.failure import GatewayError
@@ -24,7 +23,7 @@ from gateway.failure import GatewayError
 MAX_PATH = 256
 """Octets of a path with its brackets (RFC 5321 § 4.5.3.1.3)."""
 _MAX_DOMAIN = 255
-_NO_PARAMS: Mapping[str, str | None] = MappingProxyType({})
+_NO_PARAMS: Mapping[str, str | None] = {}
 _MAX_LABEL = 63
 
 _MAIL_SYNTAX = "Syntax: MAIL FROM:<address> [parameters]"

@@ -11,7 +11,6 @@ from gateway.failure import InputError, RecordsUnavailable
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.entry import RECORDS
-from gateway.records.journal import Batch
 from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
@@ -126,7 +125,7 @@ async def test_only_one_archives_and_a_paused_one_writes_nothing(
     assert await Archiver(wire, archive).run_once() == 0
     fence, _ = await archive.take_over()
     with pytest.raises(RecordsUnavailable, match="taken over"):
-        await archive.store(Batch(), {}, fence - 1)
+        await archive.store((), {}, fence - 1)
     # The one that was overtaken notices, and takes over again since the lease is its own.
     await recorded(wire, sealer, rules, make_message())
     await settle(lambda: first.status.rows == 3)
@@ -239,6 +238,7 @@ async def test_search_narrows_and_pages(wire, sealer, archive: Archive, rules, m
     [
         ("UPDATE record SET outcome='forward' WHERE rule='R11'", "record .* was changed"),
         ("UPDATE outcome SET reply_code=550", "outcome .* was changed"),
+        ("UPDATE outcome SET result='refused'", "outcome .* was changed"),
         ("DELETE FROM record WHERE rule='R11'", "record .* is missing"),
         ("DELETE FROM chain WHERE seq=3", "link 3 is missing"),
         ("DELETE FROM chain WHERE seq>4", "was added|cut off"),

@@ -1,5 +1,6 @@
 """What keeps a gateway from starting is said in one clear line, and it ends with 2."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -176,6 +177,7 @@ async def test_a_second_one_on_the_same_data_is_refused(build, run):
             assert (await client.mail("a@example.com")).endswith("1 forwarded")
         status, body = await gateway.get("/readyz")
         assert (status, json.loads(body)["status"]) == (200, "ready")
-        status, text = await gateway.get("/metrics")
-        assert 'result="forwarded",rule="R40"} 1.0' in text
+        async with asyncio.timeout(5):
+            while 'result="forwarded",rule="R40"} 1.0' not in (await gateway.get("/metrics"))[1]:
+                await asyncio.sleep(0.1)
         assert os.path.exists(gateway.settings.data_dir / "run" / "metrics")
