@@ -32,9 +32,11 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# CI runs the slow ones as well: `CI=true make test`.
+# CI runs the slow ones as well, and then, alone on the machine, those that make faults
+# for real: `CI=true make test`.
 test: check
-	$(RUN) pytest -n 2 --dist loadfile $(if $(CI),,-m "not slow")
+	$(RUN) pytest -n 2 --dist loadfile -m "not chaos$(if $(CI),, and not slow)"
+	$(if $(CI),$(RUN) pytest -n 2 --dist loadfile -m chaos)
 
 bench: $(VENV)/.installed
 	$(RUN) bench
