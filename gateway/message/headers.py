@@ -13,84 +13,72 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)\n")
+_NAME = rb"[!-9;-~]++"
+_VALUE = rb"[^\n]*+(?:\n[ \t][^\n]*+)*"
+_FIELDS = re.compile(rb"(?:" + _NAME + rb"[ \t]*+:" + _VALUE + rb"\n)*+").match
+_FIELD = re.compile(rb"(" + _NAME + rb")[ \t]*+:(" + _VALUE + rb")\n")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 # "unix From" lines and other oddities in front of the first field are not fields.
 
 
 def unfolded(raw: bytes) -> str:
     """A field's value on one line; octets outside UTF-8 become replacement characters."""
+    raw = raw.strip()
     line = _FOLD.sub(b"", raw) if b"\n" in raw else raw
-    return line.strip().decode("utf-8", "replace")
-
-
-class Field(NamedTuple):
-    """One header field: its name in lower case, its raw value, where it stands."""
-
-    name: bytes
-    raw: bytes
-    start: int
-    end: int
-
-    @property
-    def value(self) -> str:
-        """The unfolded value; bytes outside UTF-8 become replacement characters."""
-        return unfolded(self.raw)
+    return line.decode("utf-8", "replace")
 
 
 class HeaderSection:
-    """The fields of a header section, in order.
+    """The fields of a header section by name (lower case), each name's in order.
 
     ``octets`` is the section in wire form without the empty line that ends it.
     """
 
-    __slots__ = ("_by_name", "_fields", "end", "octets")
+    __slots__ = ("_raw", "end", "octets")
 
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
-        self._fields: list[Field] = []
-        self._by_name: dict[bytes, list[Field]] = {}
-        position = 0
-        size = len(octets)
-        while position < size:
-            match = _FIELD.match(octets, position)
-            if match is None:
-                break
-            name, raw = match.groups()
-            name = name.lower()
-            start, position = position, match.end()
-            field = Field(name, raw.rstrip(b"\r"), start, position)
-            self._fields.append(field)
-            self._by_name.setdefault(name, []).append(field)
-        self.end = position
+        found = _FIELDS(octets)
+        self.end = end = found.end() if found is not None else 0
         """Where the fields end; bytes from here on are body that has no empty line before it."""
+        self._raw: dict[bytes, list[bytes]] = {}
+        raws = self._raw
+        for name, raw in _FIELD.findall(octets, 0, end):
+            key = name.lower()
+            if key in raws:
+                raws[key].append(raw)
+            else:
+                raws[key] = [raw]
 
-    def __iter__(self) -> Iterator[Field]:
-        return iter(self._fields)
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._raw)
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._by_name
+        return name in self._raw
 
-    def all(self, name: bytes) -> Sequence[Field]:
-        """Every field of this name (lower case), in order."""
-        return self._by_name.get(name, ())
+    def raw(self, name: bytes) -> Sequence[bytes]:
+        """Every value of this name (lower case) as it is written, in order."""
+        return self._raw.get(name, ())
+
+    def values(self, name: bytes) -> list[str]:
+        """Every value of this name (lower case), unfolded, in order."""
+        return [unfolded(raw) for raw in self._raw.get(name, ())]
 
     def first(self, name: bytes) -> str | None:
         """The first value of this name (lower case), unfolded."""
-        found = self._by_name.get(name)
-        return found[0].value if found else None
+        found = self._raw.get(name)
+        return unfolded(found[0]) if found else None
 
     def without(self, names: Collection[bytes]) -> bytes:
         """The section's bytes less the fields of these names (lower case)."""
-        if self._by_name.keys().isdisjoint(names):
+        if self._raw.keys().isdisjoint(names):
             return self.octets
         kept = []
         position = 0
-        for field in self._fields:
-            if field.name in names:
-                kept.append(self.octets[position : field.start])
-                position = field.end
+        for field in _FIELD.finditer(self.octets, 0, self.end):
+            if field[1].lower() in names:
+                kept.append(self.octets[position : field.start()])
+                position = field.end()
         kept.append(self.octets[position:])
         return b"".join(kept)

@@ -28,11 +28,10 @@ READABLE = 256 * 1024
 
 def list_unsubscribe(headers: HeaderSection) -> str:
     """The kinds of URI offered by ``List-Unsubscribe``: ``https``, ``mailto``… or ``""``."""
-    kinds = {
-        match[1].lower()
-        for field in headers.all(b"list-unsubscribe")
-        for match in _URI.finditer(field.value)
-    }
+    if b"list-unsubscribe" not in headers:
+        return ""
+    values = headers.values(b"list-unsubscribe")
+    kinds = {kind.lower() for value in values for kind in _URI.findall(value)}
     if not kinds:
         return ""
     one_click = b"list-unsubscribe-post" in headers

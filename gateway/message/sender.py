@@ -35,11 +35,11 @@ def sender_domains(headers: HeaderSection) -> tuple[str, ...]:
     and whatever else is not a list of mailboxes are all defective: nobody can say which
     sender the reader will be shown.
     """
-    fields = headers.all(b"from")
-    if len(fields) != 1:
+    written = headers.raw(b"from")
+    if len(written) != 1:
         return ()
-    raw = fields[0].raw
-    return _shown(raw) if len(raw) <= _CACHED_OCTETS else _domains(fields[0].value)
+    raw = written[0]
+    return _shown(raw) if len(raw) <= _CACHED_OCTETS else _domains(unfolded(raw))
 
 
 def _domains(value: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ the whole message marketing), never the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import NamedTuple
@@ -63,7 +63,7 @@ def favourable(kind: Kind, topic: str | None, product_group: str | None) -> Trai
 def _declared(headers: HeaderSection) -> tuple[Kind, str]:
     if KIND_HEADER not in headers:
         return Kind.UNCLEAR, ""
-    values = {field.value.strip().lower() for field in headers.all(KIND_HEADER)}
+    values = {value.strip().lower() for value in headers.values(KIND_HEADER)}
     said = ", ".join(sorted(values))[:64]
     if len(values) != 1:
         return Kind.UNCLEAR, said
@@ -75,8 +75,8 @@ def _bulk_mark(headers: HeaderSection) -> str:
         return "List-Unsubscribe"
     if b"feedback-id" in headers:
         return "Feedback-ID"
-    for field in headers.all(b"precedence"):
-        if field.value.strip().lower() == "bulk":
+    for value in headers.values(b"precedence"):
+        if value.strip().lower() == "bulk":
             return "Precedence: bulk"
     return ""
 
@@ -98,6 +98,10 @@ def decoded(value: str) -> str | None:
     return None if "\ufffd" in value else value
 
 
+def _of_no_group(_topic: str | None) -> None:
+    return None
+
+
 def read_traits(
     headers: HeaderSection,
     *,
@@ -105,11 +109,13 @@ def read_traits(
     fixed_topic: str | None,
     owned_domains: Collection[str],
     recognisable_marks: Collection[str] = (),
+    product_group: Callable[[str | None], str | None] = _of_no_group,
 ) -> Traits:
     """The traits that the headers of a message show.
 
     ``fixed_kind`` None means that each message declares its own.  A declared topic
     counts only for such a client or where the client has no topic of its own.
+    ``product_group`` tells what group a topic's messages market.
     ``opt_out`` holds what ``List-Unsubscribe`` offers; the text is searched by the
     caller where that is nothing.
     """
@@ -124,19 +130,25 @@ def read_traits(
             kind, turned_by = Kind.MARKETING, mark
     topic = fixed_topic
     if TOPIC_HEADER in headers and (fixed_kind is None or fixed_topic is None):
-        topics = {decoded(field.value) for field in headers.all(TOPIC_HEADER)}
+        topics = {decoded(value) for value in headers.values(TOPIC_HEADER)}
         # Two topics, or one that cannot be read, may be any: every topic ban counts.
         declared_topic = topics.pop() if len(topics) == 1 else None
         topic = (declared_topic or "").strip()[:128] or None
         topic = None if topic == "*" else topic
     domains = sender_domains(headers)
+    # By position: this is done for every message.
     return Traits(
-        kind=kind,
-        topic=topic,
-        sender_authorised=authorised(domains, owned_domains),
-        sender_domains=domains,
-        opt_out=list_unsubscribe(headers),
-        recognisable=_shows_mark(headers, recognisable_marks),
-        kind_declared=said,
-        turned_marketing_by=turned_by,
+        kind,
+        Channel.EMAIL,
+        topic,
+        product_group(topic),
+        authorised(domains, owned_domains),
+        domains,
+        list_unsubscribe(headers),
+        _shows_mark(headers, recognisable_marks),
+        True,  # own product
+        False,  # quiet hours
+        False,  # urgent
+        said,
+        turned_by,
     )

@@ -5,16 +5,17 @@ RFC 5321; 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3461
 :mod:`gateway.smtp.greeting`'s.  The commands of one burst share a register round
 trip, an upstream round trip and one write of replies.
 
-Two ways in.  :meth:`Dialogue.advance` takes octets and carries out, without waiting,
+Octets come in through :meth:`Dialogue.advance`, which carries out, without waiting,
 whatever can be: most commands, and a body.  Where it stops at something that must be
-waited for, it says so, and :meth:`Dialogue.proceed` carries on from there.
+waited for, that is :attr:`Dialogue.step`; once it has been awaited,
+:meth:`Dialogue.next_step` carries on from there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar, TypeAlias
 
@@ -22,7 +23,7 @@ import structlog
 
 from gateway.failure import GatewayError
 from gateway.smtp import replies
-from gateway.smtp.delivery import deliver
+from gateway.smtp.delivery import Delivery
 from gateway.smtp.evidence import Peer
 from gateway.smtp.extension import check_mail, check_rcpt
 from gateway.smtp.greeting import Greeting
@@ -32,19 +33,30 @@ from gateway.smtp.link import ClientGone, Link
 from gateway.smtp.listener import Listener
 from gateway.smtp.spool import Spool
 from gateway.smtp.transaction import Transaction
+from gateway.wire.command import MailCommand
 from gateway.wire.lines import LineFault
-from gateway.wire.path import RcptArguments, parse_mail, parse_rcpt
+from gateway.wire.path import (
+    MailArguments,
+    RcptArguments,
+    parse_mail,
+    parse_rcpt,
+    parse_rcpt_run,
+)
 
 log = structlog.get_logger(__name__)
 
 _MAX_BAD_COMMANDS = 20
 _AT_A_TIME = 500
 """Commands that one client may have carried out before others have their turn."""
-_ONE_COMMAND = re.compile(rb"[^\r\n\0]{1,1000}\r\n").fullmatch
+_ONE_COMMAND = re.compile(rb"([^\r\n\0 ]{1,100}+)(?: ([^\r\n\0]{0,800}+))?\r\n").fullmatch
 """One whole command and nothing else, of a length that none may exceed."""
 _ENDS_THE_SESSION = (ClientGone, ConnectionError, TimeoutError, TooManyConnections)
-_Step: TypeAlias = Callable[[], Awaitable[None]]
-"""Something that must be waited for."""
+Step: TypeAlias = Callable[[], Awaitable[None]]
+"""Something that must be waited for.
+
+Raises what ends the session: ClientGone, ConnectionError, TimeoutError,
+TooManyConnections.
+"""
 
 
 class Dialogue(Greeting):
@@ -52,15 +64,17 @@ class Dialogue(Greeting):
 
     def __init__(self, listener: Listener, link: Link, address: str) -> None:
         super().__init__(listener, link, address)
-        self._held: bytes | LineFault | None = None
-        """A line that was read and waits for the commands before it."""
-        self._step: _Step | None = None
-        """What :meth:`proceed` is to begin with."""
+        self.step: Step | None = None
+        """What must be awaited, once, before :meth:`advance` is called again."""
         self._transaction: Transaction | None = None
         self._intake: Intake | None = None
         """The message being read, between the 354 and its final dot."""
         self._bad_commands = 0
         self._idle_timeout = listener.site.settings.smtp.idle_timeout
+        self._now = asyncio.get_running_loop().time
+        self._said = b""
+        """What MAIL said last: a tool says the same message after message."""
+        self._sender: tuple[MailArguments, MailCommand] | None = None
         self.patience = self._idle_timeout
         """Seconds to wait for what the client says next."""
 
@@ -92,90 +106,86 @@ class Dialogue(Greeting):
     def advance(self, data: bytes) -> bool:
         """Take what has arrived and carry it out as far as it needs no waiting.
 
-        True: :meth:`proceed` must be awaited before this is called again.
+        True: there is a :attr:`step` to be awaited, or the session has ended.
         """
-        if self._intake is None and self._commands.empty and _ONE_COMMAND(data):
-            # The usual burst of a client that waits for each answer.
-            line = data[:-2]
-            if line[:5].upper() != b"RCPT ":
-                self._step = self._command(line)
-                if self._step is None and self._listener.draining:
-                    self._step = self._next_step()
-            else:
-                self._step = partial(self._rcpt, [line[5:].strip(b" \t")])
-            return self._step is not None
+        if self._commands.empty:
+            intake = self._intake
+            if intake is not None:
+                self.step = step = self._take_body(intake, data)
+                return step is not None
+            command = _ONE_COMMAND(data)
+            if command is not None:
+                # The usual burst of a client that waits for each answer.
+                verb, argument = command.groups()
+                self.step = step = self._command(verb, argument or b"")
+                if step is None:
+                    self._retire()
+                return step is not None or self.ended
         self._commands.feed(data)
-        self._step = self._next_step()
-        return self._step is not None
+        self.step = step = self.next_step()
+        return step is not None or self.ended
 
-    async def proceed(self) -> None:
-        """Wait for what must be waited for, and carry out what has arrived behind it.
-
-        Raises what ends the session: ClientGone, ConnectionError, TimeoutError,
-        TooManyConnections.
-        """
-        step, self._step = self._step, None
-        while step is not None:
-            await step()
-            step = self._next_step()
-
-    def _next_step(self) -> _Step | None:
+    def next_step(self) -> Step | None:
         """Carry out commands up to one that must wait; None: all that came is done.
 
         Consecutive RCPTs are one step.
         """
-        recipients: list[bytes] = []
+        commands = self._commands
+        if commands.empty and self._intake is None:
+            self._retire()
+            return None
         for _ in range(_AT_A_TIME):
             if self.ended:
-                break
+                return None
             if self._intake is not None:
-                return self._take_body(self._intake)
-            line, self._held = self._held, None
-            if line is None:
-                line = self._commands.next_line()
+                more = b"" if self._intake.ended else commands.take_rest()
+                return self._take_body(self._intake, more)
+            run = commands.rcpt_run()
+            if run is not None:
+                return partial(self._rcpt_run, run)
+            line = commands.next_line()
             if line is None:
                 break
-            if type(line) is bytes and line[:5].upper() == b"RCPT ":
-                recipients.append(line[5:].strip(b" \t"))
-            elif recipients:
-                self._held = line
-                break
-            elif (step := self._command(line)) is not None:
+            if isinstance(line, LineFault):
+                self._bad(f"{line.value}\r\n".encode())
+                continue
+            verb, _, argument = line.partition(b" ")
+            step = self._command(verb, argument)
+            if step is not None:
                 return step
         else:
-            if not recipients:
-                return self._let_others
-        if recipients:
-            return partial(self._rcpt, recipients)
-        if self._listener.draining and not self.in_transaction and not self.ended:
+            return self._let_others
+        self._retire()
+        return None
+
+    def _retire(self) -> None:
+        """End the session between two transactions, if the listener drains."""
+        if self._listener.draining and self._transaction is None and not self.ended:
             self._link.say(replies.SHUTTING_DOWN)
             self.ended = True
-        return None
 
     async def _let_others(self) -> None:
         await self._link.flush()
         await asyncio.sleep(0)
 
-    def _command(self, line: bytes | LineFault) -> _Step | None:
-        if isinstance(line, LineFault):
-            self._bad(f"{line.value}\r\n".encode())
-            return None
-        verb, _, argument = line.partition(b" ")
+    def _command(self, verb: bytes, argument: bytes) -> Step | None:
         verb = verb.upper()
         argument = argument.strip(b" \t")
+        command = self._AT_ONCE.get(verb)
+        if command is not None:
+            try:
+                command(self, argument)
+            except _ENDS_THE_SESSION:
+                raise
+            except Exception as error:
+                self._failed(verb, error)
+            return None
+        if verb == b"RCPT":
+            return partial(self._one_rcpt, argument)
         waiting = self._WAITING.get(verb)
         if waiting is not None:
             return partial(self._guarded, verb, waiting, argument)
-        command = self._AT_ONCE.get(verb)
-        if command is None:
-            self._bad(replies.UNKNOWN)
-            return None
-        try:
-            command(self, argument)
-        except _ENDS_THE_SESSION:
-            raise
-        except Exception as error:
-            self._failed(verb, error)
+        self._bad(replies.UNKNOWN)
         return None
 
     async def _guarded(
@@ -209,7 +219,6 @@ class Dialogue(Greeting):
 
     def _forget(self) -> None:
         self._abandon()
-        self._held = None
 
     def _abandon(self) -> None:
         """Forget the transaction; the upstream's is reset behind our back."""
@@ -238,15 +247,22 @@ class Dialogue(Greeting):
         # recipient would otherwise hear 503 for every further message, and what they
         # pipeline behind a refused MAIL would join the transaction before it.
         self._abandon()
-        arguments = parse_mail(argument)
-        if arguments.params:
-            check_mail(arguments, self._in_force)
-        if arguments.international and "SMTPUTF8" not in arguments.params:
+        sender = self._sender
+        if sender is None or argument != self._said:
+            mail = parse_mail(argument)
+            sender = self._sender = mail, MailCommand.of(mail)
+            self._said = argument
+        mail, command = sender
+        if mail.params:
+            check_mail(mail, self._in_force)
+        if not mail.address.isascii() and "SMTPUTF8" not in mail.params:
             self._link.say(replies.NEEDS_UTF8)
             return
         listener = self._listener
-        if client.messages_per_minute is not None:
-            listener.limits.message(client, asyncio.get_running_loop().time())
+        site = listener.site
+        policy = site.policy(client)
+        if policy.messages_per_minute is not None:
+            listener.limits.message(client, self._now())
         peer = self._peer
         if peer is None:
             peer = self._peer = Peer(
@@ -256,29 +272,51 @@ class Dialogue(Greeting):
                 secure=self._link.secure,
                 login=bool(self._identity.login),
             )
-        self._transaction = Transaction(listener.site, listener.parking, client, peer, arguments)
+        self._transaction = Transaction(site, listener.parking, policy, peer, mail, command)
         self._link.say(b"250 2.1.0 Ok\r\n")
 
-    async def _rcpt(self, arguments: list[bytes]) -> None:
-        """Answer a run of RCPT commands, each in its turn."""
-        transaction = self._transaction
-        if transaction is None:
+    async def _many_rcpt(self, arguments: list[bytes]) -> None:
+        """Answer RCPT commands, each in its turn."""
+        say = self._link.say
+        if self._transaction is None:
             for _ in arguments:
-                self._link.say(replies.NEED_MAIL)
+                say(replies.NEED_MAIL)
             return
         read = [self._read_rcpt(argument) for argument in arguments]
         batch = [one for one in read if isinstance(one, RcptArguments)]
-        answers: Iterator[bytes]
+        answers = iter(await self._add(batch) if batch else ())
+        for one in read:
+            say(next(answers) if isinstance(one, RcptArguments) else one)
+
+    async def _one_rcpt(self, argument: bytes) -> None:
+        if self._transaction is None:
+            self._link.say(replies.NEED_MAIL)
+            return
+        rcpt = self._read_rcpt(argument)
+        if isinstance(rcpt, RcptArguments):
+            (rcpt,) = await self._add([rcpt])
+        self._link.say(rcpt)
+
+    async def _rcpt_run(self, run: bytes) -> None:
+        """Answer RCPT commands that came in one burst."""
+        batch = parse_rcpt_run(run)
+        if batch is None:
+            await self._many_rcpt([line[5:].strip(b" \t") for line in run[:-2].split(b"\r\n")])
+        else:
+            self._link.say(b"".join(await self._add(batch)))
+
+    async def _add(self, batch: list[RcptArguments]) -> list[bytes]:
+        transaction = self._transaction
+        if transaction is None:
+            return [replies.NEED_MAIL] * len(batch)
         try:
-            answers = iter(await transaction.add(batch) if batch else [])
+            return await transaction.add(batch)
         except _ENDS_THE_SESSION:
             raise
         except Exception:
             log.exception("recipients_failed")
             self._fail()
-            answers = iter([replies.INTERNAL] * len(batch))
-        for one in read:
-            self._link.say(next(answers) if isinstance(one, RcptArguments) else one)
+            return [replies.INTERNAL] * len(batch)
 
     def _read_rcpt(self, argument: bytes) -> RcptArguments | bytes:
         """The recipient, or the reply that refuses it."""
@@ -289,9 +327,6 @@ class Dialogue(Greeting):
         except GatewayError as error:
             return replies.line(error)
         return rcpt
-
-    async def _single_rcpt(self, argument: bytes) -> None:
-        await self._rcpt([argument])
 
     def _data_command(self, argument: bytes) -> None:
         transaction = self._transaction
@@ -304,29 +339,27 @@ class Dialogue(Greeting):
         if not transaction.recipients:
             self._link.say(replies.NEED_RCPT)
             return
-        site = transaction.site
-        smtp = site.settings.smtp
+        policy, listener = transaction.policy, self._listener
         spool = Spool(
-            self._listener.budget,
-            self._listener.spool_folder,
-            smtp.message_memory,
-            smtp.max_header_size,
+            listener.budget, listener.spool_folder, policy.message_memory, policy.max_header_size
         )
-        self._intake = Intake(site, spool, asyncio.get_running_loop().time())
-        self.patience = self._intake.patience
+        self._intake = intake = Intake(policy, spool, transaction.site.metrics, self._now())
+        self.patience = intake.patience
         self._link.say(b"354 End data with <CR><LF>.<CR><LF>\r\n")
 
-    def _take_body(self, intake: Intake) -> _Step | None:
-        """Take what has arrived of the message; None and still reading: no more came."""
-        if not intake.ended and (data := self._commands.take_rest()):
-            self._commands.feed(intake.feed(data))
+    def _take_body(self, intake: Intake, data: bytes) -> Step | None:
+        """Take what has arrived of the message; None: it goes on, and no more has come."""
+        if data and not intake.ended:
+            rest = intake.feed(data)
+            if rest:
+                self._commands.feed(rest)
         if intake.must_flush:
             return intake.flush
         if intake.ended:
             self._intake = None
             self.patience = self._idle_timeout
             return partial(self._hand_over, intake)
-        self.patience = intake.patience_at(asyncio.get_running_loop().time())
+        self.patience = intake.patience_at(self._now())
         return None
 
     async def _hand_over(self, intake: Intake) -> None:
@@ -343,21 +376,26 @@ class Dialogue(Greeting):
             transaction.abandon()
             self._answer(transaction, spool, intake.refusal)
             return
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = self._now()
+        site = transaction.site
         try:
-            reply = await deliver(transaction, spool)
+            reply = await Delivery(transaction, spool).run()
+        except GatewayError as error:
+            log.warning("message_deferred", client=transaction.policy.name, cause=str(error))
+            site.metrics.fault(type(error).__name__)
+            reply = replies.line(error)
         except Exception:
             log.exception("delivery_failed")
-            transaction.site.metrics.fault("internal")
+            site.metrics.fault("internal")
             reply = replies.INTERNAL
         finally:
+            transaction.abandon()
             spool.close()
-            transaction.site.metrics.handed_over(loop.time() - began)
+            site.metrics.handed_over(self._now() - began)
         self._answer(transaction, spool, reply)
 
     def _answer(self, transaction: Transaction, spool: Spool, reply: bytes) -> None:
-        transaction.site.metrics.message(transaction.client.name, reply, spool.wire_size)
+        transaction.site.metrics.message(transaction.policy.name, reply, spool.wire_size)
         self._link.say(reply)
 
     # -- the small ones -----------------------------------------------------------
@@ -401,5 +439,4 @@ class Dialogue(Greeting):
     _WAITING: ClassVar[dict[bytes, Callable[[Dialogue, bytes], Awaitable[None]]]] = {
         b"STARTTLS": Greeting._starttls_command,
         b"AUTH": Greeting._auth_command,
-        b"RCPT": _single_rcpt,
     }

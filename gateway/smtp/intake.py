@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import structlog
 
-from gateway.settings.model import BareNewlines
 from gateway.smtp import replies
-from gateway.smtp.site import Site
+from gateway.smtp.metric import Metrics
+from gateway.smtp.policy import Policy
 from gateway.smtp.spool import Spool, StorageFull
-from gateway.wire.body import BodyParser, Normaliser
+from gateway.wire.body import BodyParser, Normaliser, whole_body
 
 log = structlog.get_logger(__name__)
 
@@ -20,17 +20,16 @@ class Intake:
     client hears the answer only after its final dot.
     """
 
-    def __init__(self, site: Site, spool: Spool, now: float) -> None:
+    def __init__(self, policy: Policy, spool: Spool, metrics: Metrics, now: float) -> None:
         """``now`` is the loop time at which it begins."""
-        smtp = site.settings.smtp
-        self._site = site
-        self._max_size = smtp.max_message_size
-        self._deadline = now + smtp.message_timeout
-        self.patience = min(smtp.data_timeout, smtp.message_timeout)
+        self._metrics = metrics
+        self._max_size = policy.max_message_size
+        self._normalises = policy.normalises
+        self._deadline = now + policy.message_timeout
+        self.patience = policy.data_timeout
         """Seconds to wait for the next octets, at the beginning."""
-        self._parser = BodyParser()
-        normalise = smtp.bare_newlines is BareNewlines.NORMALISE
-        self._normaliser = Normaliser() if normalise else None
+        self._parser: BodyParser | None = None
+        self._normaliser: Normaliser | None = None
         self.spool = spool
         self.refusal: bytes | None = None
         """The reply to the final dot, once it is clear that it is a refusal."""
@@ -45,9 +44,17 @@ class Intake:
 
     def feed(self, data: bytes) -> bytes:
         """Take what has arrived; returns what follows the final dot."""
-        chunk, rest = self._parser.feed(data)
+        parser = self._parser
+        if parser is None:
+            body = whole_body(data)
+            if body is not None:
+                self.ended = True
+                self._keep_whole(body)
+                return b""
+            parser = self._begin()
+        chunk, rest = parser.feed(data)
         if self.refusal is None:
-            self._keep(chunk)
+            self._keep(parser, chunk)
         if rest is None:
             return b""
         self.ended = True
@@ -63,12 +70,27 @@ class Intake:
         except StorageFull as error:
             self._disk_failed(error)
 
-    def _keep(self, chunk: bytes) -> None:
-        if self._parser.size > self._max_size:
+    def _begin(self) -> BodyParser:
+        self._parser = BodyParser()
+        if self._normalises:
+            self._normaliser = Normaliser()
+        return self._parser
+
+    def _keep_whole(self, body: bytes) -> None:
+        if len(body) > self._max_size:
             self._refuse(replies.TOO_BIG)
-        elif self._parser.bare and self._normaliser is None:
+            return
+        try:
+            self.must_flush = self.spool.take_whole(body)
+        except StorageFull as error:
+            self._disk_failed(error)
+
+    def _keep(self, parser: BodyParser, chunk: bytes) -> None:
+        if parser.size > self._max_size:
+            self._refuse(replies.TOO_BIG)
+        elif parser.bare and self._normaliser is None:
             self._refuse(replies.BARE_NEWLINE)
-        elif self._parser.nul:
+        elif parser.nul:
             # A server that drops NULs would find the end of the message elsewhere.
             self._refuse(replies.NUL)
         else:
@@ -93,5 +115,5 @@ class Intake:
 
     def _disk_failed(self, error: StorageFull) -> None:
         log.error("spool_failed", cause=str(error))
-        self._site.metrics.fault("disk")
+        self._metrics.fault("disk")
         self._refuse(replies.line(error))

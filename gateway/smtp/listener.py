@@ -38,7 +38,7 @@ class Listener:
         self.site = site
         self.tls_context = tls_context
         self.limits.max_connections = site.settings.smtp.max_connections
-        self.budget.total = site.settings.smtp.total_memory
+        self.budget.limit(site.settings.smtp.total_memory)
 
     def own(self, server: asyncio.Server) -> None:
         """Count a listening server among those that draining closes."""

@@ -57,6 +57,8 @@ def suppressed(rule: str, record_id: str) -> bytes:
 
 def summary(message_id: str, forwarded: int, suppressed: int, held: int) -> bytes:
     """The positive reply to a final dot: what became of how many recipients."""
+    if not (suppressed or held):
+        return f"250 2.0.0 Ok {message_id}: {forwarded} forwarded\r\n".encode()
     counts = ((forwarded, "forwarded"), (suppressed, "suppressed"), (held, "held"))
-    said = ", ".join(f"{count} {what}" for count, what in counts if count)
+    said = ", ".join([f"{count} {what}" for count, what in counts if count])
     return f"250 2.0.0 Ok {message_id}: {said}\r\n".encode()

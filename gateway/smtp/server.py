@@ -15,6 +15,7 @@ inbox.  All replies to one burst leave in one write.  What the commands do is
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
@@ -75,6 +76,9 @@ class Server(SMTP):
         self._between = False
         """Whether the task waits for the next burst; what arrives is then taken at once."""
         self._out: list[bytes] = []
+        self.say: Callable[[bytes], None] = self._out.append
+        """Add a reply to those that leave with the next flush."""
+        self._write: Callable[[bytes], None] = _nowhere
         self._writing_paused = False
         self._dialogue: Dialogue | None = None
 
@@ -85,21 +89,26 @@ class Server(SMTP):
         if self._tls_protocol is not None:
             self.session = self._create_session()
             self.session.ssl = self._tls_protocol._extra
-            self.transport = transport
+            self._adopt(cast(asyncio.WriteTransport, transport))
             # RFC 3207 section 4.2: nothing said in clear counts after the handshake.
             self._inbox.clear()
             self._inbox_size = 0
             return
-        self.transport = transport
+        # uvloop's transports are instances of no class of asyncio's.
+        both_ways = cast(asyncio.WriteTransport, transport)
+        self._adopt(both_ways)
         self.session = self._create_session()
         self.session.peer = transport.get_extra_info("peername")
-        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=_WRITE_HIGH)
+        both_ways.set_write_buffer_limits(high=_WRITE_HIGH)
         self._handler_coroutine = self.loop.create_task(self._handle_client())
+
+    def _adopt(self, transport: asyncio.WriteTransport) -> None:
+        self.transport = transport
+        self._write = transport.write
 
     def data_received(self, data: bytes) -> None:
         """Take what arrives, as far as it needs no waiting."""
-        dialogue = self._dialogue
-        if not self._between or dialogue is None:
+        if not self._between:
             self._inbox.append(data)
             self._inbox_size += len(data)
             if self._inbox_size > READ:
@@ -109,17 +118,18 @@ class Server(SMTP):
                 self._wake()
             return
         self._between = False
+        dialogue = cast(Dialogue, self._dialogue)
         try:
             waits = dialogue.advance(data)
         except Exception as error:
             self._wake(error)
             return
-        if waits or dialogue.ended or self._writing_paused:
+        if waits:
             self._wake()
             return
-        self._send()
         self._between = True
         self._deadline.arm(dialogue.patience)
+        self._send()
 
     def eof_received(self) -> bool:
         """Half-closed: answer what has been asked, then end (aiosmtpd would cancel)."""
@@ -134,12 +144,15 @@ class Server(SMTP):
         if self._original_transport is not None:
             self._original_transport.close()
         self.transport = None
+        self._write = _nowhere
         self._deadline.close()
         self._wake()
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """The client does not read: nothing more is done for it until it does."""
         self._writing_paused = True
+        if self._between:
+            self._wake()
 
     def resume_writing(self) -> None:
         """The client has read."""
@@ -147,6 +160,7 @@ class Server(SMTP):
         self._wake()
 
     def _wake(self, error: Exception | None = None) -> None:
+        self._between = False
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             if error is None:
@@ -161,12 +175,7 @@ class Server(SMTP):
         """Until something changes; raises TimeoutError."""
         self._waiter = self.loop.create_future()
         self._deadline.arm(within)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            self._between = False
-            self._deadline.clear()
+        await self._waiter
 
     # -- the session --------------------------------------------------------------
 
@@ -189,6 +198,7 @@ class Server(SMTP):
         try:
             await self._serve(_address(transport))
         finally:
+            self._between = False
             listener.sessions.discard(self)
             listener.limits.disconnect()
             if self._dialogue is not None:
@@ -207,8 +217,12 @@ class Server(SMTP):
             dialogue = self._dialogue = Dialogue(self._listener, self, address)
             dialogue.welcome()
             while True:
-                await dialogue.proceed()
-                await self.flush()
+                step, dialogue.step = dialogue.step, None
+                while step is not None:
+                    await step()
+                    step = dialogue.next_step()
+                if self._out or self._writing_paused:
+                    await self.flush()
                 if dialogue.ended:
                     return
                 if self._inbox:
@@ -216,8 +230,11 @@ class Server(SMTP):
                 elif self._ended_by_client:
                     return
                 else:
+                    # As _wait does it, for most of a session's life is spent here.
+                    self._waiter = self.loop.create_future()
+                    self._deadline.arm(dialogue.patience)
                     self._between = True
-                    await self._wait(dialogue.patience)
+                    await self._waiter
         except (ClientGone, ConnectionError):
             pass
         except TooManyConnections as error:
@@ -248,7 +265,6 @@ class Server(SMTP):
     def drop(self) -> None:
         """Time has run out: cut the connection."""
         if self.transport is not None:
-            # uvloop's transports are instances of no class of asyncio's.
             cast(asyncio.WriteTransport, self.transport).abort()
 
     def cancel(self) -> asyncio.Task[None] | None:
@@ -269,14 +285,8 @@ class Server(SMTP):
         """Whether STARTTLS is possible now."""
         return self.tls_context is not None and not self.secure
 
-    def say(self, line: bytes) -> None:
-        """Add a reply to those that leave with the next flush."""
-        self._out.append(line)
-
     async def flush(self) -> None:
         """Send what has been said; a client that never reads ends the connection."""
-        if not self._out:
-            return
         if self.transport is None or self.transport.is_closing():
             raise ClientGone
         self._send()
@@ -292,10 +302,9 @@ class Server(SMTP):
 
     def _send(self) -> None:
         out = self._out
-        if out and self.transport is not None:
-            octets = out[0] if len(out) == 1 else b"".join(out)
+        if out:
+            self._write(out[0] if len(out) == 1 else b"".join(out))
             out.clear()
-            cast(asyncio.WriteTransport, self.transport).write(octets)
 
     async def read(self, within: float) -> bytes:
         """What arrives next; raises ClientGone at the end of the stream."""
@@ -329,6 +338,10 @@ class Server(SMTP):
             cause = type(error.__cause__).__name__
             log.warning("tls_failed", peer=self._peer_address, cause=cause)
             raise ClientGone from error
+
+
+def _nowhere(_octets: bytes) -> None:
+    """Where replies go when the connection is gone."""
 
 
 def _address(transport: asyncio.BaseTransport) -> str:

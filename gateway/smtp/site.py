@@ -6,7 +6,7 @@ between two messages and never within one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.decision.rule import RuleSet
 from gateway.gate import Gate
@@ -14,9 +14,11 @@ from gateway.held.store import HeldStore
 from gateway.records.content import ContentStore
 from gateway.records.recorder import Recorder
 from gateway.settings import Settings
+from gateway.settings.model import SmtpClient
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
 from gateway.smtp.metric import Metrics
+from gateway.smtp.policy import Policy
 from gateway.upstream.upstreams import Upstreams
 
 
@@ -35,3 +37,11 @@ class Site:
     credentials: Credentials
     metrics: Metrics
     owned_domains: frozenset[str]
+    _policies: dict[str, Policy] = field(init=False, default_factory=dict, repr=False)
+
+    def policy(self, client: SmtpClient) -> Policy:
+        """The policy for one of this configuration's clients."""
+        policy = self._policies.get(client.name)
+        if policy is None or policy.client is not client:
+            policy = self._policies[client.name] = Policy.of(self.settings, client)
+        return policy

@@ -36,20 +36,27 @@ class Budget:
     Bodies may lie on the disk, header sections not: an eighth is kept for them.
     """
 
+    __slots__ = ("_bodies", "_total", "used")
+
     def __init__(self, total: int) -> None:
-        self.total = total
         self.used = 0
+        self.limit(total)
+
+    def limit(self, total: int) -> None:
+        """Allow so many bytes from now on."""
+        self._total = total
+        self._bodies = total - total // 8
 
     def take_header(self, octets: int) -> bool:
         """Reserve for a header section, or say that there is no room at all."""
-        return self._take(octets, self.total)
+        if self.used + octets > self._total:
+            return False
+        self.used += octets
+        return True
 
     def take_body(self, octets: int) -> bool:
         """Reserve for a body, or say that there is no room: it then goes to the disk."""
-        return self._take(octets, self.total - self.total // 8)
-
-    def _take(self, octets: int, most: int) -> bool:
-        if self.used + octets > most:
+        if self.used + octets > self._bodies:
             return False
         self.used += octets
         return True
@@ -59,39 +66,83 @@ class Budget:
         self.used -= octets
 
 
+class _Plain:
+    """Digests a body's octets as its reader will see them, chunk by chunk."""
+
+    __slots__ = ("_unstuff", "hash")
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self._unstuff = Unstuffer()
+
+    def feed(self, chunk: bytes) -> int:
+        """Take the next chunk in wire form; returns how many octets it stands for."""
+        plain = self._unstuff.feed(chunk)
+        self.hash.update(plain)
+        return len(plain)
+
+
 class Spool:
     """One message: its header section in memory, its body in memory or on disk.
 
-    ``take`` in wire form, ``close`` always.  After ``finish``: ``header`` (un-stuffed,
-    without the empty line), ``separated`` (whether an empty line followed it), ``body()``,
-    ``body_hash`` (SHA-256 of the un-stuffed body) and ``body_size``.
+    ``take`` in wire form and ``finish``, or ``take_whole``; ``close`` always.  Then there
+    are ``header`` (un-stuffed, without the empty line), ``separated`` (whether an empty
+    line followed it), ``body()``, ``body_hash`` (SHA-256 of the un-stuffed body) and
+    ``body_size``.
     """
+
+    # What most messages leave as it is, here for all of them: a spool is made for each.
+    header = b""
+    separated = False
+    header_too_large = False
+    body_size = 0
+    wire_size = 0
+    _reserved = 0
+    _in_header = True
+    _held = 0
+    _pending_size = 0
+    _file: IO[bytes] | None = None
+    _plain: _Plain | None = None
+    """The un-stuffed body's digest so far; None where nothing of it needs un-stuffing."""
 
     def __init__(self, budget: Budget, folder: Path, memory: int, max_header: int) -> None:
         self._budget = budget
         self._folder = folder
         self._memory = memory
         self._max_header = max_header
-        self._reserved = 0
         self._head = bytearray()
-        self._in_header = True
         self._chunks: list[bytes] = []
-        self._held = 0
         self._pending: list[bytes] = []
-        self._pending_size = 0
-        self._file: IO[bytes] | None = None
-        self._hash = hashlib.sha256()
-        self._unstuff = Unstuffer()
-        self.header = b""
-        self.separated = False
-        self.header_too_large = False
-        self.body_size = 0
-        self.wire_size = 0
 
     @property
     def on_disk(self) -> bool:
         """Whether part of the body lies in a file."""
         return self._file is not None
+
+    def take_whole(self, body: bytes) -> bool:
+        """Take all of a message that has no dot-stuffed line, and finish.
+
+        True: :meth:`flush`, as :meth:`take`, whose errors it raises as well.
+        """
+        end = body.find(b"\r\n\r\n") + 2
+        size = len(body)
+        if (
+            end < 3
+            or size > self._memory
+            or body[:2] == b"\r\n"
+            or not self._budget.take_body(size)
+        ):
+            self.take(body)
+            return self.finish()
+        self._reserved = self.wire_size = size
+        self._in_header = False
+        self.separated = True
+        self.header = body[:end]
+        self.header_too_large = end > self._max_header
+        self._held = self.body_size = size - end - 2
+        if self.body_size:
+            self._chunks.append(body[end + 2 :])
+        return False
 
     def take(self, chunk: bytes) -> bool:
         """Take the next piece of the message, in wire form.
@@ -154,9 +205,9 @@ class Spool:
         self._reserved -= octets
 
     def _take_body(self, chunk: bytes) -> None:
-        plain = self._unstuff.feed(chunk)
-        self._hash.update(plain)
-        self.body_size += len(plain)
+        if self._plain is None:
+            self._plain = _Plain()
+        self.body_size += self._plain.feed(chunk)
         if (
             self._file is None
             and not self._pending
@@ -207,7 +258,9 @@ class Spool:
     @property
     def body_hash(self) -> str:
         """SHA-256 of the un-stuffed body, in hex."""
-        return self._hash.hexdigest()
+        if self._plain is None:
+            return hashlib.sha256(self._chunks[0] if self._chunks else b"").hexdigest()
+        return self._plain.hash.hexdigest()
 
     async def body(self) -> AsyncIterator[bytes]:
         """The body in wire form, in pieces of at most 256 KiB from disk."""

@@ -8,7 +8,6 @@ happens after the final dot is :mod:`gateway.smtp.delivery`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -17,12 +16,12 @@ from gateway.contacts.email import parse_email
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import GatewayError, RegisterUnavailable, UpstreamUnavailable
 from gateway.gate import Verdict, topic_aside
-from gateway.message.traits import Traits, favourable
+from gateway.message.traits import Traits
 from gateway.records.record import Result
-from gateway.settings.model import CLIENT_KINDS, ClientKind, OnSuppress, SmtpClient
 from gateway.smtp import replies
 from gateway.smtp.evidence import Draft, Judged, Peer
 from gateway.smtp.parking import Parking
+from gateway.smtp.policy import Policy
 from gateway.smtp.site import Site
 from gateway.upstream.transaction import Transaction as UpstreamTransaction
 from gateway.wire.command import MailCommand, RcptCommand
@@ -32,16 +31,18 @@ from gateway.wire.reply import Reply
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True, eq=False)
 class Recipient:
     """A recipient of a transaction, and where it stands before the final dot."""
 
-    rcpt: RcptArguments
-    contact: Contact
-    reply: bytes = replies.ACCEPTED
-    """What the client hears at RCPT."""
-    early: Verdict | None = None
-    """The verdict at RCPT, where there was one."""
+    __slots__ = ("contact", "early", "rcpt", "reply")
+
+    def __init__(self, rcpt: RcptArguments, contact: Contact) -> None:
+        self.rcpt = rcpt
+        self.contact = contact
+        self.reply = replies.ACCEPTED
+        """What the client hears at RCPT."""
+        self.early: Verdict | None = None
+        """The verdict at RCPT, where there was one."""
 
 
 class Transaction:
@@ -51,18 +52,23 @@ class Transaction:
     """
 
     def __init__(
-        self, site: Site, parking: Parking, client: SmtpClient, peer: Peer, mail: MailArguments
+        self,
+        site: Site,
+        parking: Parking,
+        policy: Policy,
+        peer: Peer,
+        mail: MailArguments,
+        command: MailCommand,
     ) -> None:
+        """``command`` is ``mail`` as an upstream will hear it."""
         self.site = site
+        self.policy = policy
         self._parking = parking
-        self.client = client
-        self.draft = Draft(client=client, peer=peer, mail=mail)
-        self.kind = None if client.kind is ClientKind.DECLARED else CLIENT_KINDS[client.kind]
-        """The client's fixed kind; None where each message declares its own."""
+        self.draft = Draft(client=policy.client, peer=peer, mail=mail)
         self.recipients: list[Recipient] = []
-        self._mail = MailCommand.of(mail)
-        self._early_traits: Traits | None = None
+        self._mail = command
         self._upstream: UpstreamTransaction | None = None
+        self._parked = False
         self._accepted: list[Recipient] = []
         """Whom the transaction that is open upstream has accepted; it ends with that."""
 
@@ -80,30 +86,33 @@ class Transaction:
         """
         answers: list[bytes | Recipient] = []
         recipients: list[Recipient] = []
-        room = self.client.max_recipients - len(self.recipients)
+        room = self.policy.max_recipients - len(self.recipients)
         for rcpt in batch:
-            fresh = self._read(rcpt, room - len(recipients))
-            answers.append(fresh)
-            if isinstance(fresh, Recipient):
-                recipients.append(fresh)
+            if len(recipients) >= room:
+                answers.append(replies.TOO_MANY)
+            elif not rcpt.address.isascii() and "SMTPUTF8" not in self._mail.params:
+                answers.append(replies.NEEDS_UTF8)
+            else:
+                try:
+                    one = Recipient(rcpt, parse_email(rcpt.address))
+                except ContactError as error:
+                    answers.append(replies.line(error))
+                else:
+                    answers.append(one)
+                    recipients.append(one)
         onward: Sequence[Recipient] = recipients
-        if recipients and self.kind is Kind.MARKETING:
+        if recipients and self.policy.kind is Kind.MARKETING:
             onward = await self._judge_early(recipients)
         if onward:
             await self._ask_upstream(onward)
-        self.recipients += [one for one in recipients if one.reply[:1] == b"2"]
+        said = [one.reply for one in recipients]
+        if all(reply[:1] == b"2" for reply in set(said)):
+            self.recipients += recipients
+        else:
+            self.recipients += [one for one in recipients if one.reply[:1] == b"2"]
+        if len(said) == len(answers):
+            return said
         return [one.reply if isinstance(one, Recipient) else one for one in answers]
-
-    def _read(self, rcpt: RcptArguments, room: int) -> Recipient | bytes:
-        """The recipient, or the reply that refuses it."""
-        if room <= 0:
-            return replies.TOO_MANY
-        if rcpt.international and "SMTPUTF8" not in self._mail.params:
-            return replies.NEEDS_UTF8
-        try:
-            return Recipient(rcpt, parse_email(rcpt.address))
-        except ContactError as error:
-            return replies.line(error)
 
     async def _judge_early(self, recipients: Sequence[Recipient]) -> list[Recipient]:
         """Answer those that no header could still save; return those to ask upstream about.
@@ -112,19 +121,21 @@ class Transaction:
         suppressed stay here, unknown to the upstream, as do the held.
         """
         site = self.site
-        traits = self.early_traits()
+        traits = self.policy.favourable
         judged = await site.gate.judge(traits, [one.contact for one in recipients], site.rules)
+        if self.policy.topic is None:
+            judged = [topic_aside(verdict, site.rules) for verdict in judged]
         onward: list[Recipient] = []
         rejected: list[Recipient] = []
-        for recipient, found in zip(recipients, judged, strict=True):
-            recipient.early = verdict = self.early(found)
+        for recipient, verdict in zip(recipients, judged, strict=True):
+            recipient.early = verdict
             outcome = verdict.decision.outcome
             if outcome is Outcome.FORWARD:
                 onward.append(recipient)
             elif outcome is Outcome.DEFER:
                 recipient.reply = replies.line(RegisterUnavailable("at RCPT"))
                 site.metrics.fault("register")
-            elif outcome is Outcome.SUPPRESS and self.client.on_suppress is OnSuppress.REJECT:
+            elif outcome is Outcome.SUPPRESS and self.policy.rejects:
                 rejected.append(recipient)
         if rejected:
             await self._reject(rejected, traits)
@@ -143,32 +154,25 @@ class Transaction:
         for recipient, one, record_id in zip(rejected, judged, ids, strict=True):
             recipient.reply = replies.suppressed(one.verdict.decision.rule.id, record_id)
 
-    def early_traits(self) -> Traits:
-        """What is known of the message before its headers; the rest is taken as good."""
-        traits = self._early_traits
-        if traits is None:
-            client = self.client
-            group = self.site.settings.product_group(client, client.topic)
-            traits = favourable(self.kind or Kind.UNCLEAR, client.topic, group)
-            self._early_traits = traits
-        return traits
-
-    # The upstream connection is in use between _take and _park, and waits otherwise.
-
-    def _take(self) -> None:
-        self._parking.leave(self)
-
-    def _park(self) -> None:
-        if self._upstream is not None:
-            self._parking.enter(self)
-
     def early(self, verdict: Verdict) -> Verdict:
         """A verdict as far as it is certain before the headers name the topic."""
-        if self.client.topic is not None:
+        if self.policy.topic is not None:
             return verdict
         return topic_aside(verdict, self.site.rules)
 
     # -- the upstream's side ------------------------------------------------------
+
+    # The upstream connection is in use between _take and _park, and waits otherwise.
+
+    def _take(self) -> None:
+        if self._parked:
+            self._parked = False
+            self._parking.leave(self)
+
+    def _park(self) -> None:
+        if self._upstream is not None:
+            self._parked = True
+            self._parking.enter(self)
 
     async def _ask_upstream(self, recipients: Sequence[Recipient]) -> None:
         """Give each recipient the upstream's own verdict as its reply."""
@@ -180,7 +184,7 @@ class Transaction:
             else:
                 verdicts = await self._upstream.add(commands)
         except GatewayError as error:
-            log.warning("upstream_failed", client=self.client.name, cause=str(error))
+            log.warning("upstream_failed", client=self.policy.name, cause=str(error))
             self.site.metrics.fault("upstream")
             # What it had accepted before is gone with it, and begun anew when needed.
             self.abandon()
@@ -189,9 +193,14 @@ class Transaction:
             return
         refused: list[tuple[Recipient, Reply]] = []
         closing = False
+        # A burst is answered with the same reply over and over.
+        same: Reply | None = None
+        told = b""
         for recipient, verdict in zip(recipients, verdicts, strict=True):
-            recipient.reply = replies.told(verdict)
-            if verdict.positive:
+            if verdict is not same:
+                same, told = verdict, replies.told(verdict)
+            recipient.reply = told
+            if 200 <= verdict.code < 300:
                 self._accepted.append(recipient)
             else:
                 refused.append((recipient, verdict))
@@ -206,7 +215,7 @@ class Transaction:
     async def _record_refused(self, refused: Sequence[tuple[Recipient, Reply]]) -> None:
         """Write down whom the upstream refused; its answer is the client's either way."""
         site = self.site
-        traits = self.early_traits()
+        traits = self.policy.favourable
         unjudged = [recipient for recipient, _ in refused if recipient.early is None]
         verdicts = await site.gate.judge(traits, [r.contact for r in unjudged], site.rules)
         for recipient, verdict in zip(unjudged, verdicts, strict=True):
@@ -224,7 +233,7 @@ class Transaction:
         except GatewayError as error:
             self._note_unrecorded(error)
 
-    async def upstream_for(self, wanted: Sequence[Recipient]) -> UpstreamTransaction:
+    async def upstream_for(self, wanted: list[Recipient]) -> UpstreamTransaction:
         """The upstream transaction with exactly these recipients, begun anew if need be.
 
         No body octet has left so far, so that nobody else can get it.
@@ -236,7 +245,7 @@ class Transaction:
 
         """
         self._take()
-        if self._upstream is not None and self._accepted == list(wanted):
+        if self._upstream is not None and self._accepted == wanted:
             return self._upstream
         commands = [RcptCommand.of(recipient.rcpt) for recipient in wanted]
         if self._upstream is None:
@@ -251,12 +260,11 @@ class Transaction:
     async def _open(self, commands: Sequence[RcptCommand]) -> list[Reply]:
         """Begin upstream; where all its connections wait for clients, take one back."""
         upstreams = self.site.upstreams
-        for name in self.client.upstreams:
+        names = self.policy.upstreams
+        for name in names:
             if upstreams.exhausted(name):
                 self._parking.reclaim(name)
-        self._upstream, verdicts = await upstreams.open_transaction(
-            self.client.upstreams, self._mail, commands
-        )
+        self._upstream, verdicts = await upstreams.open_transaction(names, self._mail, commands)
         return verdicts
 
     def abandon(self) -> None:
@@ -268,5 +276,5 @@ class Transaction:
             upstream.release()
 
     def _note_unrecorded(self, error: GatewayError) -> None:
-        log.warning("record_failed", client=self.client.name, cause=str(error))
+        log.warning("record_failed", client=self.policy.name, cause=str(error))
         self.site.metrics.fault("records")

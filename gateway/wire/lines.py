@@ -10,6 +10,7 @@ that ends every line with a bare LF hears a 500 for each of them and never hangs
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,6 +19,11 @@ MAX_LINE = 2048
 and SMTPUTF8 parameters add to it)."""
 MAX_AUTH_LINE = 4096
 """The same for ``AUTH`` and the lines of its dialogue (RFC 4954 § 4)."""
+
+
+# Lines that have nothing in them that next_line would refuse, and are shorter than
+# MAX_LINE by far, so that no limit need be looked at.
+_RCPT_RUN = re.compile(rb"(?:[Rr][Cc][Pp][Tt] [^\r\n\0]{1,1000}+\r\n){1,500}+").match
 
 
 class LineFault(Enum):
@@ -33,20 +39,17 @@ class CommandParser:
     """An incremental splitter with bounded lines.
 
     ``feed`` what arrived, then call ``next_line`` until it returns None; before
-    handing the stream to something else (DATA, STARTTLS) ``take_rest``.  While the
-    client answers an AUTH challenge, set ``dialogue`` for the longer limit.
+    handing the stream to something else (DATA, STARTTLS) ``take_rest``.
     """
 
     dialogue: bool = False
+    """Whether the client answers an AUTH challenge: its lines may be longer then."""
+    empty: bool = True
+    """Whether nothing is left of what was fed, not even of a refused line."""
     _buffer: bytes = b""
     _at: int = 0
     _long: bool = False
     _refused: bool = False
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left of what was fed, not even of a refused line."""
-        return self._at >= len(self._buffer) and not (self._refused or self._long)
 
     def feed(self, data: bytes) -> None:
         """Takes the next bytes.
@@ -56,6 +59,18 @@ class CommandParser:
         """
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
+        self.empty = False
+
+    def rcpt_run(self) -> bytes | None:
+        """The RCPT lines that come next with their CRLFs, 500 at the most, if they are sound.
+
+        None: take the next line by itself.  A client that pipelines sends dozens.
+        """
+        run = _RCPT_RUN(self._buffer, self._at)
+        if run is None or self._refused or self._long or self.dialogue:
+            return None
+        self._at = run.end()
+        return run[0]
 
     def next_line(self) -> bytes | LineFault | None:
         """The next line without its CRLF, the fault that it is, or None for no more."""
@@ -64,6 +79,7 @@ class CommandParser:
             end = self._buffer.find(b"\n", start)
             if end < 0:
                 self._bound()
+                self.empty = self._at >= len(self._buffer) and not (self._refused or self._long)
                 return None
             self._at = end + 1
             if end == start or self._buffer[end - 1] != 0x0D:
@@ -85,6 +101,7 @@ class CommandParser:
         rest = self._buffer[self._at :]
         self._buffer, self._at = b"", 0
         self._long = self._refused = False
+        self.empty = True
         return rest
 
     def _limit(self, line: bytes) -> int:

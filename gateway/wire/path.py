@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from gateway.failure import GatewayError
 
@@ -78,11 +79,19 @@ class RcptArguments(NamedTuple):
         return not self.address.isascii()
 
 
+# Made by the dozen for one burst: not by way of the named tuple's own constructor.
+_rcpt = cast(
+    "Callable[[tuple[str, bytes, Mapping[str, str | None]]], RcptArguments]",
+    partial(tuple.__new__, RcptArguments),
+)
+
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
 _LABEL = r"[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+"
 _ADDRESS = rf"{_ATOM}(?:\.{_ATOM})*+@{_LABEL}(?:\.{_LABEL})*+"
 _FAST_MAIL = re.compile(rf"(?i:FROM): *+<({_ADDRESS})?>(?: ++(.*))?".encode(), re.DOTALL).fullmatch
 _FAST_RCPT = re.compile(rf"(?i:TO): *+<({_ADDRESS})>(?: ++(.*))?".encode(), re.DOTALL).fullmatch
+_RUN_OF_RCPT = re.compile(rf"(?i:RCPT TO:)<({_ADDRESS})>\r\n".encode()).findall
+_RCPT_AROUND = len("RCPT TO:<>\r\n")
 
 _U_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]++"
 _U_LABEL = r"[A-Za-z0-9\x80-\U0010ffff]++(?:-++[A-Za-z0-9\x80-\U0010ffff]++)*+"
@@ -152,6 +161,26 @@ def parse_rcpt(arg: bytes) -> RcptArguments:
             return RcptArguments(text, b"<%b>" % address, _parameters(rest) if rest else _NO_PARAMS)
     address, params = _slow(arg, "TO:", _RCPT_SYNTAX, "5.1.3")
     return RcptArguments(address, f"<{address}>".encode(), params)
+
+
+def parse_rcpt_run(run: bytes) -> list[RcptArguments] | None:
+    """Reads many whole RCPT lines at once, each with its verb and CRLF.
+
+    The same as :func:`parse_rcpt` of each; None where any of them is not of the
+    simplest form (no parameters, no space to spare, a short ASCII address).
+    """
+    addresses: list[bytes] = _RUN_OF_RCPT(run)
+    octets = sum(map(len, addresses))
+    # What is found covers every octet of the run, or there is something else in it.
+    if octets + _RCPT_AROUND * len(addresses) != len(run) or not addresses:
+        return None
+    if len(max(addresses, key=len)) > _MAX_LABEL:
+        return None
+    texts = b" ".join(addresses).decode().split(" ")
+    return [
+        _rcpt((text, b"<%b>" % address, _NO_PARAMS))
+        for text, address in zip(texts, addresses, strict=True)
+    ]
 
 
 def _domain_fits(address: bytes) -> bool:

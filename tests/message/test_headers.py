@@ -16,7 +16,7 @@ SECTION = (
 
 def test_fields_are_found_with_folding_and_case():
     headers = HeaderSection(SECTION)
-    assert [f.name for f in headers] == [
+    assert list(headers) == [
         b"from",
         b"x-gateway-kind",
         b"subject",
@@ -72,3 +72,47 @@ def test_any_bytes_are_read_without_failing_and_nothing_named_is_nothing_lost(oc
     headers = HeaderSection(octets)
     assert headers.without(()) == octets
     assert 0 <= headers.end <= len(octets)
+
+
+def by_the_book(octets):
+    """The fields line by line: name, value with its continuations; and where they end."""
+    fields, position = [], 0
+    for line in lines_of(octets):
+        if not line.endswith(b"\n"):
+            break
+        if fields and line[:1] in (b" ", b"\t"):
+            fields[-1][1] += line
+        else:
+            name, colon, value = line.partition(b":")
+            bare = name.rstrip(b" \t")
+            if not colon or not bare or any(c < 33 or c > 126 for c in bare):
+                break
+            fields.append([bare.lower(), value])
+        position += len(line)
+    return [(name, value.strip()) for name, value in fields], position
+
+
+def lines_of(octets):
+    whole = octets.split(b"\n")
+    return [line + b"\n" for line in whole[:-1]] + ([whole[-1]] if whole[-1] else [])
+
+
+_pieces = st.lists(
+    st.sampled_from(
+        [b"A:", b"b : x", b"\r\n", b"\n", b" ", b"\t", b":", b"x", b"\xff", b"A: 1\r\n"]
+    ),
+    max_size=16,
+).map(b"".join)
+
+
+@given(_pieces)
+def test_a_section_is_read_as_line_by_line(octets):
+    """Found at once, the fields are those that a reader of lines finds, to the same end."""
+    headers = HeaderSection(octets)
+    fields, end = by_the_book(octets)
+    assert headers.end == end
+    names = list(dict.fromkeys(name for name, _ in fields))
+    assert list(headers) == names
+    for name in names:
+        raw = [value.strip() for value in headers.raw(name)]
+        assert raw == [value for other, value in fields if other == name]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.body import BodyParser, Stuffer, normalise, unstuff
+from gateway.wire.body import BodyParser, Stuffer, normalise, unstuff, whole_body
 
 
 def scan(pieces):
@@ -47,6 +47,19 @@ STREAMS = st.lists(
     max_size=24,
 ).map(b"".join)
 CUTS = st.lists(st.integers(0, 90), max_size=8)
+
+
+@given(STREAMS.map(lambda data: data + b"\r\n.\r\n") | STREAMS)
+def test_a_whole_plain_body_is_what_the_parser_makes_of_it(data):
+    """What is taken at once is what the parser would read, with nothing for it to note."""
+    body = whole_body(data)
+    got, rest, parser = scan([data])
+    plain_and_whole = rest == b"" and not (parser.bare or parser.nul or parser.stuffed)
+    if body is not None:
+        assert plain_and_whole
+        assert body == got
+    elif plain_and_whole:
+        assert data == b".\r\n"  # no body at all, which is left to the parser
 
 
 @given(STREAMS, CUTS)

@@ -89,3 +89,48 @@ def test_only_what_stands_between_two_crlf_is_a_command(data):
         if isinstance(line, bytes):
             assert b"\n" not in line and b"\r" not in line
             assert any(piece == line for piece in pieces)
+
+
+_MIXED = st.lists(
+    st.sampled_from(
+        [
+            *(b"RCPT TO:<a@b.example>\r\n", b"rcpt x\r\n", b"RCPT \r\n", b"NOOP\r\n", b"DATA\r\n"),
+            *(
+                b"RCPT a\nb\r\n",
+                b"RCPT a\rb\r\n",
+                b"RCPT a\0b\r\n",
+                b"RCPT " + b"x" * 1100 + b"\r\n",
+            ),
+            *(b"RCPT TO:<a", b"\r\n", b"\n", b"RCPT " + b"x" * 3000 + b"\r\n"),
+        ]
+    ),
+    max_size=10,
+).map(b"".join)
+
+
+@given(_MIXED, st.lists(st.integers(0, 4000), max_size=4))
+def test_a_run_of_recipients_is_the_same_lines(data, cuts):
+    """Lines taken in runs are those that are taken one by one, and nothing is left of them."""
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parser, lines = CommandParser(), []
+    for start, end in pairwise(edges):
+        parser.feed(data[start:end])
+        while True:
+            run = parser.rcpt_run()
+            if run is not None:
+                lines += run[:-2].split(b"\r\n")
+                continue
+            line = parser.next_line()
+            if line is None:
+                break
+            lines.append(line)
+    assert lines == split([data])
+    rest = parser.empty
+    assert parser.take_rest() == b"" or not rest
+
+
+def test_a_client_that_answers_a_challenge_sends_no_recipients():
+    parser = CommandParser(dialogue=True)
+    parser.feed(b"RCPT TO:<a@b.example>\r\n")
+    assert parser.rcpt_run() is None
+    assert parser.next_line() == b"RCPT TO:<a@b.example>"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.wire.command import MailCommand, RcptCommand
 from gateway.wire.ehlo import Capabilities
-from gateway.wire.path import PathError, parse_mail, parse_rcpt
+from gateway.wire.path import PathError, parse_mail, parse_rcpt, parse_rcpt_run
 
 FULL = Capabilities(size=0, eight_bit=True, smtputf8=True, dsn=True, auth=frozenset({"PLAIN"}))
 
@@ -212,3 +212,39 @@ def test_a_command_says_what_it_lacks():
     assert RcptCommand(b"<a@b>", {"NOTIFY": "NEVER"}).lacking(Capabilities()) == "DSN"
     assert RcptCommand(b"<a@b>", {"NOTIFY": "NEVER"}).lacking(FULL) is None
     assert mail.line(FULL) == b"MAIL FROM:<> SIZE=5 BODY=8BITMIME\r\n"
+
+
+_RCPT_LINES = st.lists(
+    st.sampled_from(
+        [
+            b"RCPT TO:<a@b.example>",
+            b"rcpt to:<A.b+c@D-e.example>",
+            b"RCPT TO: <a@b.example>",
+            b"RCPT TO:<a@b.example> ",
+            b"RCPT TO:<a@b.example> NOTIFY=NEVER",
+            b"RCPT TO:<>",
+            b"RCPT TO:<a@b.example",
+            b"RCPT TO:<a@b.example>RCPT TO:<c@d.example>",
+            b"RCPT TO:<" + b"a" * 70 + b"@b.example>",
+            b"RCPT TO:<a@" + b"b" * 70 + b".example>",
+            "RCPT TO:<å@b.example>".encode(),
+        ]
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(_RCPT_LINES)
+def test_a_run_of_recipients_is_read_as_each_of_them_alone(lines):
+    """Read at once or one by one, the same lines give the same recipients."""
+    read = parse_rcpt_run(b"".join(line + b"\r\n" for line in lines))
+    if read is not None:
+        assert read == [parse_rcpt(line[5:].strip(b" \t")) for line in lines]
+
+
+def test_a_run_of_plain_recipients_is_read_at_once():
+    run = b"".join(b"RCPT TO:<r%d@b.example>\r\n" % number for number in range(50))
+    read = parse_rcpt_run(run)
+    assert read is not None
+    assert [one.raw_path for one in read] == [b"<r%d@b.example>" % n for n in range(50)]
