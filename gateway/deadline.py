@@ -16,10 +16,11 @@ _NEVER = float("inf")
 class Deadline:
     """Calls ``late`` once when what was armed has not been cleared in time."""
 
-    __slots__ = ("_at", "_late", "_loop", "_rings_at", "_timer")
+    __slots__ = ("_at", "_late", "_loop", "_now", "_rings_at", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, late: Callable[[], None]) -> None:
         self._loop = loop
+        self._now = loop.time
         self._late = late
         self._at = 0.0
         self._rings_at = _NEVER
@@ -27,7 +28,7 @@ class Deadline:
 
     def arm(self, seconds: float) -> None:
         """Wait at most so long from now; replaces what was armed before."""
-        self._at = at = self._loop.time() + seconds
+        self._at = at = self._now() + seconds
         if self._rings_at > at:
             if self._timer is not None:
                 self._timer.cancel()
@@ -54,7 +55,7 @@ class Deadline:
         self._rings_at = _NEVER
         if self._at == 0.0:
             return
-        if self._loop.time() >= self._at - _ROUNDING:
+        if self._now() >= self._at - _ROUNDING:
             self._at = 0.0
             self._late()
         else:

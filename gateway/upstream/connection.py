@@ -20,8 +20,9 @@ from gateway.deadline import Deadline
 from gateway.upstream.failure import ConnectionFailed
 from gateway.upstream.target import Target, Tls
 from gateway.wire.ehlo import Capabilities
-from gateway.wire.reply import ProtocolError, Reply, ReplyParser
+from gateway.wire.reply import ProtocolError, Reply, ReplyParser, code_of
 
+_CLOSING = 421
 _WRITE_HIGH = 256 * 1024
 """Octets of a body that may wait in our own buffer before the source is paused."""
 
@@ -34,13 +35,16 @@ class Connection(asyncio.Protocol):
         self.target = target
         self.capabilities = Capabilities()
         self.created = loop.time()
-        self.idle_since = self.created
+        self.expires_at = 0.0
+        """When age or idle time say that it should be dropped; set by :meth:`rest`."""
         self.transactions = 0
         """Transactions begun on it."""
         self.fresh = True
         """Whether it has just greeted: then a 421 is news, not the end of a long session."""
         self.needs_reset = False
         """Whether RSET must come before the next MAIL."""
+        self.early: Reply | None = None
+        """A reply that came while the body was being sent (a refusal, a 421)."""
         self.on_lost: Callable[[Connection], None] | None = None
         """Called once when the connection has gone, whoever ended it."""
         self._loop = loop
@@ -48,10 +52,9 @@ class Connection(asyncio.Protocol):
         self._parser = ReplyParser()
         self._failure: ConnectionFailed | None = None
         self._waiter: asyncio.Future[list[Reply]] | None = None
-        self._wanted = 0
+        self._missing = 0
         self._got: list[Reply] = []
         self._deaf = False
-        self._unasked: Reply | None = None
         self._listening = False
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
@@ -75,10 +78,13 @@ class Connection(asyncio.Protocol):
         self = cls(target, loop)
         try:
             # The greeting may arrive with the connection: it must be expected before.
-            greeting = self._expect(1)
+            # Its time counts from then on.
+            greeting = self.ask(b"", 1, target.timeouts.greeting, "the greeting")
+            self._deadline.clear()
             await self._connect(context if target.tls is Tls.IMPLICIT else None)
-            self._arm(target.timeouts.greeting, "the greeting")
-            (reply,) = await self._finish(greeting)
+            if not greeting.done():
+                self._deadline.arm(target.timeouts.greeting)
+            (reply,) = await greeting
             _require(reply, reply.code == 220, "the greeting")
             await self._hello(hostname)
             if target.tls is Tls.STARTTLS:
@@ -92,7 +98,6 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self._give_up()
             raise
-        self.idle_since = loop.time()
         return self
 
     def _give_up(self) -> None:
@@ -189,21 +194,20 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether nothing is known against using it for one more transaction."""
+        transport = self._transport
         return (
             self._failure is None
-            and self._transport is not None
-            and not self._transport.is_closing()
             and self._waiter is None
+            and transport is not None
+            and not transport.is_closing()
         )
 
-    def expired(self, now: float) -> bool:
-        """Whether age, message count or idle time say that it should be dropped."""
-        limits = self.target.timeouts
-        return (
-            self.transactions >= self.target.max_messages
-            or now - self.created >= limits.age
-            or now - self.idle_since >= limits.idle
-        )
+    def rest(self, now: float) -> bool:
+        """Unused from now on; returns whether it is good for one more transaction."""
+        target = self.target
+        limits = target.timeouts
+        self.expires_at = end = min(self.created + limits.age, now + limits.idle)
+        return now < end and self.transactions < target.max_messages and self.usable
 
     def close(self) -> None:
         """Says QUIT, as far as it can be said, and closes without waiting."""
@@ -219,33 +223,42 @@ class Connection(asyncio.Protocol):
 
     # -- exchanges ------------------------------------------------------------
 
+    def ask(
+        self, commands: bytes, count: int, seconds: float, name: str = "a reply"
+    ) -> asyncio.Future[list[Reply]]:
+        """Writes commands; the future gets their ``count`` replies, ``seconds`` for each.
+
+        The list is shorter only if its last reply is a 421: the upstream is
+        closing, no other reply will come, and the connection is dead.  The future
+        gets :class:`ConnectionFailed`, with the replies that did come, if it fails
+        while they are waited for; it need not be awaited.  Who waits for it calls
+        :meth:`abort` whatever is raised there: after a cancellation nobody knows which
+        reply comes next.  Raises :class:`ConnectionFailed` if it is gone already.
+        """
+        if self._failure is not None or self._waiter is not None:
+            self.require_open()
+            raise RuntimeError("an exchange is already under way on this connection")
+        self._waiter = waiter = self._loop.create_future()
+        self._missing = count
+        self._listening = False
+        self._patience = seconds
+        self._waiting_for = name
+        self._deadline.arm(seconds)
+        transport = self._transport
+        if transport is not None:
+            transport.write(commands)
+        return waiter
+
     async def exchange(
         self, commands: bytes, count: int, seconds: float, name: str = "a reply"
     ) -> list[Reply]:
-        """Writes commands and waits for their ``count`` replies, ``seconds`` for each.
-
-        The list is shorter only if its last reply is a 421: the upstream is
-        closing, no other reply will come, and the connection is dead.  Raises
-        :class:`ConnectionFailed` with the replies that did come.
-        """
-        # _expect and _finish in one: this is done three times for every message.
-        if self._failure is not None or self._waiter is not None:
-            self._expect(count)
-        self._wanted, self._got, self._listening = count, [], False
-        waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
-        self._waiter = waiter
-        self._patience, self._waiting_for = seconds, name
-        self._deadline.arm(seconds)
-        if self._transport is not None:
-            self._transport.write(commands)
+        """:meth:`ask`, and waits."""
+        waiter = self.ask(commands, count, seconds, name)
         try:
             return await waiter
         except BaseException:
             self.abort()
             raise
-        finally:
-            self._waiter = None
-            self._deadline.clear()
 
     async def converse(
         self, commands: Sequence[bytes], seconds: float, name: str = "a reply"
@@ -258,40 +271,21 @@ class Connection(asyncio.Protocol):
             except ConnectionFailed as failure:
                 failure.replies = (*replies, *failure.replies)
                 raise
-            if replies[-1].code == 421:
+            if replies[-1].code == _CLOSING:
                 break
         return replies
-
-    def _expect(self, count: int) -> asyncio.Future[list[Reply]]:
-        self.require_open()
-        if self._waiter is not None:
-            raise RuntimeError("an exchange is already under way on this connection")
-        self._wanted, self._got = count, []
-        self._waiter = self._loop.create_future()
-        self._listening = False
-        return self._waiter
-
-    async def _finish(self, waiter: asyncio.Future[list[Reply]]) -> list[Reply]:
-        try:
-            return await waiter
-        except BaseException:
-            self.abort()
-            raise
-        finally:
-            self._waiter = None
-            self._deadline.clear()
 
     # -- the body -------------------------------------------------------------
 
     def begin_body(self) -> None:
-        """From here until :meth:`exchange` a reply is early, not unsolicited."""
-        self._listening = True
-        self._unasked = None
+        """From here until :meth:`ask` a reply is early, not unsolicited.
 
-    @property
-    def early(self) -> Reply | None:
-        """A reply that came while the body was being sent (a refusal, a 421)."""
-        return self._unasked
+        Raises :class:`ConnectionFailed` if the connection is gone.
+        """
+        if self._failure is not None:
+            self.require_open()
+        self._listening = True
+        self.early = None
 
     def require_open(self) -> None:
         """Raises :class:`ConnectionFailed` if the connection is gone."""
@@ -306,7 +300,7 @@ class Connection(asyncio.Protocol):
 
     async def drain(self, seconds: float) -> None:
         """Waits until the upstream has taken enough; raises :class:`ConnectionFailed`."""
-        if not self._paused or self._failure is not None or self._unasked is not None:
+        if not self._paused or self._failure is not None or self.early is not None:
             return
         self._drained = self._loop.create_future()
         self._arm(seconds, "the upstream to take the body")
@@ -317,7 +311,6 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._drained = None
-            self._deadline.clear()
 
     # -- asyncio.Protocol -----------------------------------------------------
 
@@ -330,37 +323,61 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol."""
-        failure: ConnectionFailed | None = None
         try:
-            replies: Sequence[Reply] = self._parser.feed(data)
+            replies = self._parser.feed(data)
         except ProtocolError as error:
-            replies = error.replies
-            failure = ConnectionFailed(f"no SMTP: {error}")
-        for reply in replies:
-            self._take(reply)
-        if failure is not None and not self._deaf:
-            self._fail(failure)
-        elif replies and self._wanted > 1:
+            self._take(list(error.replies))
+            if not self._deaf:
+                self._fail(ConnectionFailed(f"no SMTP: {error}"))
+            return
+        waiter = self._waiter
+        if (
+            waiter is None
+            or len(replies) != self._missing
+            or _CLOSING in map(code_of, replies)
+            or self._got
+            or waiter.done()
+        ):
+            self._take(replies)
+        else:
+            # The usual answer: all that was waited for, in one piece.
+            self._waiter = None
+            waiter.set_result(replies)
+
+    def _take(self, replies: list[Reply]) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self._overhear(replies)
+            return
+        closing = next((i for i, reply in enumerate(replies) if reply.code == _CLOSING), None)
+        if closing is not None and closing < self._missing:
+            self._answer(waiter, replies[: closing + 1])
+            self._fail(ConnectionFailed("the upstream is closing (421)"))
+        elif len(replies) >= self._missing:
+            self._answer(waiter, replies[: self._missing])
+            self._overhear(replies[self._missing :])
+        elif replies:
+            self._got += replies
+            self._missing -= len(replies)
             # Each reply of a burst has the whole time, counted from the one before.
             self._deadline.arm(self._patience)
 
-    def _take(self, reply: Reply) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            self._got.append(reply)
-            if reply.code == 421:
-                waiter.set_result(self._got)
-                self._fail(ConnectionFailed("the upstream is closing (421)"))
-            elif len(self._got) == self._wanted:
-                waiter.set_result(self._got)
-        elif self._deaf:
+    def _answer(self, waiter: asyncio.Future[list[Reply]], replies: list[Reply]) -> None:
+        """Ends the exchange with what has come of it before and these."""
+        self._waiter = None
+        waiter.set_result(self._got + replies)
+        self._got = []
+
+    def _overhear(self, replies: list[Reply]) -> None:
+        """Takes replies that nobody has asked for."""
+        if not replies or self._deaf:
             return
-        elif self._listening:
-            self._unasked = self._unasked or reply
-            if self._drained is not None and not self._drained.done():
-                self._drained.set_result(None)
-        else:
-            self._fail(ConnectionFailed(f"an unsolicited reply ({reply.code})"))
+        if not self._listening:
+            self._fail(ConnectionFailed(f"an unsolicited reply ({replies[0].code})"))
+            return
+        self.early = self.early or replies[0]
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of asyncio.Protocol."""
@@ -385,7 +402,9 @@ class Connection(asyncio.Protocol):
         self._deadline.arm(seconds)
 
     def _late(self) -> None:
-        self._fail(ConnectionFailed(f"waited too long for {self._waiting_for}", silent=True))
+        # It rings as well where the answer came long ago: nobody takes the time to say so.
+        if self._waiter is not None or self._drained is not None:
+            self._fail(ConnectionFailed(f"waited too long for {self._waiting_for}", silent=True))
 
     def _fail(self, failure: ConnectionFailed, *, abort: bool = True) -> None:
         if abort and self._transport is not None:
@@ -398,6 +417,8 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             failure.replies = tuple(self._got)
             waiter.set_exception(failure)
+            # Where nobody waits for it any more, asyncio need not complain of that.
+            waiter.exception()
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(failure)
         if self.on_lost is not None:

@@ -73,6 +73,23 @@ class Pool:
         """Whether the next lease would have to wait for another's end."""
         return not self._idle and self._slots >= self.target.max_connections
 
+    def take(self, now: float) -> Connection | None:
+        """:meth:`lease` without waiting: an idle connection, or None if there is none.
+
+        ``now`` is the loop's time.
+        """
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            # One that has failed is not here any more: see _lost.
+            if now < connection.expires_at:
+                self._reused += 1
+                self._leased.add(connection)
+                return connection
+            self._slots -= 1
+            connection.close()
+        return None
+
     async def lease(self, timeout: float) -> Connection:
         """A connection for one transaction; ``give_back`` or ``discard`` it.
 
@@ -80,13 +97,9 @@ class Pool:
         limits).  Raises :class:`Overloaded` when none comes free or too many wait
         already, :class:`ConnectionFailed` when a new one cannot be made.
         """
-        now = asyncio.get_running_loop().time()
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable and not connection.expired(now):
-                return self._hand_out(connection)
-            self._slots -= 1
-            connection.close()
+        connection = self.take(asyncio.get_running_loop().time())
+        if connection is not None:
+            return connection
         if self._retired:
             raise UpstreamUnavailable("this upstream is being retired")
         if self._slots < self.target.max_connections:
@@ -96,7 +109,9 @@ class Pool:
         if got is None:
             return await self._connect()
         if got.usable:
-            return self._hand_out(got)
+            self._reused += 1
+            self._leased.add(got)
+            return got
         return await self.renew(got)
 
     async def renew(self, connection: Connection) -> Connection:
@@ -109,25 +124,23 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Ends a lease; the connection is kept if it is still good."""
-        if connection not in self._leased:
+        leased = self._leased
+        if connection not in leased:
             return
-        self._leased.discard(connection)
+        leased.remove(connection)
         connection.fresh = False
-        connection.idle_since = now = asyncio.get_running_loop().time()
-        if self._retired or not connection.usable or connection.expired(now):
+        loop = asyncio.get_running_loop()
+        if not connection.rest(loop.time()) or self._retired:
             connection.close()
             self._free_slot()
             return
-        waiter = self._next_waiter()
-        if waiter is not None:
-            self._leased.add(connection)
+        if self._waiters and (waiter := self._next_waiter()) is not None:
+            leased.add(connection)
             waiter.set_result(connection)
             return
         self._idle.append(connection)
         if self._reaper is None:
-            self._reaper = asyncio.get_running_loop().call_later(
-                self.target.timeouts.idle, self._reap
-            )
+            self._reaper = loop.call_later(self.target.timeouts.idle, self._reap)
 
     def discard(self, connection: Connection) -> None:
         """Ends a lease and cuts the connection."""
@@ -190,11 +203,6 @@ class Pool:
         self._leased.add(connection)
         return connection
 
-    def _hand_out(self, connection: Connection) -> Connection:
-        self._reused += 1
-        self._leased.add(connection)
-        return connection
-
     async def _wait(self, seconds: float) -> Connection | None:
         """A connection, or None for a slot to connect in."""
         if len(self._waiters) >= self.target.max_waiting:
@@ -251,11 +259,11 @@ class Pool:
         self._reaper = None
         now = loop.time()
         for connection in tuple(self._idle):
-            if connection.expired(now):
+            if now >= connection.expires_at:
                 self._idle.remove(connection)
                 connection.close()
                 self._free_slot()
         if self._idle:
             # A hair late, or a rounded clock would find it not yet expired.
-            delay = self._idle[0].idle_since + self.target.timeouts.idle - now + 0.01
+            delay = self._idle[0].expires_at - now + 0.01
             self._reaper = loop.call_later(delay, self._reap)

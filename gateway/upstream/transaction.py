@@ -1,36 +1,46 @@
 """One mail transaction on a leased connection.
 
-States: FRESH (nothing said), OPEN (MAIL accepted), GO (354 came, a body is due),
-DONE (a final reply came, or MAIL or DATA was refused) and GONE (the connection is
-back in the pool or cut).  A connection is marked for RSET from MAIL until a final
-250, so that whatever happens in between, the next transaction on it starts clean;
-the RSET travels with the next MAIL.
+States: FRESH (nothing said), OPEN (MAIL accepted), ASKED (DATA was said ahead of time,
+a body may be due), GO (354 came, a body is due), DONE (a final reply came, or MAIL or
+DATA was refused) and GONE (the connection is back in the pool or cut).  A connection
+is marked for RSET from MAIL until a final 250, so that whatever happens in between, the
+next transaction on it starts clean; the RSET travels with the next MAIL.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
+from typing import Any
 
 from gateway.upstream.connection import Connection
 from gateway.upstream.failure import ConnectionFailed, HandOverFailed, Stage
 from gateway.upstream.pool import Pool
-from gateway.wire.command import MailCommand, RcptCommand
+from gateway.wire.command import MailCommand, RcptCommand, burst, rcpt_lines, with_params
 from gateway.wire.ehlo import Capabilities
-from gateway.wire.reply import Reply
+from gateway.wire.reply import Reply, code_of
 
 _WRITE_AT_ONCE = 64 * 1024
 """Octets of a body that are gathered for one write."""
+_CLOSING = 421
+_GO_AHEAD = 354
 _NOBODY = Reply.of(554, "5.5.1 No valid recipients")
 
 
 class _State(Enum):
     FRESH = auto()
     OPEN = auto()
+    ASKED = auto()
     GO = auto()
     DONE = auto()
     GONE = auto()
+
+
+_NONE: Mapping[int, Reply] = {}
+_BODY_DUE = (_State.ASKED, _State.GO)
+"""Whatever is written next may be taken for the body."""
 
 
 class _Stale(ConnectionFailed):
@@ -49,18 +59,22 @@ class Transaction:
         """Takes over a lease."""
         self._pool = pool
         self._connection = connection
-        self._state = _State.FRESH
-        self._accepted = 0
-        self._refused: Reply | None = None
-        """What every further question about this transaction is answered with."""
-        self._stage = Stage.BEFORE_BODY
-        self._last = _NOBODY
-        self.mail_reply: Reply | None = None
-        """The answer to the last MAIL, or None before it."""
-        self.closing = False
-        """Whether the upstream ended the last dialogue with a 421."""
-        self.unsupported = False
-        """Whether MAIL was answered here, because the upstream lacks an extension."""
+
+    _state = _State.FRESH
+    _accepted = 0
+    _refused: Reply | None = None
+    """What every further question about this transaction is answered with."""
+    _asked: asyncio.Future[list[Reply]] | None = None
+    """The answer to the DATA of :meth:`call_for_data`."""
+    _stage = Stage.BEFORE_BODY
+    _tail = b"\r\n"
+    """The last two octets of the body that have been written, or what stands before it."""
+    mail_reply: Reply | None = None
+    """The answer to the last MAIL, or None before it."""
+    closing = False
+    """Whether the upstream ended the last dialogue with a 421."""
+    unsupported = False
+    """Whether MAIL was answered here, because the upstream lacks an extension."""
 
     @property
     def upstream(self) -> str:
@@ -87,13 +101,49 @@ class Transaction:
         follow.  If the upstream answers 354 although it took no recipient, it gets
         a lone dot (RFC 2920 § 3.1).
         """
-        return await self._open(mail, recipients, data, reset=self._connection.needs_reset)
+        if self._state is _State.GONE:
+            raise RuntimeError("the transaction is over")
+        try:
+            if self._state in _BODY_DUE:
+                # RSET would be taken for the body.
+                await self._replace()
+            while True:
+                connection = self._connection
+                used, reset = not connection.fresh, connection.needs_reset
+                self._refused = None
+                self._accepted = 0
+                self.closing = False
+                if mail.params and (lacking := mail.lacking(connection.capabilities)) is not None:
+                    self.unsupported = True
+                    self._state = _State.DONE
+                    self.mail_reply = self._refused = _lacks(lacking)
+                    return [self._refused] * len(recipients)
+                self.unsupported = False
+                sent, refused = recipients, _NONE
+                if not connection.capabilities.dsn and with_params(recipients):
+                    sent, refused = self._split(recipients)
+                try:
+                    answers = await self._speak(mail, sent, data)
+                    replies = self._hear(answers, recipients, refused, reset)
+                    if data and not self.closing and len(answers) > reset + 1 + len(sent):
+                        await self._take_go_ahead(answers[-1])
+                    if self._state is _State.OPEN or not used or not self._out_of_step():
+                        return replies
+                except ConnectionFailed as failure:
+                    if not used or failure.silent:
+                        raise
+                # A connection that has just greeted is not replaced again.
+                await self._replace()
+        except BaseException:
+            self.abort()
+            raise
 
     async def restart(
         self, mail: MailCommand, recipients: Sequence[RcptCommand], *, data: bool = False
     ) -> list[Reply]:
         """Forgets the open transaction and begins another: RSET, MAIL, RCPTs in one write."""
-        return await self._open(mail, recipients, data, reset=True)
+        self._connection.needs_reset = True
+        return await self.begin(mail, recipients, data=data)
 
     async def add(self, recipients: Sequence[RcptCommand]) -> list[Reply]:
         """More recipients; one reply each.
@@ -103,18 +153,48 @@ class Transaction:
         """
         if self._refused is not None:
             return [self._refused] * len(recipients)
-        self._must_be(_State.OPEN)
-        refused, sent = self._split(recipients)
-        replies: list[Reply] = []
-        if sent:
-            try:
-                replies = await self._say([command.line() for command in sent])
-            except BaseException:
-                self.abort()
-                raise
-        return self._merge(recipients, refused, replies)
+        if self._state is not _State.OPEN:
+            self._must_be(_State.OPEN)
+        connection = self._connection
+        sent, refused = recipients, _NONE
+        if not connection.capabilities.dsn and with_params(recipients):
+            sent, refused = self._split(recipients)
+        if not sent:
+            return self._merge(recipients, refused, [])
+        seconds = self._pool.target.timeouts.command
+        count = len(sent)
+        try:
+            if connection.capabilities.pipelining or count == 1:
+                answers = await connection.ask(burst(rcpt_lines(sent), count), count, seconds)
+            else:
+                answers = await connection.converse([one.line() for one in sent], seconds)
+            if answers[-1].code == _CLOSING:
+                self.closing = True
+                return [answers[-1]] * len(recipients)
+            return self._merge(recipients, refused, answers)
+        except BaseException:
+            self.abort()
+            raise
 
-    async def data(self, source: AsyncIterable[bytes]) -> Reply:
+    def call_for_data(self) -> None:
+        """Says DATA now; :meth:`data` or :meth:`data_at_once` will wait for its answer.
+
+        For an open transaction in which nothing is under way.  Their result and their
+        failures are the same as if they had said it, and so is the time that the
+        upstream has to answer, counted from now.  In between nothing else may be asked
+        of the transaction but to end, or to :meth:`restart`, which takes a new
+        connection.  Does nothing where there is nothing to call for (nobody was
+        accepted, or all is refused), the second time, and if the connection is gone:
+        then they will say so.
+        """
+        if self._refused is not None or self._state in _BODY_DUE:
+            return
+        self._must_be(_State.OPEN)
+        if self._accepted and self._connection.usable:
+            self._asked = self._ask_to_send()
+            self._state = _State.ASKED
+
+    def data(self, source: AsyncIterable[bytes]) -> Coroutine[Any, Any, Reply]:
         """Hands the body over and returns the upstream's final reply.
 
         ``source`` yields the body in wire form; as a whole it is empty or ends in
@@ -123,37 +203,22 @@ class Transaction:
         connection before the final dot and passes through.  Raises
         :class:`HandOverFailed`.
         """
-        return await self._hand_over(partial(self._send, source))
+        return self._hand_over(partial(self._stream, source))
 
-    async def data_at_once(self, body: Callable[[], Awaitable[bytes]]) -> Reply:
+    def data_at_once(self, body: Callable[[], Awaitable[bytes]]) -> Coroutine[Any, Any, Reply]:
         """:meth:`data` with a body that is small: it leaves in one write with its dot.
 
         ``body`` is awaited after 354.
         """
-        return await self._hand_over(partial(self._send_at_once, body))
-
-    async def _hand_over(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
-        if self._refused is not None:
-            return self._refused
-        self._must_be(_State.OPEN, _State.GO)
-        self._stage = Stage.BEFORE_BODY
-        try:
-            refusal = await self._ask_to_send() if self._state is _State.OPEN else None
-            return refusal or await send()
-        except ConnectionFailed as failure:
-            self.abort()
-            raise HandOverFailed(self._stage, str(failure)) from failure
-        except BaseException:
-            self.abort()
-            raise
+        return self._hand_over(body)
 
     def release(self) -> None:
         """Gives the connection back; what is open is reset with its next use.
 
-        Where a body is due (354 was given), the connection is cut: anything else
+        Where a body is due or may be (DATA was said), the connection is cut: anything else
         would be taken for the body.
         """
-        if self._state is _State.GO:
+        if self._state in _BODY_DUE:
             self.abort()
         elif self._state is not _State.GONE:
             self._state = _State.GONE
@@ -166,30 +231,6 @@ class Transaction:
 
     # -- the envelope -------------------------------------------------------------
 
-    async def _open(
-        self, mail: MailCommand, recipients: Sequence[RcptCommand], data: bool, *, reset: bool
-    ) -> list[Reply]:
-        if self._state is _State.GONE:
-            raise RuntimeError("the transaction is over")
-        try:
-            if self._state is _State.GO:
-                # RSET would be taken for the body.
-                await self._replace()
-                reset = False
-            used = not self._connection.fresh
-            try:
-                replies = await self._attempt(mail, recipients, data, reset)
-                if not (used and self._out_of_step()):
-                    return replies
-            except ConnectionFailed as failure:
-                if not used or failure.silent:
-                    raise
-            await self._replace()
-            return await self._attempt(mail, recipients, data, reset=False)
-        except BaseException:
-            self.abort()
-            raise
-
     def _out_of_step(self) -> bool:
         return self.closing or (self.mail_reply is not None and self.mail_reply.code == 503)
 
@@ -197,188 +238,202 @@ class Transaction:
         self._connection = await self._pool.renew(self._connection)
         self._state = _State.FRESH
 
-    async def _attempt(
-        self, mail: MailCommand, recipients: Sequence[RcptCommand], data: bool, reset: bool
-    ) -> list[Reply]:
+    def _speak(
+        self, mail: MailCommand, sent: Sequence[RcptCommand], data: bool
+    ) -> Awaitable[list[Reply]]:
+        """MAIL and the RCPTs leave, behind RSET where that is due; their answers."""
         connection = self._connection
         capabilities = connection.capabilities
-        self._refused, self._accepted, self.closing = None, 0, False
-        lacking = mail.lacking(capabilities)
-        self.unsupported = lacking is not None
-        if lacking is not None:
-            self._state = _State.DONE
-            self.mail_reply = self._refused = _lacks(lacking)
-            return [self._refused] * len(recipients)
-        refused, sent = self._split(recipients)
+        reset = connection.needs_reset
         connection.transactions += 1
         connection.fresh = False
         connection.needs_reset = True
-        head = [b"RSET\r\n"] if reset else []
-        head.append(mail.line(capabilities))
-        lines = [command.line() for command in sent]
-        go_on = [b"DATA\r\n"] if data and sent else []
-        if capabilities.pipelining:
-            answers = await self._say(head + lines + go_on)
-        else:
-            answers = await self._say(head)
-            if len(answers) == len(head) and answers[-1].positive:
-                answers += await self._say(lines)
-                if (
-                    go_on
-                    and not self.closing
-                    and any(answer.positive for answer in answers[len(head) :])
-                ):
-                    answers += await self._say(go_on)
-        if reset and not self.closing and not answers[0].positive:
-            raise _Stale(f"RSET was answered with {answers[0].code}")
-        return await self._read(answers[len(head) - 1 :], recipients, refused)
+        line = mail.line(capabilities)
+        if not capabilities.pipelining:
+            return self._converse([b"RSET\r\n", line] if reset else [line], sent, data)
+        lines, count = line + rcpt_lines(sent), 1 + len(sent)
+        if reset:
+            lines, count = b"RSET\r\n" + lines, count + 1
+        if data and sent:
+            lines, count = lines + b"DATA\r\n", count + 1
+        return connection.ask(burst(lines, count), count, self._pool.target.timeouts.command)
 
-    async def _read(
+    async def _converse(
+        self, head: list[bytes], sent: Sequence[RcptCommand], data: bool
+    ) -> list[Reply]:
+        """The same, one command at a time, as far as there is a point in going on."""
+        connection = self._connection
+        seconds = self._pool.target.timeouts.command
+        answers = await connection.converse(head, seconds)
+        if len(answers) == len(head) and answers[-1].positive:
+            answers += await connection.converse([command.line() for command in sent], seconds)
+            taken = any(answer.positive for answer in answers[len(head) :])
+            if data and taken and answers[-1].code != _CLOSING:
+                answers += await connection.exchange(b"DATA\r\n", 1, seconds)
+        return answers
+
+    def _hear(
         self,
         answers: list[Reply],
         recipients: Sequence[RcptCommand],
-        refused: dict[int, Reply],
+        refused: Mapping[int, Reply],
+        reset: bool,
     ) -> list[Reply]:
-        """Takes in the replies to MAIL, the RCPTs and, where asked, DATA."""
-        if self.closing:
-            self._state = _State.DONE
-            self._refused = last = self._last
-            self.mail_reply = answers[0] if answers else last
-            return [last] * len(recipients)
-        _no_go_ahead(answers[:1])
-        self.mail_reply = answers[0]
-        sent = len(recipients) - len(refused)
-        data = answers[1 + sent] if len(answers) > 1 + sent else None
-        if not answers[0].positive:
-            self._state, self._refused = _State.DONE, answers[0]
-            replies = [answers[0]] * len(recipients)
-        else:
+        """Takes in the replies to MAIL and the RCPTs."""
+        first = reset + 1
+        if (
+            not refused
+            and len(answers) == first + len(recipients)
+            and max(map(code_of, answers)) < 300
+        ):
+            # The usual answers: all that was asked for, all positive.
             self._state = _State.OPEN
-            replies = self._merge(recipients, refused, answers[1 : 1 + sent])
-        if data is not None:
-            await self._take_go_ahead(data)
-        return replies
+            self.mail_reply = answers[reset]
+            self._accepted = len(recipients)
+            return answers[first:]
+        last = answers[-1]
+        if last.code == _CLOSING:
+            self.closing = True
+            self._state, self._refused = _State.DONE, last
+            self.mail_reply = answers[reset] if len(answers) > reset else last
+            return [last] * len(recipients)
+        if reset and not answers[0].positive:
+            raise _Stale(f"RSET was answered with {answers[0].code}")
+        self.mail_reply = mail = answers[reset]
+        if not mail.positive:
+            _no_go_ahead([mail])
+            self._state, self._refused = _State.DONE, mail
+            return [mail] * len(recipients)
+        self._state = _State.OPEN
+        answers = answers[first : first + len(recipients) - len(refused)]
+        return self._merge(recipients, refused, answers)
 
     def _split(
         self, recipients: Sequence[RcptCommand]
-    ) -> tuple[dict[int, Reply], Sequence[RcptCommand]]:
+    ) -> tuple[Sequence[RcptCommand], Mapping[int, Reply]]:
         """Sets aside the recipients that ask for what this upstream lacks."""
         capabilities = self._connection.capabilities
-        if capabilities.dsn or not any(command.params for command in recipients):
-            return {}, recipients
         refused: dict[int, Reply] = {}
-        sent = []
+        sent: list[RcptCommand] = []
         for index, command in enumerate(recipients):
             lacking = command.lacking(capabilities)
             if lacking is None:
                 sent.append(command)
             else:
                 refused[index] = _lacks(lacking)
-        return refused, sent
+        return sent, refused
 
     def _merge(
         self,
         recipients: Sequence[RcptCommand],
-        refused: dict[int, Reply],
+        refused: Mapping[int, Reply],
         answers: list[Reply],
     ) -> list[Reply]:
         """One reply per recipient, in the caller's order."""
-        if self.closing:
-            return [self._last] * len(recipients)
-        _no_go_ahead(answers)
-        self._accepted += sum(answer.positive for answer in answers)
+        if max(map(code_of, answers), default=200) < 300:
+            self._accepted += len(answers)
+        else:
+            _no_go_ahead(answers)
+            self._accepted += sum(answer.positive for answer in answers)
         if not refused:
             return answers
         rest = iter(answers)
         return [refused.get(index) or next(rest) for index in range(len(recipients))]
 
-    async def _say(self, commands: list[bytes]) -> list[Reply]:
-        """One write if the upstream pipelines, else one command at a time."""
-        connection = self._connection
-        seconds = self._pool.target.timeouts.command
-        if connection.capabilities.pipelining or len(commands) == 1:
-            answers = await connection.exchange(b"".join(commands), len(commands), seconds)
-        else:
-            answers = await connection.converse(commands, seconds)
-        if answers and answers[-1].code == 421:
-            self.closing = True
-            self._last = answers[-1]
-        return answers
-
     # -- the body -----------------------------------------------------------------
 
-    async def _ask_to_send(self) -> Reply | None:
-        """DATA; returns the refusal, or None when a body is due."""
+    async def _hand_over(self, body: Callable[[], Awaitable[bytes]]) -> Reply:
+        """DATA, unless it was said, the body and the final dot.
+
+        ``body`` is called after 354; what it returns leaves with the dot.
+        """
+        if self._refused is not None:
+            return self._refused
+        if self._state is not _State.OPEN:
+            self._must_be(_State.OPEN, *_BODY_DUE)
+        self._stage = Stage.BEFORE_BODY
+        connection = self._connection
+        try:
+            if self._state is not _State.GO:
+                asked, self._asked = self._asked, None
+                (reply,) = await (asked or self._ask_to_send())
+                if reply.code != _GO_AHEAD or not self._accepted:
+                    return await self._take_go_ahead(reply) or reply
+            self._state = _State.GO
+            connection.begin_body()
+            end = await body()
+            if connection.early is not None:
+                return self._refused_early(connection.early)
+            (reply,) = await self._end(end)
+            return self._conclude(reply)
+        except ConnectionFailed as failure:
+            self.abort()
+            raise HandOverFailed(self._stage, str(failure)) from failure
+        except BaseException:
+            self.abort()
+            raise
+
+    def _ask_to_send(self) -> asyncio.Future[list[Reply]]:
         seconds = self._pool.target.timeouts.data
-        (reply,) = await self._connection.exchange(b"DATA\r\n", 1, seconds, "the go-ahead")
-        return await self._take_go_ahead(reply)
+        return self._connection.ask(b"DATA\r\n", 1, seconds, "the go-ahead")
 
     async def _take_go_ahead(self, reply: Reply) -> Reply | None:
         """The answer to DATA; returns the refusal, or None when a body is due."""
-        if reply.code != 354:
+        if reply.code != _GO_AHEAD:
             if not (reply.temporary or reply.permanent):
                 raise ConnectionFailed(f"the upstream answered DATA with {reply.code}")
             self._state, self._refused = _State.DONE, self._refused or reply
         elif self._accepted:
             self._state = _State.GO
         else:
-            reply = await self._end()
+            seconds = self._pool.target.timeouts.final
+            dot = await self._connection.exchange(b".\r\n", 1, seconds, "the final reply")
+            reply = self._conclude(*dot)
             self._refused = self._refused or (_NOBODY if reply.positive else reply)
         return self._refused
 
-    async def _send(self, source: AsyncIterable[bytes]) -> Reply:
-        """The body, the final dot and the final reply."""
+    async def _stream(self, source: AsyncIterable[bytes]) -> bytes:
+        """Writes the body, but for its end, which it returns."""
         connection = self._connection
         seconds = self._pool.target.timeouts.data
-        tail = b"\r\n"
+        self._tail = b"\r\n"
         waiting: list[bytes] = []
         size = 0
-        connection.begin_body()
-        connection.require_open()
         async for chunk in source:
             self._stage = Stage.BEFORE_END
             waiting.append(chunk)
             size += len(chunk)
-            tail = chunk[-2:] if len(chunk) > 1 else (tail + chunk)[-2:]
             if size >= _WRITE_AT_ONCE:
                 if connection.early is not None:
-                    return self._refused_early(connection.early)
+                    return b""
                 connection.require_open()
-                if not connection.write(b"".join(waiting)):
+                block = b"".join(waiting)
+                if not connection.write(block):
                     await connection.drain(seconds)
+                self._tail = block[-2:]
                 waiting.clear()
                 size = 0
-        if connection.early is not None:
-            return self._refused_early(connection.early)
         connection.require_open()
-        if tail != b"\r\n":
-            raise ConnectionFailed("the body to send does not end in CRLF")
-        self._stage = Stage.AFTER_END
-        # The end of a body, and so the whole of a small one, shares a write with its dot.
-        return await self._end(b"".join(waiting))
+        return b"".join(waiting)
 
-    async def _send_at_once(self, body: Callable[[], Awaitable[bytes]]) -> Reply:
-        """The whole body, the final dot and the final reply."""
-        connection = self._connection
-        connection.begin_body()
-        octets = await body()
-        if connection.early is not None:
-            return self._refused_early(connection.early)
-        connection.require_open()
-        if octets and octets[-2:] != b"\r\n":
+    def _end(self, rest: bytes) -> asyncio.Future[list[Reply]]:
+        """What is left of the body leaves with the final dot."""
+        last = rest[-2:]
+        if last != b"\r\n" and (self._tail + last)[-2:] != b"\r\n":
             raise ConnectionFailed("the body to send does not end in CRLF")
-        self._stage = Stage.AFTER_END
-        return await self._end(octets)
-
-    async def _end(self, body: bytes = b"") -> Reply:
-        """The rest of the body, the final dot and the final reply."""
         seconds = self._pool.target.timeouts.final
-        (reply,) = await self._connection.exchange(body + b".\r\n", 1, seconds, "the final reply")
-        if 300 <= reply.code < 400:
-            raise ConnectionFailed(f"the upstream answered the final dot with {reply.code}")
-        self._state = _State.DONE
-        if reply.positive:
+        answer = self._connection.ask(rest + b".\r\n", 1, seconds, "the final reply")
+        self._stage = Stage.AFTER_END
+        return answer
+
+    def _conclude(self, reply: Reply) -> Reply:
+        """The reply to the final dot."""
+        code = reply.code
+        if code < 300:
             self._connection.needs_reset = False
+        elif code < 400:
+            raise ConnectionFailed(f"the upstream answered the final dot with {code}")
+        self._state = _State.DONE
         return reply
 
     def _refused_early(self, reply: Reply) -> Reply:

@@ -81,16 +81,14 @@ class Upstreams:
         :meth:`Transaction.begin`.  Raises :class:`UpstreamUnavailable` when none
         works, :class:`Overloaded` when all are only too busy.
         """
-        members = [self._members[name] for name in names if name in self._members]
-        if not members:
-            raise UpstreamUnavailable("none of the named upstreams is configured")
         now = asyncio.get_running_loop().time()
-        ready = [member for member in members if member.retry_at <= now] or members
+        ready = self._ready(names, now)
         errors: list[GatewayError] = []
         for member in ready:
+            pool = member.pool
             try:
-                connection = await member.pool.lease(self._lease_timeout)
-                transaction = Transaction(member.pool, connection)
+                connection = pool.take(now) or await pool.lease(self._lease_timeout)
+                transaction = Transaction(pool, connection)
                 replies = await transaction.begin(mail, recipients, data=data)
             except Overloaded as error:
                 errors.append(error)
@@ -105,7 +103,8 @@ class Upstreams:
                 member.failed(closing)
                 errors.append(closing)
                 continue
-            member.worked()
+            if member.failures:
+                member.worked()
             if transaction.unsupported and member is not ready[-1]:
                 transaction.release()
                 continue
@@ -113,6 +112,16 @@ class Upstreams:
         if errors and all(isinstance(error, Overloaded) for error in errors):
             raise errors[-1]
         raise UpstreamUnavailable(f"none of {len(ready)} upstreams took the transaction")
+
+    def _ready(self, names: Sequence[str], now: float) -> list[_Member]:
+        """The named ones that are not passed over now, or all if every one is."""
+        known = self._members
+        if len(names) == 1 and names[0] in known:
+            return [known[names[0]]]
+        members = [known[name] for name in names if name in known]
+        if not members:
+            raise UpstreamUnavailable("none of the named upstreams is configured")
+        return [member for member in members if member.retry_at <= now] or members
 
     def exhausted(self, name: str) -> bool:
         """Whether all connections that this upstream allows are in use."""

@@ -1,54 +1,57 @@
-"""The envelope commands as they leave for an upstream, and what they ask of it."""
+"""The envelope commands as they leave for an upstream, and what they ask of it.
+
+No path and no parameter can end its own line.  A command that is made by hand checks
+its path when it is made; one that repeats what a client said (``of``) has a path out of
+:mod:`gateway.wire.path`, whose grammar knows no control character; and :func:`burst`
+looks once more at all that is written at once.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import NamedTuple, Self
 
 from gateway.wire.ehlo import Capabilities
 from gateway.wire.path import MailArguments, PathError, RcptArguments
 
+_NO_PARAMS: Mapping[str, str | None] = {}
+_CONTROLS = bytes([*range(0x20), 0x7F])
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f]").search
 _UNSAFE_TEXT = re.compile(r"[\x00-\x20\x7f-\x9f]").search
 
 
-def _tail(params: Mapping[str, str | None]) -> bytes:
-    parts = [
-        f" {keyword}" if value is None else f" {keyword}={value}"
-        for keyword, value in params.items()
-    ]
-    text = "".join(parts)
-    if any(_UNSAFE_TEXT(part, 1) for part in parts):
-        raise PathError("5.5.4", "Control characters are not allowed")
-    return text.encode()
+class _Command(NamedTuple):
+    path: bytes
+    params: Mapping[str, str | None] = _NO_PARAMS
 
 
-def _check(path: bytes) -> None:
-    """No path can end its own line, whoever built it."""
-    if path[:1] != b"<" or path[-1:] != b">" or _UNSAFE(path) is not None:
-        raise PathError("5.5.4", "Not a path by RFC 5321")
+_path = attrgetter("path")
+_params = attrgetter("params")
+_said = attrgetter("raw_path", "params")
+_trusted = tuple.__new__
 
 
-@dataclass(frozen=True, slots=True)
-class MailCommand:
+class MailCommand(_Command):
     """``MAIL FROM`` as an upstream will hear it.
 
     Raises :class:`gateway.wire.path.PathError` where path or parameters could
-    break the line.
+    break the line.  ``path`` is the return path in brackets, ``b"<>"`` the empty one.
     """
 
-    path: bytes
-    """The return path in brackets; ``b"<>"`` is the empty one."""
-    params: Mapping[str, str | None] = field(default_factory=dict)
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        _check(self.path)
+    def __new__(cls, path: bytes, params: Mapping[str, str | None] = _NO_PARAMS) -> Self:
+        """Raises :class:`gateway.wire.path.PathError`."""
+        _check(path)
+        return super().__new__(cls, path, params)
 
     @classmethod
-    def of(cls, arguments: MailArguments) -> MailCommand:
+    def of(cls, arguments: MailArguments) -> Self:
         """The command that says upstream what the client said here."""
-        return cls(arguments.raw_path, arguments.params)
+        return _trusted(cls, _said(arguments))
 
     def lacking(self, capabilities: Capabilities) -> str | None:
         """The extension this command needs and the upstream does not offer, if any.
@@ -84,21 +87,25 @@ class MailCommand:
         return b"MAIL FROM:%b%b\r\n" % (self.path, _tail(params))
 
 
-@dataclass(frozen=True, slots=True)
-class RcptCommand:
+class RcptCommand(_Command):
     """``RCPT TO`` as an upstream will hear it; raises as :class:`MailCommand` does."""
 
-    path: bytes
-    """The recipient in brackets."""
-    params: Mapping[str, str | None] = field(default_factory=dict)
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        _check(self.path)
+    def __new__(cls, path: bytes, params: Mapping[str, str | None] = _NO_PARAMS) -> Self:
+        """Raises :class:`gateway.wire.path.PathError`."""
+        _check(path)
+        return super().__new__(cls, path, params)
 
     @classmethod
-    def of(cls, arguments: RcptArguments) -> RcptCommand:
+    def of(cls, arguments: RcptArguments) -> Self:
         """The command that says upstream what the client said here."""
-        return cls(arguments.raw_path, arguments.params)
+        return _trusted(cls, _said(arguments))
+
+    @classmethod
+    def all_of(cls, arguments: Iterable[RcptArguments]) -> list[Self]:
+        """:meth:`of` for each of them."""
+        return list(map(partial(_trusted, cls), map(_said, arguments)))
 
     def lacking(self, capabilities: Capabilities) -> str | None:
         """The extension this command needs and the upstream does not offer, if any."""
@@ -112,3 +119,45 @@ class RcptCommand:
         if not self.params:
             return b"RCPT TO:%b\r\n" % self.path
         return b"RCPT TO:%b%b\r\n" % (self.path, _tail(self.params))
+
+
+def with_params(recipients: Iterable[RcptCommand]) -> bool:
+    """Whether any of them has a parameter."""
+    return any(map(_params, recipients))
+
+
+def rcpt_lines(recipients: Sequence[RcptCommand]) -> bytes:
+    """The command lines of all of them, each with its CRLF."""
+    if with_params(recipients):
+        return b"".join([command.line() for command in recipients])
+    if not recipients:
+        return b""
+    return b"RCPT TO:%b\r\n" % b"\r\nRCPT TO:".join(map(_path, recipients))
+
+
+def burst(lines: bytes, count: int) -> bytes:
+    """The lines of ``count`` commands, which are to leave in one write, as they are.
+
+    Raises :class:`gateway.wire.path.PathError` if one has a control character other
+    than its own CRLF: then there would be more commands than are meant.
+    """
+    if len(lines) - len(lines.translate(None, _CONTROLS)) != 2 * count:
+        raise PathError("5.5.4", "Control characters are not allowed")
+    return lines
+
+
+def _tail(params: Mapping[str, str | None]) -> bytes:
+    parts = [
+        f" {keyword}" if value is None else f" {keyword}={value}"
+        for keyword, value in params.items()
+    ]
+    text = "".join(parts)
+    if any(_UNSAFE_TEXT(part, 1) for part in parts):
+        raise PathError("5.5.4", "Control characters are not allowed")
+    return text.encode()
+
+
+def _check(path: bytes) -> None:
+    """No path can end its own line, whoever built it."""
+    if path[:1] != b"<" or path[-1:] != b">" or _UNSAFE(path) is not None:
+        raise PathError("5.5.4", "Not a path by RFC 5321")

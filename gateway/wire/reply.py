@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 from gateway.failure import UpstreamUnavailable
@@ -15,7 +15,13 @@ MAX_REPLY_LINES = 256
 
 # Code, "-" for "more follows", text.  A server may leave out text and separator.
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL).fullmatch
-_WHOLE = re.compile(rb"([2-5][0-9]{2}) ([ -~\x80-\xff]{0,500})\r\n").fullmatch
+# A whole reply of one line.  The first way is short and has neither a digit nor an "@"
+# behind the status code, so nothing that could name a person or a message.
+_WHOLE = re.compile(
+    rb"([2-5][0-9]{2}) (?:((?:[245](?:\.[0-9]{1,3}){2} )?+[ -/:-?A-~]{0,80}+)\r\n"
+    rb"|([ -~\x80-\xff]{0,500}+)\r\n)"
+).fullmatch
+_REMEMBERED = 64
 _CONTROLS = bytes(0x20 if byte < 0x20 or byte == 0x7F else byte for byte in range(256))
 
 
@@ -60,6 +66,10 @@ class Reply(NamedTuple):
         return b"".join(parts)
 
 
+code_of = attrgetter("code")
+"""The code of a reply; ``max(map(code_of, replies)) < 300`` means that all are positive."""
+
+
 class ProtocolError(UpstreamUnavailable):
     """The upstream said something that is no SMTP reply."""
 
@@ -69,7 +79,29 @@ class ProtocolError(UpstreamUnavailable):
         self.replies = replies
 
 
-@dataclass(slots=True)
+class _Remembered(dict[bytes, Reply]):
+    """One-line replies by their line, at most :data:`_REMEMBERED` of them.
+
+    An upstream says the same few lines over and over.  A line that may hold an
+    address or an identifier is read and not kept.
+    """
+
+    def __missing__(self, line: bytes) -> Reply:
+        match = _WHOLE(line)
+        if match is None:
+            raise LookupError("not a whole reply of one line")
+        code, common, text = match.groups()
+        if common is None:
+            return Reply(int(code), (text,))
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[line] = reply = Reply(int(code), (common,))
+        return reply
+
+
+_read_line = _Remembered().__getitem__
+
+
 class ReplyParser:
     """Splits an upstream's byte stream into replies.
 
@@ -79,40 +111,43 @@ class ReplyParser:
     the same bytes give the same replies.
     """
 
-    _rest: bytes = b""
-    _code: int = 0
-    _lines: list[bytes] = field(default_factory=list)
-    _failed: bool = False
+    __slots__ = ("_code", "_failed", "_lines", "_midway", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._code = 0
+        self._lines: list[bytes] = []
+        self._failed = False
+        self._midway = False
+        """Whether what comes next does not begin a reply."""
 
     def feed(self, data: bytes) -> list[Reply]:
         """Takes the next bytes and returns the replies that are now whole.
 
-        Raises :class:`ProtocolError`, which carries the replies that came before;
-        from then on every call raises.
+        Equal replies may be one object.  Raises :class:`ProtocolError`, which carries
+        the replies that came before; from then on every call raises.
         """
-        if self._failed:
+        if not self._midway:
+            # The usual answer, be it to one command or to a burst: lines of one reply each.
+            try:
+                return list(map(_read_line, data.splitlines(keepends=True)))
+            except LookupError:
+                pass
+        elif self._failed:
             raise ProtocolError("the reply stream has already failed")
-        if not (self._rest or self._lines) and (match := _WHOLE(data)) is not None:
-            # The usual answer: one reply of one line, in one piece.
-            return [Reply(int(match[1]), (match[2],))]
         replies: list[Reply] = []
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest
-        before = b""
         for line in lines:
-            if replies and line == before and not self._lines and len(replies[-1].lines) == 1:
-                # A burst of recipients is answered with the same words over and over.
-                replies.append(replies[-1])
-                continue
             cause = self._take(line, replies)
-            before = line
             if cause is not None:
                 break
         else:
             if len(rest) < MAX_REPLY_LINE:
+                self._midway = bool(rest or self._lines)
                 return replies
             cause = "a reply line is too long"
-        self._failed = True
+        self._failed = self._midway = True
         raise ProtocolError(cause, tuple(replies))
 
     def _take(self, line: bytes, replies: list[Reply]) -> str | None:

@@ -21,8 +21,15 @@ async def start(socket, *options):
         options = ("-u", "root", *options)
     process = await asyncio.create_subprocess_exec(SINK, *options, f"unix:{socket}", "100")
     async with asyncio.timeout(5):
-        while not socket.exists():
-            await asyncio.sleep(0.01)
+        while True:
+            try:
+                _, writer = await asyncio.open_unix_connection(socket)
+            except OSError:
+                # The socket is there a moment before anybody listens.
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                break
     return process
 
 
