@@ -3,9 +3,10 @@
 import os
 import time
 
+import pytest
 from ulid import ULID
 
-from gateway.records.identifier import new_id
+from gateway.records.identifier import new_id, new_ids
 
 
 def test_an_id_is_a_ulid_of_this_moment():
@@ -24,6 +25,24 @@ def test_ids_of_different_moments_sort_by_time_and_none_comes_twice():
     assert ids == sorted(ids)
     many = {new_id() for _ in range(100_000)}
     assert len(many) == 100_000
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50, 1000])
+def test_several_ids_are_ulids_of_this_moment_too(count: int):
+    before = time.time()
+    ids = new_ids(count)
+    assert len(ids) == len(set(ids)) == count
+    for each in ids:
+        assert len(each) == 26
+        assert before - 0.002 <= ULID.from_str(each).timestamp <= time.time() + 0.002
+
+
+def test_an_id_begins_with_its_moment(monkeypatch: pytest.MonkeyPatch):
+    for moment in (0, 1, 1023, 1024, 1025, 1_763_800_000_000, 2**40, 2**48 - 1, 5):
+        at = moment * 1_000_000 + 999_999
+        monkeypatch.setattr("gateway.records.identifier.time_ns", lambda at=at: at)
+        ids = [new_id(), new_id(), *new_ids(2)]
+        assert [ULID.from_str(each).milliseconds for each in ids] == [moment] * 4
 
 
 def test_a_forked_process_makes_ids_of_its_own():
