@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import count
+from itertools import count, islice, repeat
+from operator import add
 from pathlib import Path
+from struct import Struct
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
@@ -32,6 +34,10 @@ _HEAD: Final = _START + _COUNTER
 OVERHEAD: Final = _HEAD + 16
 """How many octets longer a sealed text is."""
 _CACHED: Final = 256
+
+# What seal() puts together octet by octet, for many at once.
+_head = Struct(f">{_START}sQ").pack
+_nonce = Struct(">4xQ").pack
 
 
 class SealError(GatewayError):
@@ -79,6 +85,20 @@ class Sealer:
             self._fork = pid, start, cipher, counter = self._begin()
         octets = next(counter).to_bytes(_COUNTER, "big")
         return start + octets + cipher.encrypt(b"\0\0\0\0" + octets, data, context)
+
+    def seal_all(self, data: Sequence[bytes], contexts: Sequence[bytes]) -> list[bytes]:
+        """:meth:`seal` of each with the context at its place, at a fraction of the cost.
+
+        Raises ValueError unless there are as many contexts as data.
+        """
+        if len(data) != len(contexts):
+            raise ValueError("every datum has one context")
+        pid, start, cipher, counter = self._fork
+        if pid != os.getpid():
+            self._fork = pid, start, cipher, counter = self._begin()
+        numbers = list(islice(counter, len(data)))
+        heads = map(_head, repeat(start), numbers)
+        return list(map(add, heads, map(cipher.encrypt, map(_nonce, numbers), data, contexts)))
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """The data that :meth:`seal` took; raises SealError."""

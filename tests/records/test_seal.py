@@ -63,6 +63,39 @@ def test_no_nonce_is_used_twice_by_threads_or_after_a_fork():
     assert len(set(heads)) == len(heads)
 
 
+@given(st.lists(st.tuples(st.binary(max_size=60), st.binary(max_size=20)), max_size=6))
+def test_many_are_sealed_as_one_is(pairs: list[tuple[bytes, bytes]]):
+    sealer = Sealer({"c1": KEY}, "c1")
+    data, contexts = [one for one, _ in pairs], [context for _, context in pairs]
+    sealed = sealer.seal_all(data, contexts)
+    assert [sealer.open(*pair) for pair in zip(sealed, contexts, strict=True)] == data
+    assert [len(each) for each in sealed] == [len(each) + OVERHEAD for each in data]
+    for text, context in zip(sealed, contexts, strict=True):
+        with pytest.raises(SealError):
+            sealer.open(text, context + b"x")
+    with pytest.raises(ValueError, match="one context"):
+        sealer.seal_all([*data, b""], contexts)
+
+
+def test_many_sealed_at_once_never_share_a_nonce_with_others():
+    sealer = Sealer({"c1": KEY}, "c1")
+    with ThreadPoolExecutor(8) as pool:
+        some = pool.map(lambda _: sealer.seal_all([b"x"] * 9, [b""] * 9), range(300))
+        heads = [text[:29] for texts in some for text in texts]
+    heads.append(sealer.seal(b"x", b"")[:29])
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, b"".join(text[:29] for text in sealer.seal_all([b"x"] * 2, [b""] * 2)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(read, 58)
+    heads += [theirs[:29], theirs[29:], *(t[:29] for t in sealer.seal_all([b"x"] * 2, [b""] * 2))]
+    os.close(read)
+    os.close(write)
+    assert len(set(heads)) == len(heads) == 300 * 9 + 5
+
+
 def test_the_key_file_is_made_once_for_its_owner_only(tmp_path: Path):
     path = tmp_path / "secrets" / "content-keys.json"
     with ThreadPoolExecutor(8) as pool:
