@@ -1,15 +1,18 @@
 """The entries of the record stream: one per message, per batch of outcomes, per rule set.
 
 Fields of a stream entry: ``m`` a message's JSON with ``s`` its sealed parts; ``o`` a
-JSON array of outcomes; ``r`` a rule set's JSON.  The sealed parts are framed (four
-octets of length, then the octets): the header section, the envelope sender, then one
-address per recipient, in order; an empty frame is a part that was not kept.
+JSON array of outcomes, each of one record or many; ``r`` a rule set's JSON.  The sealed
+parts are framed (four octets of length, then the octets): the header section, the
+envelope sender, then one address per recipient, in order; an empty frame is a part that
+was not kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from struct import Struct
 from typing import Final
 
 import orjson
@@ -25,6 +28,8 @@ RULES: Final = b"r"
 
 _LENGTH: Final = 4
 """Octets of a frame's length, which is big-endian."""
+_length = Struct(">I").pack
+_ADDRESS: Final = "address:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,21 @@ def sender_context(message_id: str) -> bytes:
 
 def address_context(digest: str) -> bytes:
     """What a recipient's address is bound to when sealed: the person, not the message."""
-    return b"address:" + digest.encode()
+    return f"{_ADDRESS}{digest}".encode()
+
+
+def contexts(message_id: str, digests: Sequence[str]) -> list[bytes]:
+    """What each part of a message's entry is bound to, in the order of its frames."""
+    return [
+        headers_context(message_id),
+        sender_context(message_id),
+        *map(str.encode, map(_ADDRESS.__add__, digests)),
+    ]
 
 
 def pack(parts: Sequence[bytes]) -> bytes:
     """The parts framed, one after the other."""
-    return b"".join([len(part).to_bytes(_LENGTH) + part for part in parts])
+    return b"".join(chain.from_iterable(zip(map(_length, map(len, parts)), parts, strict=True)))
 
 
 def unpack(framed: bytes) -> list[bytes]:
@@ -92,7 +106,7 @@ def parse(fields: Mapping[bytes, bytes]) -> Parsed:
             raise RecordError("outcomes are not JSON") from None
         if not isinstance(outcomes, list) or not all(isinstance(one, dict) for one in outcomes):
             raise RecordError("outcomes are not an array of objects")
-        return tuple(OutcomeRecord.from_members(one) for one in outcomes)
+        return tuple(told for one in outcomes for told in OutcomeRecord.each_of(one))
     if RULES in fields:
         return RuleSetRecord.from_json(fields[RULES])
     raise RecordError("an entry of no known kind")

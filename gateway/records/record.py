@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -20,12 +21,13 @@ import orjson
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import GatewayError
-from gateway.records.identifier import new_id
+from gateway.records.identifier import new_id, new_ids
 
 REPLY_CHARACTERS = 512
 """How much of an upstream's reply is kept."""
 
-_VERSION = 1
+VERSION = 2
+"""Of every JSON object here; another version's is set aside and never misread."""
 
 
 class RecordError(GatewayError):
@@ -123,58 +125,22 @@ class MessageRecord(NamedTuple):
     recipients: tuple[RecipientRecord, ...] = ()
 
     def to_json(self) -> bytes:
-        """The record as one JSON object."""
-        # Written out: this runs once per message on the hot path, and a generic walk
-        # over the fields takes three times as long.  Recipients that are alike share
-        # their facts, which are then put in words once.
-        said: dict[int, orjson.Fragment] = {}
-        for recipient in self.recipients:
-            if id(recipient.facts) not in said:
-                said[id(recipient.facts)] = orjson.Fragment(
-                    orjson.dumps(recipient.facts, default=dict)
-                )
-        return orjson.dumps(
-            {
-                "v": _VERSION,
-                "id": self.id,
-                "direction": self.direction,
-                "received": self.received,
-                "decided": self.decided,
-                "controller": self.controller,
-                "register": self.register,
-                "client": self.client,
-                "campaign": self.campaign,
-                "upstream": self.upstream,
-                "channel": self.channel,
-                "kind_declared": self.kind_declared,
-                "kind": self.kind,
-                "topic": self.topic,
-                "product_group": self.product_group,
-                "body_hash": self.body_hash,
-                "size": self.size,
-                "opt_out": self.opt_out,
-                "sender": self.sender,
-                "sender_digest": self.sender_digest,
-                "rule_set": self.rule_set,
-                "rule_set_version": self.rule_set_version,
-                "rule_set_hash": self.rule_set_hash,
-                "content": self.content,
-                "recipients": [
-                    {
-                        "id": r.id,
-                        "digest": r.digest,
-                        "outcome": r.outcome,
-                        "rule": r.rule,
-                        "address_class": r.address_class,
-                        "tier": r.tier,
-                        "facts": said[id(r.facts)],
-                        "register_position": r.register_position,
-                        "retain_until": r.retain_until,
-                    }
-                    for r in self.recipients
-                ],
-            }
-        )
+        """The record as one JSON object.
+
+        Recipients that are alike share their grounds (see :func:`grounds_of`): each is
+        its id, its digest, the number of its grounds and its position in the register.
+        """
+        numbers: dict[tuple[object, ...], int] = {}
+        grounds: list[tuple[object, ...]] = []
+        recipients: list[tuple[object, ...]] = []
+        for one in self.recipients:
+            about = one.outcome, one.rule, one.address_class, one.tier
+            number = numbers.setdefault((*about, id(one.facts), one.retain_until), len(numbers))
+            if number == len(grounds):
+                grounds.append((*grounds_of(*about, one.facts), one.retain_until))
+            recipients.append((one.id, one.digest, number, one.register_position))
+        members = {"v": VERSION, **self._asdict(), "grounds": grounds, "recipients": recipients}
+        return orjson.dumps(members)
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
@@ -184,19 +150,63 @@ class MessageRecord(NamedTuple):
         """
         try:
             members = _members(text)
+            grounds = [_grounds_members(*each) for each in members.pop("grounds")]
             recipients = []
-            for one in members["recipients"]:
-                tier = one["tier"]
-                one["outcome"] = Outcome(one["outcome"])
-                one["tier"] = None if tier is None else Tier(tier)
-                recipients.append(RecipientRecord(**one))
+            for record_id, digest, number, position in members["recipients"]:
+                if type(number) is not int or number < 0:
+                    raise RecordError("a recipient without the number of its grounds")
+                recipients.append(
+                    RecipientRecord(
+                        id=record_id,
+                        digest=digest,
+                        register_position=position,
+                        **grounds[number],
+                    )
+                )
             members["recipients"] = tuple(recipients)
             members["direction"] = Direction(members["direction"])
             members["channel"] = Channel(members["channel"])
             members["kind"] = Kind(members["kind"])
             return cls(**members)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise RecordError(f"not a message record ({type(error).__name__})") from None
+
+
+def grounds_of(
+    outcome: Outcome,
+    rule: str,
+    address_class: str,
+    tier: Tier | None,
+    facts: Mapping[str, Fact],
+) -> tuple[Outcome, str, str, Tier | None, str]:
+    """What stands in JSON once for all recipients that are alike: decision and facts.
+
+    The facts are JSON themselves, their names sorted, as the archive keeps them.  Last
+    in the JSON, and not here, comes until when it is all kept.
+    """
+    text = orjson.dumps(facts, default=dict, option=orjson.OPT_SORT_KEYS).decode()
+    return outcome, rule, address_class, tier, text
+
+
+def _grounds_members(
+    outcome: str,
+    rule: str,
+    address_class: str,
+    tier: str | None,
+    facts: str,
+    retain_until: int | None,
+) -> dict[str, Any]:
+    read = orjson.loads(facts)
+    if not isinstance(read, dict):
+        raise RecordError("facts that are no object")
+    return {
+        "outcome": Outcome(outcome),
+        "rule": rule,
+        "address_class": address_class,
+        "tier": None if tier is None else Tier(tier),
+        "facts": read,
+        "retain_until": retain_until,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,40 +229,72 @@ class OutcomeRecord:
         """The outcome as one JSON object, the reply's text cut and its addresses masked."""
         return orjson.dumps(
             {
-                "v": _VERSION,
-                "id": self.id,
-                "record_id": self.record_id,
-                "at": self.at,
+                "v": VERSION,
                 "result": self.result,
                 "reply_code": self.reply_code,
-                "reply_text": masked(self.reply_text) if self.reply_text else "",
                 "upstream": self.upstream,
                 "person": self.person,
                 "reason": self.reason,
+                "at": self.at,
+                "reply_text": masked(self.reply_text),
+                "of": [(self.id, self.record_id)],
             }
         )
 
-    def for_each(self, record_ids: Sequence[str]) -> list[bytes]:
-        """:meth:`to_json` of the same outcome for several records, each with an id of its own."""
-        text = self.to_json()
-        start = text.index(b'"id":"') + 6
-        middle = text.index(b'"', start)
-        record = text.index(b'"record_id":"', middle) + 13
-        head, between, tail = text[:start], text[middle:record], text[text.index(b'"', record) :]
-        return [
-            b"%b%b%b%b%b" % (head, new_id().encode(), between, record_id.encode(), tail)
-            for record_id in record_ids
-        ]
-
     @classmethod
-    def from_members(cls, members: dict[str, Any]) -> Self:
-        """The outcome from its parsed JSON object; raises RecordError."""
+    def each_of(cls, members: dict[str, Any]) -> list[Self]:
+        """The outcomes of one parsed JSON object, which may tell the same of many records.
+
+        Raises RecordError.
+        """
         try:
             _check_version(members)
+            of = members.pop("of")
             members["result"] = Result(members["result"])
-            return cls(**members)
+            return [cls(id=own, record_id=record_id, **members) for own, record_id in of]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RecordError(f"not an outcome ({type(error).__name__})") from None
+
+
+def outcome_json(
+    record_ids: Sequence[str],
+    at: int,
+    result: Result,
+    reply_code: int | None,
+    reply_text: str,
+    upstream: str,
+) -> bytes:
+    """:meth:`OutcomeRecord.to_json` of the same outcome for all these records.
+
+    Each gets an id of its own.
+    """
+    text = orjson.dumps(masked(reply_text))
+    of = orjson.dumps(list(zip(new_ids(len(record_ids)), record_ids, strict=True)))
+    return _outcome_pattern(result, reply_code, upstream) % (at, text, of)
+
+
+@lru_cache(maxsize=256)
+def _outcome_pattern(result: Result, reply_code: int | None, upstream: str) -> bytes:
+    """The outcome with places for time, reply and records: the rest comes again and again."""
+    outcome = OutcomeRecord(
+        record_id="", at=0, result=result, reply_code=reply_code, upstream=upstream, id=""
+    )
+    members = orjson.loads(outcome.to_json())
+    return pattern(members, {"at": b"%d", "reply_text": b"%b", "of": b"%b"})
+
+
+def pattern(members: Mapping[str, object], places: Mapping[str, bytes]) -> bytes:
+    """The JSON object as a format that :data:`places` are filled in, in the members' order."""
+    return b"{%b}" % b",".join(
+        [
+            b'"%b":%b' % (name.encode(), places.get(name) or _escaped(value))
+            for name, value in members.items()
+        ]
+    )
+
+
+def _escaped(value: object) -> bytes:
+    return orjson.dumps(value).replace(b"%", b"%%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +325,7 @@ class RuleSetRecord:
         """The rule set as one JSON object."""
         return orjson.dumps(
             {
-                "v": _VERSION,
+                "v": VERSION,
                 "hash": self.hash,
                 "name": self.name,
                 "version": self.version,
@@ -314,8 +356,8 @@ def _members(text: bytes) -> dict[str, Any]:
 
 def _check_version(members: dict[str, Any]) -> None:
     version = members.pop("v")
-    if version != _VERSION:
-        raise RecordError(f"a record of version {version}; this program reads {_VERSION}")
+    if version != VERSION:
+        raise RecordError(f"a record of version {version}; this program reads {VERSION}")
 
 
 # Begins where a word does and never looks back: a reply without "@" is read once.

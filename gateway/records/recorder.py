@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -21,13 +21,13 @@ from gateway.records.entry import (
     RECORDS,
     RULES,
     SEALED,
-    address_context,
-    headers_context,
+    contexts,
     outcomes_json,
     pack,
-    sender_context,
 )
-from gateway.records.record import MessageRecord, OutcomeRecord, RuleSetRecord
+from gateway.records.form import Written
+from gateway.records.outcomes import OutcomeQueue, Told
+from gateway.records.record import MessageRecord, OutcomeRecord, Result, RuleSetRecord
 from gateway.records.seal import Sealer
 
 log = structlog.get_logger(__name__)
@@ -41,6 +41,8 @@ _PROBE = 0.25
 _RETRY_MOST = 2.0
 
 Fields = tuple[bytes, ...]
+Append = tuple[float, Fields, int, asyncio.Future[None]]
+"""When it is too late, an entry's fields and their octets, who waits."""
 
 
 class Exchange(Protocol):
@@ -78,11 +80,11 @@ class Recorder:
         self._turn = 0
         self._timeout = timeout
         self._backlog_max = backlog_max
-        self._outcomes_max = outcomes_max
         self._announced: set[str] = set()
-        self._appends: deque[tuple[float, Fields, asyncio.Future[None]]] = deque()
-        self._outcomes: deque[bytes] = deque()
-        self._flying = 0
+        self._appends: deque[Append] = deque()
+        self._octets = 0
+        """Of the appends that wait."""
+        self._outcomes = OutcomeQueue(outcomes_max)
         self._trip: asyncio.Task[None] | None = None
         self._departure: asyncio.Handle | None = None
         """The next trip's beginning, where it is set; a timer for outcomes alone."""
@@ -96,8 +98,6 @@ class Recorder:
         self._down = False
         self.appended = 0
         """Message records acknowledged by the store."""
-        self.outcomes_lost = 0
-        """Outcomes that could not be queued or stored; their records end as unknown."""
 
     @property
     def backlog(self) -> int:
@@ -107,7 +107,12 @@ class Recorder:
     @property
     def outcomes_waiting(self) -> int:
         """Outcomes noted but not stored yet."""
-        return len(self._outcomes) + self._flying
+        return self._outcomes.waiting
+
+    @property
+    def outcomes_lost(self) -> int:
+        """Outcomes that could not be queued or stored; their records end as unknown."""
+        return self._outcomes.lost
 
     async def announce(self, rules: RuleSetRecord) -> None:
         """Store the texts of a rule set; needed once before messages name its hash.
@@ -124,27 +129,31 @@ class Recorder:
         addresses: Sequence[str],
         sender: str = "",
     ) -> None:
-        """Store the record of a message; it is durable when this returns.
+        """:meth:`store` of a record that is yet to be written."""
+        await self.store(Written.of(message), headers, addresses, sender)
+
+    def store(
+        self, message: Written, headers: bytes | None, addresses: Sequence[str], sender: str = ""
+    ) -> asyncio.Future[None]:
+        """Store the record of a message; it is durable when the future is done.
 
         ``addresses`` are the recipients' in the record's order.  They, the header
-        section and the envelope sender are sealed first.  Raises RecordsUnavailable
-        when the store does not acknowledge in time, is full, or the archive lags too
-        far behind (the record may then have been stored all the same), Overloaded
-        when too many callers wait.
+        section and the envelope sender are sealed first.  Raises, at once or from the
+        future, RecordsUnavailable when the store does not acknowledge in time, is full,
+        or the archive lags too far behind (the record may then have been stored all the
+        same), Overloaded when too many callers wait.
         """
         if message.rule_set_hash and message.rule_set_hash not in self._announced:
-            raise RecordsUnavailable(
-                f"rule set {message.rule_set} {message.rule_set_version} was not announced"
-            )
-        seal = self._sealer.seal
-        parts = [
-            seal(headers, headers_context(message.id)) if headers is not None else b"",
-            seal(sender.encode(), sender_context(message.id)) if sender else b"",
-        ]
-        for recipient, address in zip(message.recipients, addresses, strict=True):
-            parts.append(seal(address.encode(), address_context(recipient.digest)))
-        await self._append((b"*", MESSAGE, message.to_json(), SEALED, pack(parts)))
-        self.appended += 1
+            raise RecordsUnavailable(f"rule set {message.rule_set_hash[:12]} was not announced")
+        sealed = self._sealer.seal_all(
+            [headers or b"", sender.encode(), *map(str.encode, addresses)],
+            contexts(message.id, message.digests),
+        )
+        if headers is None:
+            sealed[0] = b""
+        if not sender:
+            sealed[1] = b""
+        return self._append((b"*", MESSAGE, message.text, SEALED, pack(sealed)))
 
     def note_outcome(self, *outcomes: OutcomeRecord) -> None:
         """Queue what came of a message; returns at once.
@@ -152,29 +161,32 @@ class Recorder:
         Kept in memory and retried while the store is down.  What the bounded queue
         cannot take is counted in :attr:`outcomes_lost` and ends as ``unknown``.
         """
-        self._note([outcome.to_json() for outcome in outcomes])
+        for outcome in outcomes:
+            self._outcomes.add(outcome)
+        self._hurry_not()
 
-    def note_alike(self, outcome: OutcomeRecord, record_ids: Sequence[str]) -> None:
-        """:meth:`note_outcome` of one outcome for each of several records."""
-        self._note(outcome.for_each(record_ids) if len(record_ids) > 1 else [outcome.to_json()])
+    def note_alike(
+        self,
+        record_ids: Sequence[str],
+        at: int,
+        result: Result,
+        reply_code: int | None = None,
+        reply_text: str = "",
+        upstream: str = "",
+    ) -> None:
+        """:meth:`note_outcome` of the same outcome for each of several records."""
+        self._outcomes.add_alike(record_ids, at, result, reply_code, reply_text, upstream)
+        self._hurry_not()
 
-    def _note(self, outcomes: list[bytes]) -> None:
-        room = 0 if self._closed else self._outcomes_max - self.outcomes_waiting
-        if len(outcomes) > room:
-            if not self.outcomes_lost:
-                log.error("outcomes_lost", cause="queue full", bound=self._outcomes_max)
-            self.outcomes_lost += len(outcomes) - max(room, 0)
-            del outcomes[max(room, 0) :]
-        if outcomes:
-            self._outcomes.extend(outcomes)
-            if self._trip is None and self._departure is None:
-                # Outcomes alone are in no hurry: the next append takes them along.
-                self._set_out(_LINGER)
+    def _hurry_not(self) -> None:
+        """See that what was noted leaves soon; the next append takes it along."""
+        if self._trip is None and self._departure is None and self._outcomes:
+            self._set_out(_LINGER)
 
     async def aclose(self, timeout: float = 5.0) -> None:
         """Refuse new records, store what waits for at most ``timeout`` seconds, and end."""
-        self._closed = True
-        if self._appends or self._outcomes or self._flying:
+        self._outcomes.closed = self._closed = True
+        if self._appends or self._outcomes.waiting:
             self._emptied = asyncio.Event()
             self._depart_now()
             with suppress(TimeoutError):
@@ -185,13 +197,11 @@ class Recorder:
         if self._trip is not None:
             self._trip.cancel()
             await asyncio.gather(self._trip, return_exceptions=True)
-        self._fail_appends(RecordsUnavailable("the recorder is closed"))
-        if self._outcomes:
-            self.outcomes_lost += len(self._outcomes)
-            log.error("outcomes_lost", cause="closed", count=len(self._outcomes))
-            self._outcomes.clear()
+        _fail(self._appends, "the recorder is closed")
+        self._appends.clear()
+        self._outcomes.give_up()
 
-    async def _append(self, fields: Fields) -> None:
+    def _append(self, fields: Fields) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._closed:
@@ -201,9 +211,12 @@ class Recorder:
         if len(self._appends) >= _WAITING:
             raise Overloaded(f"more than {_WAITING} records wait to be stored")
         future: asyncio.Future[None] = loop.create_future()
-        self._appends.append((now + self._timeout, fields, future))
-        self._depart_now()
-        await future
+        octets = sum(map(len, fields))
+        self._octets += octets
+        self._appends.append((now + self._timeout, fields, octets, future))
+        if self._trip is None and not self._urgent:
+            self._depart_now()
+        return future
 
     # -- one trip after the other -------------------------------------------------
 
@@ -223,8 +236,16 @@ class Recorder:
         self._departure = None
         self._urgent = False
         loop = asyncio.get_running_loop()
-        self._trip = loop.create_task(self._flush(loop), name="recorder")
+        self._trip = loop.create_task(self._travel(loop), name="recorder")
         self._trip.add_done_callback(self._returned)
+
+    async def _travel(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One trip after the other while somebody waits for the next."""
+        await self._flush(loop)
+        while self._appends:
+            # What this tick still brings goes along.
+            await asyncio.sleep(0)
+            await self._flush(loop)
 
     def _returned(self, trip: asyncio.Task[None]) -> None:
         self._trip = None
@@ -241,57 +262,56 @@ class Recorder:
             self._emptied.set()
 
     async def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, within = self._take_appends(loop.time())
+        now = loop.time()
+        batch = self._take_appends(now)
+        within = batch[0][0] - now if batch else self._timeout
         if batch and self.backlog > self._backlog_max:
             batch = await self._probe(batch, within, loop)
-        outcomes: list[bytes] = []
-        if loop.time() >= self._retry_at:
-            outcomes = [
-                self._outcomes.popleft() for _ in range(min(_OUTCOMES, len(self._outcomes)))
-            ]
-        if not batch and not outcomes:
+        told = self._outcomes.take() if loop.time() >= self._retry_at else []
+        if not batch and not told:
             return
         stream = self._streams[self._turn % len(self._streams)]
         self._turn += 1
-        commands: list[Fields] = [(b"XADD", stream, *fields) for fields, _ in batch]
-        if outcomes:
-            commands.append((b"XADD", stream, b"*", OUTCOMES, outcomes_json(outcomes)))
+        commands: list[Fields] = [(b"XADD", stream, *fields) for _, fields, _, _ in batch]
+        if told:
+            text = outcomes_json([each.text for each in told])
+            commands.append((b"XADD", stream, b"*", OUTCOMES, text))
         commands.append((b"XLEN", stream))
-        self._flying = len(outcomes)
         try:
             replies = await self._wire.exchange(commands, within)
         except BaseException as error:
-            self._outcomes.extendleft(reversed(outcomes))
+            self._outcomes.put_back(told)
             self._postpone(loop.time())
-            failure = RecordsUnavailable(_cause(error))
-            for _, future in batch:
-                _fail(future, failure)
+            _fail(batch, _cause(error))
             if not isinstance(error, Exception):
                 raise
             self._note_down(_cause(error))
             return
-        finally:
-            self._flying = 0
-        self._settle(stream, batch, outcomes, replies, loop.time())
+        self._settle(stream, batch, told, replies, loop.time())
 
     def _settle(
         self,
         stream: bytes,
-        batch: list[tuple[Fields, asyncio.Future[None]]],
-        outcomes: list[bytes],
+        batch: Sequence[Append],
+        told: Sequence[Told],
         replies: list[Any],
         now: float,
     ) -> None:
         failed = ""
-        for (_, future), reply in zip(batch, replies, strict=False):
+        for (_, fields, _, future), reply in zip(batch, replies, strict=False):
             if isinstance(reply, Exception):
                 failed = _cause(reply)
-                _fail(future, RecordsUnavailable(f"the record store refused: {failed}"))
-            elif not future.done():
-                future.set_result(None)
-        if outcomes and isinstance(replies[-2], Exception):
-            failed = _cause(replies[-2])
-            self._outcomes.extendleft(reversed(outcomes))
+                _refuse(future, f"the record store refused: {failed}")
+            else:
+                self.appended += fields[1] is MESSAGE
+                if not future.done():
+                    future.set_result(None)
+        if told:
+            if isinstance(replies[-2], Exception):
+                failed = _cause(replies[-2])
+                self._outcomes.put_back(told)
+            else:
+                self._outcomes.stored(told)
         length = replies[-1]
         if isinstance(length, int):
             self._lengths[stream] = length
@@ -306,36 +326,35 @@ class Recorder:
                 self._down = False
                 log.info("records_available", backlog=self.backlog)
 
-    def _take_appends(self, now: float) -> tuple[list[tuple[Fields, asyncio.Future[None]]], float]:
-        """The next batch and the seconds its oldest caller still waits."""
-        batch: list[tuple[Fields, asyncio.Future[None]]] = []
-        within = self._timeout
-        octets = 0
-        while self._appends and len(batch) < _BATCH and octets < _BATCH_OCTETS:
-            deadline, fields, future = self._appends.popleft()
-            if future.done():
-                continue
-            if deadline <= now:
-                _fail(future, RecordsUnavailable(f"not recorded in {self._timeout:g} s"))
-                continue
-            within = min(within, deadline - now)
-            octets += sum(map(len, fields))
-            batch.append((fields, future))
-        return batch, within
+    def _take_appends(self, now: float) -> list[Append]:
+        """The next batch, the oldest first."""
+        appends = self._appends
+        while appends and appends[0][0] <= now:
+            late = appends.popleft()
+            self._octets -= late[2]
+            _refuse(late[3], f"not recorded in {self._timeout:g} s")
+        if len(appends) <= _BATCH and self._octets <= _BATCH_OCTETS:
+            # The usual case: all that wait.
+            batch = list(appends)
+            appends.clear()
+            self._octets = 0
+        else:
+            batch, octets = [], 0
+            while appends and len(batch) < _BATCH and octets < _BATCH_OCTETS:
+                batch.append(appends.popleft())
+                octets += batch[-1][2]
+            self._octets -= octets
+        return [one for one in batch if not one[3].done()]
 
     async def _probe(
-        self,
-        batch: list[tuple[Fields, asyncio.Future[None]]],
-        within: float,
-        loop: asyncio.AbstractEventLoop,
-    ) -> list[tuple[Fields, asyncio.Future[None]]]:
+        self, batch: list[Append], within: float, loop: asyncio.AbstractEventLoop
+    ) -> list[Append]:
         """Ask anew how far the archive is behind; what may still be sent."""
         cause = ""
         try:
             lengths = await self._wire.exchange([(b"XLEN", one) for one in self._streams], within)
         except asyncio.CancelledError:
-            for _, future in batch:
-                _fail(future, RecordsUnavailable("the recorder is closed"))
+            _fail(batch, "the recorder is closed")
             raise
         except Exception as error:
             cause = _cause(error)
@@ -348,8 +367,7 @@ class Recorder:
             self._probe_at = loop.time() + _PROBE
             cause = self._lagging()
         self._note_down(cause)
-        for _, future in batch:
-            _fail(future, RecordsUnavailable(cause))
+        _fail(batch, cause)
         return []
 
     def _lagging(self) -> str:
@@ -367,15 +385,16 @@ class Recorder:
             self._down = True
             log.error("records_unavailable", cause=cause)
 
-    def _fail_appends(self, error: RecordsUnavailable) -> None:
-        while self._appends:
-            _fail(self._appends.popleft()[2], error)
+
+def _fail(batch: Iterable[Append], cause: str) -> None:
+    for _, _, _, future in batch:
+        _refuse(future, cause)
 
 
-def _fail(future: asyncio.Future[None], error: GatewayError) -> None:
+def _refuse(future: asyncio.Future[None], cause: str) -> None:
     if not future.done():
         # A fresh exception each: a shared one would gather the tracebacks of all.
-        future.set_exception(type(error)(*error.args))
+        future.set_exception(RecordsUnavailable(cause))
 
 
 def _cause(error: BaseException) -> str:

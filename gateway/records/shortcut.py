@@ -1,15 +1,17 @@
 """The short way from an entry's JSON to the journal's lines.
 
 Pure.  Nearly every entry was written by this very version: its members are the
-columns.  They are checked as they stand and never become records, which takes a
-quarter of the time.  Whatever is unusual in any way is left to
+columns.  They are checked as they stand and never become records, and what is said
+again and again is put in words for the digests once, which takes a small part of the
+time.  Whatever is unusual in any way is left to
 :mod:`gateway.records.journal`, which reads every version and words every error; for
 what both read, both give the same lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from operator import itemgetter
 from typing import Any, Final
@@ -20,21 +22,18 @@ from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Kind, Outcome
 from gateway.records.entry import MESSAGE, OUTCOMES, SEALED, unpack
 from gateway.records.line import COLUMNS, INT_MOST, TYPES, Line
-from gateway.records.record import Direction, Result
+from gateway.records.record import VERSION, Direction, Result, pattern
 
-_VERSION: Final = 1
 _NUL: Final = b"\\u0000"
 """How JSON writes what no text column takes; an escaped backslash may look like it."""
+_plain = re.compile(r"[0-9A-Za-z:._-]*+").fullmatch
+"""What ids, digests and positions consist of; JSON writes it as it is."""
 
-# The members of an entry's objects are those columns that the entry does not hold
-# sealed, or once for all recipients.
+# The members of a message are its columns that the entry does not hold sealed.
 _OF_MESSAGE: Final = COLUMNS["message"][:-2]
-_OF_OUTCOME: Final = COLUMNS["outcome"]
-_RECIPIENT: Final = 9
+_OF_OUTCOMES: Final = frozenset(COLUMNS["outcome"]) - {"id", "record_id"}
 
 _message_values = itemgetter(*_OF_MESSAGE)
-_record_values = itemgetter(*COLUMNS["record"])
-_outcome_values = itemgetter(*_OF_OUTCOME)
 
 _CLOSED_OF_MESSAGE: Final = (
     ("direction", frozenset(map(str, Direction))),
@@ -44,6 +43,21 @@ _CLOSED_OF_MESSAGE: Final = (
 _DECISIONS: Final = frozenset(map(str, Outcome))
 _TIERS: Final = frozenset((None, *map(str, Tier)))
 _RESULTS: Final = frozenset(map(str, Result))
+
+_KNOWN: Final = 4096
+_words: dict[tuple[object, ...], str] = {}
+"""What is hashed of a record, by its grounds; the same ones come again and again."""
+_OF_ONE: Final = {
+    "client": b"%s",
+    "decided": b"%d",
+    "digest": b'"%s"',
+    "id": b'"%s"',
+    "message_id": b"%s",
+    "register_position": b'"%s"',
+    "retain_until": b"%s",
+    "sealed_address": b'"%s"',
+}
+"""What differs between records of the same grounds, in the order of its names."""
 
 
 class _UnusualError(Exception):
@@ -65,11 +79,11 @@ def short(fields: Mapping[bytes, bytes]) -> list[tuple[str, Line]] | None:
 def _message(text: bytes, framed: bytes) -> list[tuple[str, Line]]:
     _require(_NUL not in text)
     members = orjson.loads(text)
-    recipients = members.pop("recipients")
+    grounds, recipients = members.pop("grounds"), members.pop("recipients")
     headers, sender, *addresses = unpack(framed)
     values = (*_message_values(members), headers, sender)
     _require(
-        members.pop("v") == _VERSION
+        members.pop("v") == VERSION
         and len(members) == len(_OF_MESSAGE)
         and tuple(map(type, values)) in TYPES["message"]
         and max(members["received"], members["decided"], members["size"]) <= INT_MOST
@@ -81,48 +95,84 @@ def _message(text: bytes, framed: bytes) -> list[tuple[str, Line]]:
     members["sealed_headers"] = headers.hex()
     members["sealed_sender"] = sender.hex()
     lines = [("message", (values, _digest(b"message\n", members)))]
-    of_all = members["id"], members["client"], members["decided"]
-    for one, address in zip(recipients, addresses, strict=True):
-        lines.append(("record", _record(one, address, *of_all)))
+    if recipients:
+        of_all = members["id"], members["client"], members["decided"]
+        lines += _records(grounds, recipients, addresses, *of_all)
     return lines
 
 
-def _record(
-    members: dict[str, Any], address: bytes, message_id: str, client: str, decided: int
-) -> Line:
-    facts = members["facts"]
-    _require(len(members) == _RECIPIENT and type(facts) is dict)
-    members["facts"] = orjson.dumps(facts, option=orjson.OPT_SORT_KEYS).decode()
-    members["message_id"] = message_id
-    members["client"] = client
-    members["decided"] = decided
-    members["sealed_address"] = address
-    values = _record_values(members)
-    _require(
-        tuple(map(type, values)) in TYPES["record"]
-        and 0 <= (members["retain_until"] or 0) <= INT_MOST
-        and members["outcome"] in _DECISIONS
-        and members["tier"] in _TIERS
-    )
-    members["sealed_address"] = address.hex()
-    return values, _digest(b"record\n", members)
+def _records(
+    grounds: list[list[Any]],
+    recipients: list[list[Any]],
+    addresses: list[bytes],
+    message_id: str,
+    client: str,
+    decided: int,
+) -> Iterator[tuple[str, Line]]:
+    ids, digests, numbers, positions = zip(*recipients, strict=True)
+    # Joining them fails for what is no text.
+    _require(_plain("".join((*ids, *digests, *positions))) is not None)
+    _require(set(map(type, numbers)) == {int} and min(numbers) >= 0)
+    known = [(*each, _words_of(*each)) for each in grounds]
+    in_client, in_message = _json(client), _json(message_id)
+    for (one, digest, number, position), address in zip(recipients, addresses, strict=True):
+        outcome, rule, of_class, tier, facts, retain, words = known[number]
+        values = (
+            *(one, message_id, client, decided, digest, outcome, rule, of_class, tier, facts),
+            *(position, retain, address),
+        )
+        until = "null" if retain is None else retain
+        text = words % (
+            *(in_client, decided, digest, one, in_message, position, until, address.hex()),
+        )
+        yield "record", (values, sha256(text.encode()).digest())
+
+
+def _words_of(
+    outcome: str, rule: str, address_class: str, tier: str | None, facts: str, retain: int | None
+) -> str:
+    """What is hashed of a record of these grounds, with places for what is its own."""
+    _require(retain is None or (type(retain) is int and 0 <= retain <= INT_MOST))
+    key = outcome, rule, address_class, tier, facts
+    words = _words.get(key)
+    if words is None:
+        _require(outcome in _DECISIONS and tier in _TIERS)
+        _require(type(rule) is type(address_class) is type(facts) is str)
+        read = orjson.loads(facts)
+        _require(type(read) is dict and _json(read) == facts)
+        members = dict.fromkeys(COLUMNS["record"]) | {
+            "outcome": outcome,
+            "rule": rule,
+            "address_class": address_class,
+            "tier": tier,
+            "facts": facts,
+        }
+        words = "record\n" + pattern(dict(sorted(members.items())), _OF_ONE).decode()
+        if len(_words) >= _KNOWN:
+            _words.clear()
+        _words[key] = words
+    return words
 
 
 def _outcomes(text: bytes) -> list[tuple[str, Line]]:
     _require(_NUL not in text)
     lines = []
     for members in orjson.loads(text):
-        values = _outcome_values(members)
-        _require(
-            members.pop("v") == _VERSION
-            and len(members) == len(_OF_OUTCOME)
-            and tuple(map(type, values)) in TYPES["outcome"]
-            and 0 <= members["at"] <= INT_MOST
-            and 0 <= (members["reply_code"] or 0) <= INT_MOST
-            and members["result"] in _RESULTS
-        )
-        lines.append(("outcome", (values, _digest(b"outcome\n", members))))
+        of = members.pop("of")
+        _require(members.pop("v") == VERSION and members.keys() == _OF_OUTCOMES)
+        at, result, code = members["at"], members["result"], members["reply_code"]
+        shared = tuple([members[name] for name in COLUMNS["outcome"][2:]])
+        _require(result in _RESULTS and 0 <= at <= INT_MOST and 0 <= (code or 0) <= INT_MOST)
+        for one, record_id in of:
+            values = (one, record_id, *shared)
+            _require(tuple(map(type, values)) in TYPES["outcome"])
+            members["id"], members["record_id"] = one, record_id
+            lines.append(("outcome", (values, _digest(b"outcome\n", members))))
     return lines
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _require(usual: bool) -> None:

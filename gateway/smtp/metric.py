@@ -7,11 +7,14 @@ most that second's counts with it; the records are what proves.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_CLASSES = {b"%d" % digit: f"{digit}xx" for digit in range(10)}
 
 
 class _Tally:
@@ -27,6 +30,24 @@ class _Tally:
         for labels, count in self.counts.items():
             (self.counter.labels(*map(str, labels)) if labels else self.counter).inc(count)
         self.counts.clear()
+
+
+class _Spread(Histogram):
+    """A histogram that counts in the process and tells when it is published."""
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self.counts = [0] * len(self._buckets)
+        self.total = 0.0
+
+    def publish(self) -> None:
+        for bucket, count in enumerate(self.counts):
+            if count:
+                self._buckets[bucket].inc(count)
+                self.counts[bucket] = 0
+        if self.total:
+            self._sum.inc(self.total)
+            self.total = 0.0
 
 
 class Metrics:
@@ -63,7 +84,7 @@ class Metrics:
             self._octets,
             self._logins,
         )
-        self._seconds = Histogram(
+        self._seconds = _Spread(
             "gateway_handover_seconds",
             "From the client's final dot to the reply",
             buckets=_SECONDS,
@@ -91,18 +112,22 @@ class Metrics:
             "Outcomes that could not be queued; their records end as unknown",
         )
 
-    def recipient(self, client: str, kind: str, rule: str, result: str) -> None:
-        """Count what became of a message for one recipient."""
-        self._recipients.counts[client, kind, rule, result] += 1
+    def recipients(self, client: str, kind: str, rules: Sequence[str], result: str) -> None:
+        """Count what became of a message for recipients, each decided by its rule."""
+        counts = self._recipients.counts
+        for rule in set(rules):
+            counts[client, kind, rule, result] += rules.count(rule)
 
     def message(self, client: str, reply: bytes, octets: int) -> None:
         """Count a message by the reply to its final dot."""
-        self._messages.counts[client, f"{reply[:1].decode()}xx"] += 1
+        self._messages.counts[client, _CLASSES[reply[:1]]] += 1
         self._octets.counts[()] += octets
 
     def handed_over(self, seconds: float) -> None:
         """Note how long the reply to a final dot took."""
-        self._seconds.observe(seconds)
+        spread = self._seconds
+        spread.counts[bisect_left(_SECONDS, seconds)] += 1
+        spread.total += seconds
 
     def fault(self, cause: str) -> None:
         """Count a temporary refusal that is not the client's fault."""
@@ -116,3 +141,4 @@ class Metrics:
         """Put what has been counted where ``/metrics`` reads it."""
         for tally in self._tallies:
             tally.publish()
+        self._seconds.publish()

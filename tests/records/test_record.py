@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -27,6 +28,7 @@ from gateway.records.record import (
     RuleSetRecord,
     RuleText,
     masked,
+    outcome_json,
 )
 
 text = st.text(max_size=20)
@@ -125,8 +127,29 @@ def test_anything_else_is_a_record_error(fields: dict[bytes, bytes]):
 
 def test_another_version_is_named():
     message = MessageRecord(id="x", received=1, decided=1)
-    with pytest.raises(RecordError, match="version 2"):
-        MessageRecord.from_json(message.to_json().replace(b'"v":1', b'"v":2'))
+    with pytest.raises(RecordError, match="version 1; this program reads 2"):
+        MessageRecord.from_json(message.to_json().replace(b'"v":2', b'"v":1'))
+    with pytest.raises(RecordError, match="version 1; this program reads 2"):
+        parse({OUTCOMES: b'[{"v":1,"id":"a","record_id":"b","at":1,"result":"held"}]'})
+
+
+@pytest.mark.parametrize("number", [-1, 1, True, "0", None, 0.0])
+def test_a_recipient_whose_grounds_are_not_there_is_no_record(make_message, number):
+    """Counted from the end, a wrong number would be another recipient's grounds."""
+    members = orjson.loads(make_message().to_json())
+    members["recipients"][0][2] = number
+    with pytest.raises(RecordError):
+        MessageRecord.from_json(orjson.dumps(members))
+
+
+def test_recipients_that_are_alike_share_their_grounds(make_message):
+    message = make_message(20)
+    one = message.recipients[0].facts
+    two = message.recipients[1].facts
+    shared = [r._replace(facts=(one, two)[n % 2]) for n, r in enumerate(message.recipients)]
+    text = message._replace(recipients=tuple(shared)).to_json()
+    assert text.count(b"ban_all") == 2
+    assert MessageRecord.from_json(text).recipients == tuple(shared)
 
 
 @pytest.mark.parametrize(
@@ -164,19 +187,28 @@ def _timed(message: MessageRecord) -> float:
 
 
 def test_an_outcome_for_several_records_is_that_outcome_for_each():
-    """for_each gives what to_json gives, but for the record and an id of its own."""
+    """outcome_json gives what to_json gives, but for the records and an id for each."""
     outcome = OutcomeRecord(
         record_id="01J00000000000000000000000",
         at=5,
         result=Result.REFUSED,
         reply_code=550,
-        reply_text='no "id":"x" or "record_id":"y" here',
-        upstream="main",
+        reply_text='100 % "of":[["x","y"]] here, %b and a\\b',
+        upstream="main%d",
     )
-    ids = [f"01J0000000000000000000000{n}" for n in range(3)]
-    texts = [orjson.loads(text) for text in outcome.for_each(ids)]
-    assert [text["record_id"] for text in texts] == ids
-    assert len({text["id"] for text in texts} | {outcome.id}) == 4
-    own = orjson.loads(outcome.to_json())
-    for text in texts:
-        assert {**text, "id": own["id"], "record_id": own["record_id"]} == own
+    ids = [f'01J0000000000000000000000{n}"' for n in range(3)]
+    text = outcome_json(ids, 5, Result.REFUSED, 550, outcome.reply_text, "main%d")
+    read = parse({OUTCOMES: outcomes_json([text])})
+    assert [each.record_id for each in read] == ids
+    assert len({each.id for each in read} | {outcome.id}) == 4
+    for each in read:
+        assert replace(each, id=outcome.id, record_id=outcome.record_id) == outcome
+
+
+def test_outcome_json_cuts_and_masks_the_reply():
+    said = "<matti@example.fi> " + "x" * 600
+    text = outcome_json(["a"], 5, Result.REFUSED, 550, said, "main")
+    (read,) = parse({OUTCOMES: outcomes_json([text])})
+    assert read.reply_text == masked(said)
+    assert "matti" not in read.reply_text
+    assert len(read.reply_text) == 512

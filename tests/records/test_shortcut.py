@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Kind, Outcome
 from gateway.records.entry import MESSAGE, OUTCOMES, SEALED, outcomes_json, pack
-from gateway.records.journal import long
+from gateway.records.journal import StreamEntry, long, rows_of
 from gateway.records.line import line_of
 from gateway.records.record import (
     Direction,
@@ -21,17 +21,19 @@ from gateway.records.record import (
 from gateway.records.shortcut import short
 
 text = st.text(max_size=20)
+# Ids, digests and positions are of these, or go the long way.
+plain = st.text(alphabet="0123456789ABCXYZabcxyz:._-", max_size=30)
 moment = st.integers(0, 2**53)
 recipients = st.builds(
     RecipientRecord,
-    id=text,
-    digest=text,
+    id=plain,
+    digest=plain,
     outcome=st.sampled_from(Outcome),
     rule=text,
     address_class=text,
     tier=st.none() | st.sampled_from(Tier),
     facts=st.dictionaries(text, st.none() | st.booleans() | text | moment, max_size=5),
-    register_position=text,
+    register_position=plain,
     retain_until=st.none() | moment,
 )
 messages = st.builds(
@@ -99,7 +101,7 @@ def test_anything_else_goes_the_long_way(fields: dict[bytes, bytes]):
     assert short(fields) in (None, [])
 
 
-VALUE = st.sampled_from([None, True, 1.5, -1, 2**63, "", "x", "a\0b", [], {}])
+VALUE = st.sampled_from([None, True, 1.5, -1, 1, 2**63, "", "x", "a\0b", 'a"b\\ä', [], {}, "{}"])
 
 
 @given(st.data())
@@ -113,12 +115,18 @@ def test_an_odd_member_is_read_alike_or_not_at_all(data: st.DataObject):
     )
     fields = entry_of(message)
     members = orjson.loads(fields[MESSAGE])
-    within = data.draw(st.sampled_from([members, members["recipients"][0]]))
-    name = data.draw(st.sampled_from([*within, "more"]))
-    if data.draw(st.booleans()):
-        within[name] = data.draw(VALUE)
+    within = data.draw(st.sampled_from([members, members["recipients"][0], members["grounds"][0]]))
+    if isinstance(within, list):
+        place = data.draw(st.integers(0, len(within)))
+        within[place : place + data.draw(st.integers(0, 1))] = data.draw(
+            st.lists(VALUE, max_size=1)
+        )
     else:
-        within.pop(name, None)
+        name = data.draw(st.sampled_from([*within, "more"]))
+        if data.draw(st.booleans()):
+            within[name] = data.draw(VALUE)
+        else:
+            within.pop(name, None)
     fields[MESSAGE] = orjson.dumps(members)
     agree(fields)
 
@@ -126,8 +134,11 @@ def test_an_odd_member_is_read_alike_or_not_at_all(data: st.DataObject):
 @given(st.data())
 def test_an_odd_member_of_an_outcome_too(data: st.DataObject):
     members = orjson.loads(OutcomeRecord(record_id="r", at=1, result=Result.HELD).to_json())
-    name = data.draw(st.sampled_from([*members, "more"]))
-    members[name] = data.draw(VALUE)
+    name = data.draw(st.sampled_from([*members, "more", "pair"]))
+    if name == "pair":
+        members["of"][0][data.draw(st.integers(0, 1))] = data.draw(VALUE)
+    else:
+        members[name] = data.draw(VALUE)
     agree({OUTCOMES: orjson.dumps([members])})
 
 
@@ -151,6 +162,51 @@ def test_what_has_the_wrong_number_of_sealed_parts_goes_the_long_way(
     assert short(fields) is None
 
 
+@pytest.mark.parametrize(
+    ("named", "facts"),
+    [
+        ("not canonical", '{"b": 1}'),
+        ("not sorted", '{"b":1,"a":2}'),
+        ("no object", "[1]"),
+        ("not JSON", "{"),
+    ],
+)
+def test_facts_that_are_not_as_the_archive_keeps_them_go_the_long_way(
+    make_message: Callable[..., MessageRecord], named: str, facts: str
+):
+    fields = entry_of(make_message())
+    members = orjson.loads(fields[MESSAGE])
+    members["grounds"][0][4] = facts
+    fields[MESSAGE] = orjson.dumps(members)
+    assert short(fields) is None, named
+
+
+def test_what_is_no_plain_id_goes_the_long_way_and_is_the_same_there(
+    make_message: Callable[..., MessageRecord],
+):
+    message = make_message(2)
+    odd = message.recipients[1]._replace(digest='k1:"ä')
+    fields = entry_of(message._replace(recipients=(message.recipients[0], odd)))
+    assert short(fields) is None
+    assert long(fields)[2][1][0][4] == 'k1:"ä'
+
+
+def test_an_entry_of_an_earlier_version_is_set_aside_with_its_cause():
+    """Its recipients would be read as something else."""
+    earlier = b'{"v":1,"id":"a","received":1,"decided":2,"recipients":[{"id":"b"}]}'
+    batch = rows_of([StreamEntry(b"s", b"1-1", {MESSAGE: earlier, SEALED: pack([b""] * 3)})])
+    assert not any(batch.lines.values())
+    assert [row["cause"] for row in batch.unreadable] == [
+        "a record of version 1; this program reads 2"
+    ]
+    told = b'[{"v":1,"id":"a","record_id":"b","at":1,"result":"held","reply_code":null}]'
+    batch = rows_of([StreamEntry(b"s", b"1-2", {OUTCOMES: told})])
+    assert not any(batch.lines.values())
+    assert [row["cause"] for row in batch.unreadable] == [
+        "a record of version 1; this program reads 2"
+    ]
+
+
 def test_digests_stay_what_they_are():
     """Archives are verified years later: a row's digest never changes its form."""
     message = MessageRecord(
@@ -170,8 +226,9 @@ def test_digests_stay_what_they_are():
         ),
     )
     told = OutcomeRecord(id="01C", record_id="01B", at=3, result=Result.REJECTED, reply_code=550)
-    lines = long(entry_of(message, b"\x01\xff"))
-    lines += long({OUTCOMES: outcomes_json([told.to_json()])})
+    fields = entry_of(message, b"\x01\xff")
+    lines = long(fields) + long({OUTCOMES: outcomes_json([told.to_json()])})
+    assert lines[:2] == short(fields)
     assert [(kind, digest.hex()) for kind, (_, digest) in lines] == [
         ("message", "b8d3170f815e79d92b05bebbab772a59cbe5ab40301e63bbc2b0d77d9b1b46d2"),
         ("record", "6e9a7c869eff1a2ad1a6fc6354d788c4e65c17f4a6e8b94d0b8ca4187f0a58bb"),
