@@ -32,7 +32,7 @@ from gateway.message.optout import READABLE, in_text
 from gateway.message.traits import CONTROL_HEADERS, Traits, read_traits
 from gateway.records.record import Result
 from gateway.smtp import replies
-from gateway.smtp.evidence import Judged, Message
+from gateway.smtp.evidence import Message
 from gateway.smtp.keeping import Keeping
 from gateway.smtp.spool import Spool
 from gateway.smtp.transaction import Recipient, Transaction
@@ -120,20 +120,20 @@ class Delivery:
             return replies.CHANGED
         transaction = self._transaction
         recipients = transaction.recipients
-        judged = [
-            Judged(recipient.rcpt, recipient.contact, verdict)
-            for recipient, verdict in zip(recipients, verdicts, strict=True)
-        ]
         message = self._site.evidence.message(
             transaction.draft,
             traits,
             headers,
             spool,
-            judged,
+            [recipient.rcpt for recipient in recipients],
+            verdicts,
             forwards=bool(parts.forward),
             holds=bool(parts.hold),
         )
         wanted = [recipients[index] for index in parts.forward]
+        if wanted:
+            # The upstream's go-ahead comes while the record is being stored.
+            transaction.call_for_data(wanted)
         await self._store(message, parts)
         if not wanted:
             return await self._conclude_here(message, parts)
@@ -199,14 +199,11 @@ class Delivery:
         """Make durable what must outlive us: content, held copy, and last the record."""
         site = self._site
         try:
-            if message.record.content is not None or parts.hold:
+            if message.written.content is not None or parts.hold:
                 self._keeping = Keeping(site, message)
                 await self._keeping.store(self._spool, parts.hold)
-            await site.recorder.append(
-                message.record,
-                message.header,
-                [judged.rcpt.address for judged in message.judged],
-                message.draft.mail.address,
+            await site.recorder.store(
+                message.written, message.header, message.addresses, message.draft.mail.address
             )
         except BaseException:
             if self._keeping is not None:
@@ -304,8 +301,9 @@ class Delivery:
         evidence.outcome(message, parts.suppress, Result.REJECTED if rejects else Result.SUPPRESSED)
         evidence.outcome(message, parts.hold, Result.HELD)
         if rejects:
-            first = message.record.recipients[parts.suppress[0]]
-            return replies.suppressed(first.rule, first.id)
+            first = parts.suppress[0]
+            rule = message.verdicts[first].decision.rule.id
+            return replies.suppressed(rule, message.written.ids[first])
         return self._summary(message, parts)
 
     async def _conclude(self, message: Message, parts: Parts, reply: Reply) -> bytes:

@@ -86,19 +86,6 @@ class Message:
         """The kind it was decided as."""
         return self.traits.kind
 
-    @property
-    def record(self) -> MessageRecord:
-        """The record, read back."""
-        return MessageRecord.from_json(self.written.text)
-
-    @property
-    def judged(self) -> list[Judged]:
-        """The recipients with their verdicts."""
-        return [
-            Judged(rcpt, verdict.contact, verdict)
-            for rcpt, verdict in zip(self.rcpts, self.verdicts, strict=True)
-        ]
-
 
 class Evidence:
     """Builds the records of one site."""
@@ -121,7 +108,7 @@ class Evidence:
 
     # -- the message --------------------------------------------------------------
 
-    def of_message(
+    def message(
         self,
         draft: Draft,
         traits: Traits,
@@ -156,23 +143,6 @@ class Evidence:
         )
         trace = self._trace(draft, now)
         return Message(draft, traits, written, rcpts, verdicts, spool.header, trace)
-
-    def message(
-        self,
-        draft: Draft,
-        traits: Traits,
-        headers: HeaderSection,
-        spool: Spool,
-        judged: Sequence[Judged],
-        *,
-        forwards: bool,
-        holds: bool,
-    ) -> Message:
-        """:meth:`of_message` for recipients with their verdicts."""
-        rcpts, verdicts = [one.rcpt for one in judged], [one.verdict for one in judged]
-        return self.of_message(
-            draft, traits, headers, spool, rcpts, verdicts, forwards=forwards, holds=holds
-        )
 
     def _trace(self, draft: Draft, now: int) -> bytes:
         """The Received field.

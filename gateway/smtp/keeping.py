@@ -38,7 +38,7 @@ class Keeping:
 
         """
         site, message = self._site, self._message
-        if message.record.content is not None:
+        if message.written.content is not None:
             await site.contents.put(message.id, spool.plain())
             self._content = True
         if hold:

@@ -233,6 +233,16 @@ class Transaction:
         except GatewayError as error:
             self._note_unrecorded(error)
 
+    def call_for_data(self, wanted: list[Recipient]) -> None:
+        """Ask the upstream for its go-ahead at once, if it has exactly these recipients.
+
+        :meth:`upstream_for` gives the transaction that then awaits it.  From here on
+        the connection is lent to nobody else.
+        """
+        self._take()
+        if self._upstream is not None and self._accepted == wanted:
+            self._upstream.call_for_data()
+
     async def upstream_for(self, wanted: list[Recipient]) -> UpstreamTransaction:
         """The upstream transaction with exactly these recipients, begun anew if need be.
 
