@@ -18,7 +18,7 @@ from typing import Any
 from gateway.upstream.connection import Connection
 from gateway.upstream.failure import ConnectionFailed, HandOverFailed, Stage
 from gateway.upstream.pool import Pool
-from gateway.wire.command import MailCommand, RcptCommand, burst, rcpt_lines, with_params
+from gateway.wire.command import MailCommand, RcptCommand, rcpt_lines, with_params
 from gateway.wire.ehlo import Capabilities
 from gateway.wire.reply import Reply, code_of
 
@@ -165,7 +165,7 @@ class Transaction:
         count = len(sent)
         try:
             if connection.capabilities.pipelining or count == 1:
-                answers = await connection.ask(burst(rcpt_lines(sent), count), count, seconds)
+                answers = await connection.ask(rcpt_lines(sent), count, seconds)
             else:
                 answers = await connection.converse([one.line() for one in sent], seconds)
             if answers[-1].code == _CLOSING:
@@ -256,7 +256,7 @@ class Transaction:
             lines, count = b"RSET\r\n" + lines, count + 1
         if data and sent:
             lines, count = lines + b"DATA\r\n", count + 1
-        return connection.ask(burst(lines, count), count, self._pool.target.timeouts.command)
+        return connection.ask(lines, count, self._pool.target.timeouts.command)
 
     async def _converse(
         self, head: list[bytes], sent: Sequence[RcptCommand], data: bool

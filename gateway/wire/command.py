@@ -2,8 +2,8 @@
 
 No path and no parameter can end its own line.  A command that is made by hand checks
 its path when it is made; one that repeats what a client said (``of``) has a path out of
-:mod:`gateway.wire.path`, whose grammar knows no control character; and :func:`burst`
-looks once more at all that is written at once.
+:mod:`gateway.wire.path`, whose grammar knows no control character; and whoever built
+it, no line that would be two is ever made of it.
 """
 
 from __future__ import annotations
@@ -74,9 +74,12 @@ class MailCommand(_Command):
         return None
 
     def line(self, capabilities: Capabilities) -> bytes:
-        """The command line with its CRLF."""
+        """The command line with its CRLF; raises as the class does."""
+        path = self.path
+        if _UNSAFE(path) is not None:
+            raise PathError("5.5.4", "Control characters are not allowed")
         if not self.params:
-            return b"MAIL FROM:%b\r\n" % self.path
+            return b"MAIL FROM:%b\r\n" % path
         params = dict(self.params)
         if capabilities.size is None:
             params.pop("SIZE", None)
@@ -84,7 +87,7 @@ class MailCommand(_Command):
             params.pop("BODY", None)
         if not capabilities.auth:
             params.pop("AUTH", None)
-        return b"MAIL FROM:%b%b\r\n" % (self.path, _tail(params))
+        return b"MAIL FROM:%b%b\r\n" % (path, _tail(params))
 
 
 class RcptCommand(_Command):
@@ -115,10 +118,13 @@ class RcptCommand(_Command):
         return None
 
     def line(self) -> bytes:
-        """The command line with its CRLF."""
+        """The command line with its CRLF; raises as the class does."""
+        path = self.path
+        if _UNSAFE(path) is not None:
+            raise PathError("5.5.4", "Control characters are not allowed")
         if not self.params:
-            return b"RCPT TO:%b\r\n" % self.path
-        return b"RCPT TO:%b%b\r\n" % (self.path, _tail(self.params))
+            return b"RCPT TO:%b\r\n" % path
+        return b"RCPT TO:%b%b\r\n" % (path, _tail(self.params))
 
 
 def with_params(recipients: Iterable[RcptCommand]) -> bool:
@@ -127,21 +133,14 @@ def with_params(recipients: Iterable[RcptCommand]) -> bool:
 
 
 def rcpt_lines(recipients: Sequence[RcptCommand]) -> bytes:
-    """The command lines of all of them, each with its CRLF."""
-    if with_params(recipients):
+    """:meth:`RcptCommand.line` for each of them, in one piece."""
+    if len(recipients) == 1:
+        return recipients[0].line()
+    if not recipients or with_params(recipients):
         return b"".join([command.line() for command in recipients])
-    if not recipients:
-        return b""
-    return b"RCPT TO:%b\r\n" % b"\r\nRCPT TO:".join(map(_path, recipients))
-
-
-def burst(lines: bytes, count: int) -> bytes:
-    """The lines of ``count`` commands, which are to leave in one write, as they are.
-
-    Raises :class:`gateway.wire.path.PathError` if one has a control character other
-    than its own CRLF: then there would be more commands than are meant.
-    """
-    if len(lines) - len(lines.translate(None, _CONTROLS)) != 2 * count:
+    lines = b"RCPT TO:%b\r\n" % b"\r\nRCPT TO:".join(map(_path, recipients))
+    # One look at all of them: no control characters but the CRLF of each.
+    if len(lines) - len(lines.translate(None, _CONTROLS)) != 2 * len(recipients):
         raise PathError("5.5.4", "Control characters are not allowed")
     return lines
 

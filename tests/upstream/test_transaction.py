@@ -1,10 +1,12 @@
 import asyncio
+import gc
 
 import pytest
 
 from gateway.failure import UpstreamUnavailable
 from gateway.upstream import ConnectionFailed, HandOverFailed, Pool, Stage, Transaction
 from gateway.wire.command import MailCommand, RcptCommand
+from gateway.wire.path import PathError, RcptArguments
 from tests.peers.scripted import EXTENSIONS, ScriptedUpstream
 from tests.peers.scripted import Stage as At
 
@@ -609,3 +611,269 @@ async def test_cancelled_at_any_step_it_never_wedges_the_pool(upstream):
         assert pool.stats.leased == 0
     assert (await send(pool))[1].code == 250
     await pool.aclose()
+
+
+# -- DATA ahead of time --------------------------------------------------------------
+
+
+async def call(pool, **how):
+    transaction, replies = await begin(pool, **how)
+    transaction.call_for_data()
+    return transaction, replies
+
+
+async def hand_over(transaction, body=BODY, *, at_once=False):
+    async def whole():
+        return body
+
+    return await (transaction.data_at_once(whole) if at_once else transaction.data(chunks(body)))
+
+
+async def heard(upstream, count=1):
+    """DATA has reached the upstream so many times, before anybody waits for its answer."""
+    async with asyncio.timeout(2):
+        while upstream.commands.count(b"DATA") < count:
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+async def hurried(upstream):
+    """A pool that waits for the answer to DATA for a moment only."""
+    timeouts = type(upstream.target().timeouts)(command=2, data=0.3, final=2)
+    pool = Pool(upstream.target(timeouts=timeouts), "gateway.test")
+    yield pool
+    stats = pool.stats
+    await pool.aclose(grace=1)
+    assert (stats.leased, stats.waiting) == (0, 0), "a lease was never given back"
+
+
+@pytest.fixture
+async def complaints():
+    """What the loop has to say about futures that nobody has looked at."""
+    heard = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
+    yield heard
+    gc.collect()
+    assert heard == []
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("late", [False, True], ids=["354-under-way", "354-is-here"])
+async def test_data_ahead_of_time_is_said_at_once_and_once(upstream, pool, at_once, late):
+    for count in (1, 2):
+        transaction, _ = await call(pool, recipients=[A, B])
+        await heard(upstream, count)
+        if late:
+            await asyncio.sleep(0.02)
+        transaction.call_for_data()
+        assert (await hand_over(transaction, at_once=at_once)).code == 250
+        transaction.release()
+    assert [message.wire for message in upstream.messages] == [BODY, BODY]
+    assert upstream.commands.count(b"DATA") == 2
+    assert upstream.connections == 1
+    assert b"RSET" not in upstream.commands
+
+
+@pytest.mark.parametrize("code", [421, 451, 554])
+async def test_a_refusal_of_data_ahead_of_time_is_the_answer(upstream, pool, code):
+    upstream.on(At.DATA, reply=f"{code} no", close=code == 421, times=1)
+    asked = []
+
+    async def source():
+        asked.append(1)
+        yield BODY
+
+    transaction, _ = await call(pool)
+    await heard(upstream)
+    assert (await transaction.data(source())).code == code
+    transaction.call_for_data()
+    assert (await transaction.data(source())).code == code
+    transaction.release()
+    assert not asked
+    assert (await send(pool))[1].code == 250
+    assert upstream.connections == (2 if code == 421 else 1)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"close": True},
+        {"reset": True},
+        {"silent": True},
+        {"reply": b"garbage\r\n"},
+        {"reply": "250 not yet"},
+        {"reply": b"354 Go ahead\r\n421 4.4.2 Too slow\r\n", "close": True},
+        {"reply": "354 Go ahead", "close": True},
+    ],
+    ids=["eof", "rst", "silence", "garbage", "250", "421-behind-354", "eof-behind-354"],
+)
+@pytest.mark.parametrize("wait", [0, 0.5], ids=["at-once", "later"])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_fails_after_data_ahead_of_time_is_before_the_body(
+    upstream, hurried, complaints, how, wait, at_once
+):
+    upstream.on(At.DATA, **how)
+    asked = []
+
+    async def source():
+        asked.append(1)
+        yield BODY
+
+    async def whole():
+        asked.append(1)
+        return BODY
+
+    transaction, _ = await call(hurried)
+    if "421" in str(how) or "354" in str(how):
+        # Both are here before the body is asked for.
+        await upstream.until(lambda: upstream.open == 0)
+        wait = wait or 0.05
+    await asyncio.sleep(wait)
+    with pytest.raises(HandOverFailed) as failed:
+        await (transaction.data_at_once(whole) if at_once else transaction.data(source()))
+    assert failed.value.stage is Stage.BEFORE_BODY
+    assert not asked
+    assert hurried.stats.open == 0
+    upstream.forget_script()
+    assert (await send(hurried))[1].code == 250
+    assert len(upstream.messages) == 1
+
+
+@pytest.mark.parametrize("how", [{}, {"silent": True}, {"close": True}, {"reply": "451 4.3.0 No"}])
+@pytest.mark.parametrize("wait", [0, 0.05])
+@pytest.mark.parametrize("end", ["release", "abort"])
+async def test_the_end_after_data_ahead_of_time_cuts_the_connection(
+    upstream, pool, complaints, how, wait, end
+):
+    upstream.on(At.DATA, **how) if how else None
+    transaction, _ = await call(pool)
+    await asyncio.sleep(wait)
+    getattr(transaction, end)()
+    assert pool.stats.open == 0
+    await upstream.until(lambda: upstream.open == 0)
+    assert upstream.messages == upstream.refused_messages == []
+    upstream.forget_script()
+    assert (await send(pool, recipients=[B]))[1].code == 250
+    assert [message.recipients for message in upstream.messages] == [["b@example.test"]]
+
+
+@pytest.mark.parametrize("how", [{}, {"silent": True}, {"close": True}])
+async def test_a_restart_after_data_ahead_of_time_takes_a_new_connection(
+    upstream, pool, complaints, how
+):
+    upstream.on(At.DATA, connection=1, **how) if how else None
+    transaction, _ = await call(pool, recipients=[A, B])
+    await heard(upstream)
+    assert codes(await transaction.restart(MAIL, [C])) == [250]
+    transaction.call_for_data()
+    assert (await hand_over(transaction)).code == 250
+    transaction.release()
+    assert upstream.connections == 2
+    assert [message.recipients for message in upstream.messages] == [["c@example.test"]]
+    assert upstream.refused_messages == []
+
+
+async def test_data_is_not_called_for_where_nobody_was_accepted(upstream, pool):
+    upstream.refuse_rcpt("@example.test")
+    transaction, _ = await call(pool, recipients=[A, B])
+    assert (await hand_over(transaction)).permanent
+    transaction.release()
+    upstream.forget_script()
+    upstream.refuse_mail("sender@")
+    transaction, _ = await call(pool)
+    assert (await hand_over(transaction)).code == 550
+    transaction.release()
+    upstream.forget_script()
+    assert (await send(pool))[1].code == 250
+    assert upstream.connections == 1
+    assert upstream.commands.count(b"DATA") == 2
+
+
+async def test_data_ahead_of_time_with_the_envelope_is_said_once(upstream, pool):
+    transaction, _ = await call(pool, data=True)
+    assert (await hand_over(transaction)).code == 250
+    with pytest.raises(RuntimeError):
+        transaction.call_for_data()
+    transaction.release()
+    with pytest.raises(RuntimeError):
+        transaction.call_for_data()
+    assert upstream.commands.count(b"DATA") == 1
+
+
+async def test_after_data_ahead_of_time_no_recipient_can_be_added(upstream, pool):
+    transaction, _ = await call(pool)
+    with pytest.raises(RuntimeError):
+        await transaction.add([B])
+    assert (await hand_over(transaction)).code == 250
+    transaction.release()
+    assert [message.recipients for message in upstream.messages] == [["a@example.test"]]
+
+
+async def test_data_ahead_of_time_on_a_connection_that_is_gone(upstream, pool, complaints):
+    transaction, _ = await begin(pool)
+    await upstream.hang_up()
+    await upstream.until(lambda: upstream.open == 0)
+    await asyncio.sleep(0.02)
+    transaction.call_for_data()
+    with pytest.raises(HandOverFailed) as failed:
+        await hand_over(transaction)
+    assert failed.value.stage is Stage.BEFORE_BODY
+    assert pool.stats.open == 0
+
+
+async def test_cancelled_at_any_step_data_ahead_of_time_never_wedges_the_pool(upstream, complaints):
+    pool = Pool(upstream.target(max_connections=1), "gateway.test")
+
+    async def attempt():
+        transaction, _ = await call(pool)
+        try:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await hand_over(transaction, at_once=True)
+        finally:
+            transaction.release()
+
+    for steps in range(60):
+        task = asyncio.create_task(attempt())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert pool.stats.leased == 0
+    assert (await send(pool))[1].code == 250
+    assert all(message.wire == BODY for message in upstream.messages)
+    await pool.aclose()
+
+
+async def test_a_3xx_to_an_added_recipient_cuts_the_connection(upstream, pool):
+    """What comes next could be taken for a body: it is never given back to the pool."""
+    upstream.on(At.RCPT, match="b@", reply="354 Go ahead?")
+    transaction, _ = await begin(pool)
+    with pytest.raises(ConnectionFailed):
+        await transaction.add([B])
+    transaction.release()
+    assert pool.stats.open == 0
+
+
+async def test_a_path_that_was_never_read_cannot_begin_a_second_command(upstream, pool):
+    """Whoever built it: what would be two commands is not sent."""
+    forged = RcptCommand.of(RcptArguments("a@b", b"<a@b>\r\nRCPT TO:<spy@example.test>"))
+    transaction = Transaction(pool, await pool.lease(1))
+    with pytest.raises(PathError):
+        await transaction.begin(MAIL, [A, forged])
+    for more in ([forged], [B, forged]):
+        transaction, _ = await begin(pool)
+        with pytest.raises(PathError):
+            await transaction.add(more)
+    assert not any(b"spy" in command for command in upstream.commands)
+
+
+async def test_a_burst_answered_in_pieces_is_read_as_one(pipelining, pool):
+    """Replies that come one by one, cut anywhere, and with a refusal among them."""
+    pieces = (b"250 2.1", b".5 Ok\r\n550-5.1.1 No\r\n55", b"0 5.1.1 such\r\n250 2.1.5 Ok\r\n")
+    for match, piece in zip((r"<a@", r"<b@", r"<c@"), pieces, strict=True):
+        pipelining.on(At.RCPT, match=match, reply=piece, delay=0.02)
+    transaction, replies = await begin(pool, recipients=[A, B, C])
+    assert codes(replies) == [250, 550, 250]
+    assert replies[1].lines == (b"5.1.1 No", b"5.1.1 such")
+    transaction.abort()
