@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -44,26 +45,29 @@ class Reply(NamedTuple):
     @property
     def positive(self) -> bool:
         """2xx: done."""
-        return 200 <= self.code < 300
+        return self.code // 100 == 2
 
     @property
     def temporary(self) -> bool:
         """4xx: try again later."""
-        return 400 <= self.code < 500
+        return self.code // 100 == 4
 
     @property
     def permanent(self) -> bool:
         """5xx: do not try again."""
-        return 500 <= self.code < 600
+        return self.code // 100 == 5
 
     def wire(self) -> bytes:
         """The reply as it goes to a client, with its CRLFs."""
-        if len(self.lines) == 1:
-            return b"%d %b\r\n" % (self.code, self.lines[0])
-        *head, last = self.lines
-        parts = [b"%d-%b\r\n" % (self.code, line) for line in head]
-        parts.append(b"%d %b\r\n" % (self.code, last))
-        return b"".join(parts)
+        return _wire(self)
+
+
+@lru_cache(_REMEMBERED)
+def _wire(reply: Reply) -> bytes:
+    """Kept for a few: a burst of recipients is answered with the same words over and over."""
+    code, (*head, last) = reply
+    parts = [b"%d-%b\r\n" % (code, line) for line in head]
+    return b"%b%d %b\r\n" % (b"".join(parts), code, last)
 
 
 code_of = attrgetter("code")

@@ -141,3 +141,38 @@ def test_old_and_odd_ehlo_lines():
     assert Capabilities.parse(Reply(250, (b"", b"SIZE many"))).size == 0
     assert Capabilities(size=10).intersect(Capabilities(size=0)).size == 10
     assert Capabilities(size=10).intersect(Capabilities()).size is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"250 2.0.0 Ok\r\n", b"250 Ok\r\n", b"354 End data with <CR><LF>.<CR><LF>\r\n"]
+)
+def test_a_burst_in_the_same_words_is_one_reply_over_and_over(line):
+    replies = ReplyParser().feed(line * 100) + ReplyParser().feed(line)
+    assert len(replies) == 101
+    assert all(reply is replies[0] for reply in replies)
+    assert replies[0].wire() == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"250 2.1.5 <someone@example.test> Ok\r\n",
+        b"250 2.0.0 Ok: queued as 4ABC12\r\n",
+        b"550 5.1.1 +44 7700 900000 is no customer\r\n",
+        b"250 " + b"x" * 100 + b"\r\n",
+    ],
+)
+def test_a_line_that_may_name_somebody_is_not_remembered(line):
+    (one,), (other,) = ReplyParser().feed(line), ReplyParser().feed(line)
+    assert one == other
+    assert one is not other
+
+
+def test_a_server_of_many_words_does_not_fill_our_memory():
+    """The first words of many are forgotten, and all are read as they were said."""
+    words = [bytes([a, b]) for a in range(97, 123) for b in range(97, 123)]
+    replies = ReplyParser().feed(b"".join(b"250 %b\r\n" % word for word in words))
+    assert [reply.lines for reply in replies] == [(word,) for word in words]
+    (again,) = ReplyParser().feed(b"250 aa\r\n")
+    assert again == replies[0]
+    assert again is not replies[0]
