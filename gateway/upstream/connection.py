@@ -1,4 +1,4 @@
-"""One SMTP connection to an upstream, from greeting to QUIT.
+"""One SMTP connection to an upstream: asking, and hearing the answers.
 
 The protocol is a request-and-replies machine: at most one exchange is under way,
 it knows how many replies it waits for, and one timer watches its deadline.  What
@@ -11,14 +11,13 @@ dialogue is uncertain is never used again.
 from __future__ import annotations
 
 import asyncio
-import base64
 import ssl
 from collections.abc import Callable, Sequence
 from typing import cast
 
 from gateway.deadline import Deadline
 from gateway.upstream.failure import ConnectionFailed
-from gateway.upstream.target import Target, Tls
+from gateway.upstream.target import Target
 from gateway.wire.ehlo import Capabilities
 from gateway.wire.reply import ProtocolError, Reply, ReplyParser, code_of
 
@@ -28,10 +27,10 @@ _WRITE_HIGH = 256 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """A connected, greeted and authenticated upstream; made by :meth:`open`."""
+    """The way to one upstream; made and greeted by ``opening.open_connection``."""
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
-        """For :meth:`open` only."""
+        """Not connected yet: see :meth:`connect`."""
         self.target = target
         self.capabilities = Capabilities()
         self.created = loop.time()
@@ -64,47 +63,21 @@ class Connection(asyncio.Protocol):
 
     # -- life ---------------------------------------------------------------
 
-    @classmethod
-    async def open(
-        cls, target: Target, hostname: str, context: ssl.SSLContext | None
-    ) -> Connection:
-        """Connects, greets, protects and authenticates.
+    async def connect(self, context: ssl.SSLContext | None) -> Reply:
+        """Connects, under TLS if there is a context, and returns the greeting.
 
-        ``hostname`` is what EHLO says, ``context`` the TLS context where the target
-        uses TLS.  Raises :class:`ConnectionFailed`; on that and on cancellation
-        nothing stays open.
+        Raises :class:`ConnectionFailed` and OSError; then the caller calls :meth:`abort`.
         """
-        loop = asyncio.get_running_loop()
-        self = cls(target, loop)
-        try:
-            # The greeting may arrive with the connection: it must be expected before.
-            # Its time counts from then on.
-            greeting = self.ask(b"", 1, target.timeouts.greeting, "the greeting")
-            self._deadline.clear()
-            await self._connect(context if target.tls is Tls.IMPLICIT else None)
-            if not greeting.done():
-                self._deadline.arm(target.timeouts.greeting)
-            (reply,) = await greeting
-            _require(reply, reply.code == 220, "the greeting")
-            await self._hello(hostname)
-            if target.tls is Tls.STARTTLS:
-                await self._start_tls(context)
-                await self._hello(hostname)
-            if target.username:
-                await self._authenticate()
-        except OSError as error:
-            self._give_up()
-            raise ConnectionFailed(f"cannot connect: {type(error).__name__}") from error
-        except BaseException:
-            self._give_up()
-            raise
-        return self
-
-    def _give_up(self) -> None:
-        """Closes a connection that never came to be, leaving no future behind."""
-        if self._waiter is not None:
-            self._waiter.cancel()
-        self.abort()
+        # The greeting may arrive with the connection: it must be expected before.
+        # Its time counts from then on.
+        seconds = self.target.timeouts.greeting
+        greeting = self.ask(b"", 1, seconds, "the greeting")
+        self._deadline.clear()
+        await self._connect(context)
+        if not greeting.done():
+            self._deadline.arm(seconds)
+        (reply,) = await greeting
+        return reply
 
     async def _connect(self, context: ssl.SSLContext | None) -> None:
         target, seconds = self.target, self.target.timeouts.connect
@@ -132,25 +105,17 @@ class Connection(asyncio.Protocol):
         except TimeoutError:
             raise ConnectionFailed("no connection in time", silent=True) from None
 
-    async def _hello(self, hostname: str) -> None:
-        seconds = self.target.timeouts.command
-        (reply,) = await self.exchange(f"EHLO {hostname}\r\n".encode(), 1, seconds)
-        if reply.positive:
-            self.capabilities = Capabilities.parse(reply)
-            return
-        _require(reply, reply.permanent, "EHLO")
-        (reply,) = await self.exchange(f"HELO {hostname}\r\n".encode(), 1, seconds)
-        _require(reply, reply.positive, "HELO")
-        self.capabilities = Capabilities()
+    async def ask_for_tls(self) -> Reply:
+        """The answer to STARTTLS; what follows it in the clear is dropped.
 
-    async def _start_tls(self, context: ssl.SSLContext | None) -> None:
-        if context is None or not self.capabilities.starttls:
-            raise ConnectionFailed("STARTTLS is required and not offered")
-        # What follows the answer in the clear may come from anyone: it is dropped
-        # unread (CVE-2011-0411 is this fault on the server side).
+        It may come from anyone (CVE-2011-0411 is this fault on the server side).
+        """
         self._deaf = True
         (reply,) = await self.exchange(b"STARTTLS\r\n", 1, self.target.timeouts.command)
-        _require(reply, reply.code == 220, "STARTTLS")
+        return reply
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Protects what follows, after a positive answer; raises :class:`ConnectionFailed`."""
         transport = self._transport
         if transport is None or self._failure is not None:
             raise self._failure or ConnectionFailed("the connection was lost")
@@ -175,21 +140,6 @@ class Connection(asyncio.Protocol):
             raise
         self._parser = ReplyParser()
         self._deaf = False
-
-    async def _authenticate(self) -> None:
-        target, seconds = self.target, self.target.timeouts.command
-        if "PLAIN" in self.capabilities.auth:
-            secret = base64.b64encode(f"\0{target.username}\0{target.password}".encode())
-            (reply,) = await self.exchange(b"AUTH PLAIN %b\r\n" % secret, 1, seconds)
-        elif "LOGIN" in self.capabilities.auth:
-            (reply,) = await self.exchange(b"AUTH LOGIN\r\n", 1, seconds)
-            for word in (target.username, target.password):
-                _require(reply, reply.code == 334, "AUTH")
-                line = base64.b64encode(word.encode()) + b"\r\n"
-                (reply,) = await self.exchange(line, 1, seconds)
-        else:
-            raise ConnectionFailed("the upstream offers neither AUTH PLAIN nor LOGIN")
-        _require(reply, reply.code == 235, "AUTH")
 
     @property
     def usable(self) -> bool:
@@ -423,9 +373,3 @@ class Connection(asyncio.Protocol):
             self._drained.set_exception(failure)
         if self.on_lost is not None:
             self.on_lost(self)
-
-
-def _require(reply: Reply, good: bool, what: str) -> None:
-    """Refuses to go on; the reply's text stays out of the cause, it may name persons."""
-    if not good:
-        raise ConnectionFailed(f"the upstream answered {what} with {reply.code}", (reply,))

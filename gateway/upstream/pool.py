@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from gateway.failure import Overloaded, UpstreamUnavailable
 from gateway.upstream.connection import Connection
 from gateway.upstream.failure import ConnectionFailed
+from gateway.upstream.opening import open_connection
 from gateway.upstream.target import Target, Tls
 from gateway.wire.ehlo import Capabilities
 
@@ -192,7 +193,7 @@ class Pool:
         """Connects in a slot already taken."""
         self._connects += 1
         try:
-            connection = await Connection.open(self.target, self.hostname, self._context)
+            connection = await open_connection(self.target, self.hostname, self._context)
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self._failures += 1

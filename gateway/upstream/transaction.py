@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any
 
 from gateway.upstream.connection import Connection
+from gateway.upstream.envelope import accepted, lacks, merge, split
 from gateway.upstream.failure import ConnectionFailed, HandOverFailed, Stage
 from gateway.upstream.pool import Pool
-from gateway.wire.command import MailCommand, RcptCommand, rcpt_lines, with_params
+from gateway.wire.command import MailCommand, RcptCommand, rcpt_lines
 from gateway.wire.ehlo import Capabilities
 from gateway.wire.reply import Reply, code_of
 
@@ -38,7 +39,6 @@ class _State(Enum):
     GONE = auto()
 
 
-_NONE: Mapping[int, Reply] = {}
 _BODY_DUE = (_State.ASKED, _State.GO)
 """Whatever is written next may be taken for the body."""
 
@@ -101,8 +101,7 @@ class Transaction:
         follow.  If the upstream answers 354 although it took no recipient, it gets
         a lone dot (RFC 2920 § 3.1).
         """
-        if self._state is _State.GONE:
-            raise RuntimeError("the transaction is over")
+        self._must_be_held()
         try:
             if self._state in _BODY_DUE:
                 # RSET would be taken for the body.
@@ -113,15 +112,14 @@ class Transaction:
                 self._refused = None
                 self._accepted = 0
                 self.closing = False
-                if mail.params and (lacking := mail.lacking(connection.capabilities)) is not None:
+                capabilities = connection.capabilities
+                if mail.params and (extension := mail.lacking(capabilities)) is not None:
                     self.unsupported = True
                     self._state = _State.DONE
-                    self.mail_reply = self._refused = _lacks(lacking)
+                    self.mail_reply = self._refused = lacks(extension)
                     return [self._refused] * len(recipients)
                 self.unsupported = False
-                sent, refused = recipients, _NONE
-                if not connection.capabilities.dsn and with_params(recipients):
-                    sent, refused = self._split(recipients)
+                sent, refused = split(recipients, capabilities)
                 try:
                     answers = await self._speak(mail, sent, data)
                     replies = self._hear(answers, recipients, refused, reset)
@@ -142,6 +140,7 @@ class Transaction:
         self, mail: MailCommand, recipients: Sequence[RcptCommand], *, data: bool = False
     ) -> list[Reply]:
         """Forgets the open transaction and begins another: RSET, MAIL, RCPTs in one write."""
+        self._must_be_held()
         self._connection.needs_reset = True
         return await self.begin(mail, recipients, data=data)
 
@@ -156,11 +155,9 @@ class Transaction:
         if self._state is not _State.OPEN:
             self._must_be(_State.OPEN)
         connection = self._connection
-        sent, refused = recipients, _NONE
-        if not connection.capabilities.dsn and with_params(recipients):
-            sent, refused = self._split(recipients)
+        sent, refused = split(recipients, connection.capabilities)
         if not sent:
-            return self._merge(recipients, refused, [])
+            return merge(len(recipients), refused, [])
         seconds = self._pool.target.timeouts.command
         count = len(sent)
         try:
@@ -171,7 +168,8 @@ class Transaction:
             if answers[-1].code == _CLOSING:
                 self.closing = True
                 return [answers[-1]] * len(recipients)
-            return self._merge(recipients, refused, answers)
+            self._accepted += accepted(answers)
+            return merge(len(recipients), refused, answers)
         except BaseException:
             self.abort()
             raise
@@ -237,6 +235,7 @@ class Transaction:
     async def _replace(self) -> None:
         self._connection = await self._pool.renew(self._connection)
         self._state = _State.FRESH
+        self._asked = None
 
     def _speak(
         self, mail: MailCommand, sent: Sequence[RcptCommand], data: bool
@@ -301,44 +300,13 @@ class Transaction:
             raise _Stale(f"RSET was answered with {answers[0].code}")
         self.mail_reply = mail = answers[reset]
         if not mail.positive:
-            _no_go_ahead([mail])
+            accepted([mail])
             self._state, self._refused = _State.DONE, mail
             return [mail] * len(recipients)
         self._state = _State.OPEN
         answers = answers[first : first + len(recipients) - len(refused)]
-        return self._merge(recipients, refused, answers)
-
-    def _split(
-        self, recipients: Sequence[RcptCommand]
-    ) -> tuple[Sequence[RcptCommand], Mapping[int, Reply]]:
-        """Sets aside the recipients that ask for what this upstream lacks."""
-        capabilities = self._connection.capabilities
-        refused: dict[int, Reply] = {}
-        sent: list[RcptCommand] = []
-        for index, command in enumerate(recipients):
-            lacking = command.lacking(capabilities)
-            if lacking is None:
-                sent.append(command)
-            else:
-                refused[index] = _lacks(lacking)
-        return sent, refused
-
-    def _merge(
-        self,
-        recipients: Sequence[RcptCommand],
-        refused: Mapping[int, Reply],
-        answers: list[Reply],
-    ) -> list[Reply]:
-        """One reply per recipient, in the caller's order."""
-        if max(map(code_of, answers), default=200) < 300:
-            self._accepted += len(answers)
-        else:
-            _no_go_ahead(answers)
-            self._accepted += sum(answer.positive for answer in answers)
-        if not refused:
-            return answers
-        rest = iter(answers)
-        return [refused.get(index) or next(rest) for index in range(len(recipients))]
+        self._accepted = accepted(answers)
+        return merge(len(recipients), refused, answers)
 
     # -- the body -----------------------------------------------------------------
 
@@ -351,7 +319,7 @@ class Transaction:
             return self._refused
         if self._state is not _State.OPEN:
             self._must_be(_State.OPEN, *_BODY_DUE)
-        self._stage = Stage.BEFORE_BODY
+        self._stage, self._tail = Stage.BEFORE_BODY, b"\r\n"
         connection = self._connection
         try:
             if self._state is not _State.GO:
@@ -396,7 +364,6 @@ class Transaction:
         """Writes the body, but for its end, which it returns."""
         connection = self._connection
         seconds = self._pool.target.timeouts.data
-        self._tail = b"\r\n"
         waiting: list[bytes] = []
         size = 0
         async for chunk in source:
@@ -443,17 +410,10 @@ class Transaction:
         self.abort()
         return reply
 
+    def _must_be_held(self) -> None:
+        if self._state is _State.GONE:
+            raise RuntimeError("the transaction is over")
+
     def _must_be(self, *states: _State) -> None:
         if self._state not in states:
             raise RuntimeError(f"not possible in a transaction that is {self._state.name}")
-
-
-def _no_go_ahead(answers: Sequence[Reply]) -> None:
-    """A 3xx asks for more, which MAIL and RCPT cannot: the dialogue is out of step."""
-    if any(answer.code // 100 == 3 for answer in answers):
-        raise ConnectionFailed("the upstream answered MAIL or RCPT with a 3xx")
-
-
-def _lacks(extension: str) -> Reply:
-    """Temporary: the extension was on offer when the client was told of it."""
-    return Reply.of(451, f"4.3.5 The upstream does not offer {extension} now")

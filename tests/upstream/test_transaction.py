@@ -757,15 +757,17 @@ async def test_the_end_after_data_ahead_of_time_cuts_the_connection(
     assert [message.recipients for message in upstream.messages] == [["b@example.test"]]
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("how", [{}, {"silent": True}, {"close": True}])
 async def test_a_restart_after_data_ahead_of_time_takes_a_new_connection(
-    upstream, pool, complaints, how
+    upstream, pool, complaints, how, again
 ):
     upstream.on(At.DATA, connection=1, **how) if how else None
     transaction, _ = await call(pool, recipients=[A, B])
     await heard(upstream)
     assert codes(await transaction.restart(MAIL, [C])) == [250]
-    transaction.call_for_data()
+    if again:
+        transaction.call_for_data()
     assert (await hand_over(transaction)).code == 250
     transaction.release()
     assert upstream.connections == 2
@@ -877,3 +879,26 @@ async def test_a_burst_answered_in_pieces_is_read_as_one(pipelining, pool):
     assert codes(replies) == [250, 550, 250]
     assert replies[1].lines == (b"5.1.1 No", b"5.1.1 such")
     transaction.abort()
+
+
+async def test_a_second_message_of_one_transaction_is_judged_by_its_own_end(upstream, pool):
+    """Whether a body ends in CRLF is not told by what an earlier one left behind."""
+    transaction, _ = await begin(pool)
+    piece = b"x" * 70_000
+    assert (await transaction.data(chunks(piece, b"\r\n"))).code == 250
+    await transaction.begin(MAIL, [A])
+    assert (await hand_over(transaction, b"", at_once=True)).code == 250
+    transaction.release()
+    assert [message.wire for message in upstream.messages] == [piece + b"\r\n", b""]
+
+
+async def test_a_positive_reply_to_data_is_no_go_ahead_whoever_was_set_aside():
+    """A recipient that was not asked about does not make up for an answer that is none."""
+    async with ScriptedUpstream(extensions=["PIPELINING"]) as upstream:
+        pool = Pool(upstream.target(), "gateway.test")
+        upstream.on(At.DATA, reply="250 not yet")
+        dsn = RcptCommand(b"<dsn@b>", {"NOTIFY": "NEVER"})
+        with pytest.raises(ConnectionFailed):
+            await begin(pool, recipients=[A, dsn], data=True)
+        assert pool.stats.open == 0
+        await pool.aclose()
