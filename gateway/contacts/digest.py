@@ -9,9 +9,10 @@ digested again under a new key.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import add
 from pathlib import Path
 from typing import Self
 
@@ -78,18 +79,20 @@ class KeyRing:
         """The ids of the live keys, the current one first."""
         return tuple(self._keys)
 
+    @property
+    def keyed(self) -> tuple[tuple[str, blake2b], ...]:
+        """The live keys' ids and hashers, the current one first.
+
+        A hasher is copied for each subject, and the copy fed with the subject in UTF-8.
+        """
+        return self._digesters
+
     def __repr__(self) -> str:
         return f"KeyRing(current={self.current!r}, keys={len(self._keys)})"
 
     def digest(self, subject: str) -> Digest:
         """The digest under the current key of a subject (see :func:`subject_of`)."""
         return _digest(*self._digesters[0], subject)
-
-    def value(self, subject: str) -> bytes:
-        """The octets of :meth:`digest`."""
-        hasher = self._digesters[0][1].copy()
-        hasher.update(subject.encode())
-        return hasher.digest()
 
     def text(self, subject: str) -> str:
         """:meth:`digest` as text, ``key_id:hex``, as records keep it."""
@@ -132,6 +135,14 @@ def subject_of(contact: Contact) -> str:
     return _PREFIX[contact.channel] + contact.canonical
 
 
+def subjects_of(channels: Sequence[Channel], canonicals: Sequence[str]) -> list[str]:
+    """:func:`subject_of` for many contacts, given their channels and canonical forms."""
+    if channels.count(_EMAIL) == len(channels):
+        return list(map("e:".__add__, canonicals))
+    prefixes = map(_PREFIX.__getitem__, channels)
+    return list(map(add, prefixes, canonicals))
+
+
 def base_subject(contact: Contact) -> str:
     """What is digested for the wider spelling, in the namespace of :func:`subject_of`."""
     return _PREFIX[contact.channel] + contact.base
@@ -144,6 +155,7 @@ def organisation_subject(domain: str) -> str:
 
 # The subjects of addresses, numbers and domains can never be equal.
 _PREFIX = {Channel.EMAIL: "e:", Channel.SMS: "p:"}
+_EMAIL = Channel.EMAIL
 
 
 def _digest(key_id: str, keyed: blake2b, subject: str) -> Digest:

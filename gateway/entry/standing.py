@@ -17,10 +17,11 @@ which are built faster than frozen dataclasses, and enums are compared by identi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import (
@@ -95,6 +96,8 @@ class Standing(NamedTuple):
     organisations: tuple[Entry, ...] = ()
     position: str = ""
     """The last event of the register that could bear on the contact."""
+    digest: str = ""
+    """The contact's digest under the current key, ``key_id:hex``."""
 
     @property
     def disclosure_banned(self) -> bool:
@@ -279,6 +282,10 @@ def _product(groups: frozenset[str] | None, asked: str | None) -> ProductMatch:
     return ProductMatch.SAME if name in groups else ProductMatch.DIFFERENT
 
 
+make_standing: Callable[[Iterable[Any]], Standing] = partial(tuple.__new__, Standing)
+"""Makes a standing of all its members in order, without a call in Python."""
+
+
 def merge(
     exact: Sequence[Entry | None],
     base: Sequence[Entry | None] = (),
@@ -289,21 +296,19 @@ def merge(
 
     ``None`` stands for a look-up that found nothing.
     """
-    found = [entry for entry in exact if entry is not None]
-    if not found:
-        merged, known = EMPTY, False
-    elif len(found) == 1:
-        merged = found[0]
-        known = merged.own
-    else:
-        merged, known = merge_exact(found), any(entry.own for entry in found)
+    merged, known = exact_of([entry for entry in exact if entry is not None])
     return Standing(
         merged,
         known,
-        tuple([entry for entry in base if entry is not None]) if base else (),
-        tuple([entry for entry in organisations if entry is not None]) if organisations else (),
+        tuple([entry for entry in base if entry is not None]),
+        tuple([entry for entry in organisations if entry is not None]),
         position,
     )
+
+
+def exact_of(entries: Sequence[Entry]) -> tuple[Entry, bool]:
+    """Return the contact's own entry, and whether it is known by more than other spellings."""
+    return merge_exact(entries), any(entry.own for entry in entries)
 
 
 def merge_exact(entries: Sequence[Entry]) -> Entry:

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from gateway.failure import Overloaded, RegisterUnavailable
-from gateway.register.wire import Wire
+from gateway.register.session import Session, SessionLost
+from gateway.register.wire import Found, Wire, found, unavailable
 
-Place = tuple[bytes, bytes]
-Found = list[list[bytes | None]]
-_Asked = tuple[Sequence[Place], asyncio.Future[Found], float]
-"""The places, whose answer it is, and by when (loop time)."""
+_Asked = tuple[bytes, int, asyncio.Future[Found], float]
+"""Packed questions, how many they are, whose answer it is, and by when (loop time)."""
 
 
 class Batcher:
-    """Collects look-ups; at most ``lanes`` trips of ``limit`` places run at once.
+    """Collects look-ups; at most ``lanes`` trips of ``limit`` questions run at once.
 
-    A call is never split, so that a trip may exceed the limit by one call's places.
-    At most ``waiting`` places wait; further callers hear Overloaded.
+    A call is never split, so that a trip may exceed the limit by one call's
+    questions.  At most ``waiting`` questions wait; further callers hear Overloaded.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Batcher:
         waiting: int = 262_144,
     ) -> None:
         """Take the wire and the seconds that a caller waits for an answer."""
+        self._loop = asyncio.get_running_loop()
         self._wire = wire
         self._timeout = timeout
         self._lanes = lanes
@@ -45,109 +46,183 @@ class Batcher:
         self._queue: deque[_Asked] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._waiting = 0
-        self._trips: set[asyncio.Task[None]] = set()
+        self._trips: set[_Trip] = set()
         self._called = False
         self._closed = False
         self.trips = 0
         """Round trips since the start."""
 
-    async def ask(self, places: Sequence[Place]) -> Found:
-        """Return what :meth:`Wire.look_up` returns for the places.
+    def ask(self, packed: bytes, count: int) -> asyncio.Future[Found]:
+        """Ask ``count`` questions (see ``register.question``), each answered in order.
 
-        Raises RegisterUnavailable after the timeout, counted from the call, or
-        earlier if the register cannot be reached; Overloaded when too much waits.
+        The future hears RegisterUnavailable after the timeout, counted from the
+        call, or earlier if the register cannot be reached.  Raises Overloaded when
+        too much waits, RegisterUnavailable when closed.
         """
         if self._closed:
             raise RegisterUnavailable("the register is closed")
-        if self._waiting + len(places) > self._most:
+        waiting = self._waiting + count
+        if waiting > self._most:
             raise Overloaded(f"more than {self._most} look-ups wait for the register")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Found] = loop.create_future()
-        self._queue.append((places, future, loop.time() + self._timeout))
-        self._waiting += len(places)
+        loop = self._loop
+        answer: asyncio.Future[Found] = loop.create_future()
+        self._queue.append((packed, count, answer, loop.time() + self._timeout))
+        self._waiting = waiting
         if len(self._trips) >= self._lanes:
-            self._watch(loop)
+            self._watch()
         elif not self._called:
             self._called = True
             loop.call_soon(self._depart)
-        return await future
+        return answer
 
     async def aclose(self) -> None:
         """End the trips under way; their callers hear RegisterUnavailable."""
         self._closed = True
-        for trip in self._trips:
-            trip.cancel()
-        await asyncio.gather(*self._trips, return_exceptions=True)
-        self._fail(list(self._queue), RegisterUnavailable("the register is closed"))
+        tasks = [task for trip in list(self._trips) if (task := trip.end()) is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        _fail(self._queue, RegisterUnavailable("the register is closed"))
         self._queue.clear()
         self._waiting = 0
         if self._sweep is not None:
             self._sweep.cancel()
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch(self) -> None:
         """See that nobody waits for a lane past his time; one timer, for the oldest."""
         if self._sweep is None and self._queue:
-            self._sweep = loop.call_at(self._queue[0][2], self._expire)
+            self._sweep = self._loop.call_at(self._queue[0][3], self._expire)
 
     def _expire(self) -> None:
         self._sweep = None
-        loop = asyncio.get_running_loop()
-        now = loop.time() + 0.001
+        now = self._loop.time() + 0.001
         late: list[_Asked] = []
-        while self._queue and self._queue[0][2] <= now:
+        while self._queue and self._queue[0][3] <= now:
             late.append(self._queue.popleft())
-            self._waiting -= len(late[-1][0])
-        self._fail(late, self._silent())
-        self._watch(loop)
-
-    def _silent(self) -> RegisterUnavailable:
-        return RegisterUnavailable(f"the register did not answer in {self._timeout:g} s")
+            self._waiting -= late[-1][1]
+        _fail(late, unavailable(TimeoutError(), self._timeout))
+        self._watch()
 
     def _depart(self) -> None:
         """Send off what waits, if there is a lane."""
         self._called = False
-        if self._closed or not self._queue or len(self._trips) >= self._lanes:
+        queue = self._queue
+        if not queue or self._closed or len(self._trips) >= self._lanes:
             return
         batch: list[_Asked] = []
-        places: list[Place] = []
-        while self._queue and len(places) < self._limit:
-            asked = self._queue.popleft()
-            self._waiting -= len(asked[0])
-            if not asked[1].done():
+        taken = count = 0
+        while queue and count < self._limit:
+            asked = queue.popleft()
+            taken += asked[1]
+            if not asked[2].done():
                 batch.append(asked)
-                places.extend(asked[0])
+                count += asked[1]
+        self._waiting -= taken
         if batch:
             self.trips += 1
-            trip = asyncio.get_running_loop().create_task(self._trip(batch, places))
+            trip = _Trip(batch, count, self._wire, self._returned)
             self._trips.add(trip)
-            trip.add_done_callback(self._returned)
+            trip.start(batch[0][3] - self._loop.time())
 
-    def _returned(self, trip: asyncio.Task[None]) -> None:
+    def _returned(self, trip: _Trip) -> None:
         self._trips.discard(trip)
         self._depart()
 
-    async def _trip(self, batch: list[_Asked], places: list[Place]) -> None:
-        within = batch[0][2] - asyncio.get_running_loop().time()
+
+class _Trip:
+    """One round trip: hears the replies, and tells each caller his.
+
+    A free connection takes it at once, and calls back (``register.session.Answer``).
+    A task looks for another connection where none is free, or where the server has
+    closed it since it was last used.
+    """
+
+    __slots__ = ("_batch", "_count", "_over", "_returned", "_session", "_task", "_wire", "_within")
+
+    def __init__(
+        self, batch: list[_Asked], count: int, wire: Wire, returned: Callable[[_Trip], None]
+    ) -> None:
+        self._batch = batch
+        self._count = count
+        self._wire = wire
+        self._returned = returned
+        self._within = 0.0
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._over = False
+
+    def start(self, within: float) -> None:
+        """Send the questions, or find a connection first; all is done ``within`` seconds."""
+        self._within = within
         if within <= 0:
-            self._fail(batch, self._silent())
+            self.set_exception(TimeoutError())
             return
+        self._session = self._wire.begin(self._packed(), self._count, within, self)
+        if self._session is None:
+            self._task = asyncio.create_task(self._search(within, anew=False))
+
+    def end(self) -> asyncio.Task[None] | None:
+        """Give up; returns a task that ends soon."""
+        self._over = True
+        if self._task is not None:
+            self._task.cancel()
+        elif self._session is not None:
+            self._session.close()
+        return self._task
+
+    # Part of Answer
+
+    def done(self) -> bool:
+        """Whether nobody waits: never, for the replies are also counted off."""
+        return False
+
+    def set_result(self, replies: list[Any], /) -> None:
+        """Tell each caller what his questions found."""
         try:
-            found = await self._wire.look_up(places, within)
+            entries = found(replies)
+        except RegisterUnavailable as error:
+            self._failed(error)
+        else:
+            self._told(entries)
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Ask again, once, where the connection was lost; else tell the callers."""
+        if self._over:
+            self._failed(RegisterUnavailable("the register is closed"))
+        elif isinstance(error, SessionLost):
+            left = self._batch[0][3] - asyncio.get_running_loop().time()
+            self._task = asyncio.create_task(self._search(left, anew=True))
+        else:
+            self._failed(unavailable(error, self._within))
+
+    def _packed(self) -> bytes:
+        batch = self._batch
+        return batch[0][0] if len(batch) == 1 else b"".join([each[0] for each in batch])
+
+    async def _search(self, within: float, *, anew: bool) -> None:
+        try:
+            entries = await self._wire.look_up(self._packed(), self._count, within, anew=anew)
         except asyncio.CancelledError:
-            self._fail(batch, RegisterUnavailable("the register is closed"))
+            self._failed(RegisterUnavailable("the register is closed"))
             raise
         except Exception as error:
-            self._fail(batch, error)
-            return
-        start = 0
-        for asked, future, _ in batch:
-            end = start + len(asked)
-            if not future.done():
-                future.set_result(found[start:end])
-            start = end
+            self._failed(error)
+        else:
+            self._told(entries)
 
-    @staticmethod
-    def _fail(batch: list[_Asked], error: Exception) -> None:
-        for _, future, _ in batch:
-            if not future.done():
-                future.set_exception(error)
+    def _told(self, entries: Found) -> None:
+        start = 0
+        for _, count, answer, _ in self._batch:
+            end = start + count
+            if not answer.done():
+                answer.set_result(entries[start:end])
+            start = end
+        self._returned(self)
+
+    def _failed(self, error: Exception) -> None:
+        _fail(self._batch, error)
+        self._returned(self)
+
+
+def _fail(batch: Iterable[_Asked], error: Exception) -> None:
+    for _, _, answer, _ in batch:
+        if not answer.done():
+            answer.set_exception(error)

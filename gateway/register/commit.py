@@ -20,7 +20,8 @@ from gateway.entry.event import Event
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
 from gateway.register.layout import Layout, Place, event_stream
-from gateway.register.wire import Command, Wire
+from gateway.register.question import question
+from gateway.register.wire import Command, Found, Wire
 
 # KEYS: the shard's stream, then buckets.  ARGV, per change: the bucket's index in
 # KEYS, field, expected value, new value ("" is absent), number of events, events.
@@ -126,11 +127,13 @@ class Committer:
 
     async def _read(self, writes: list[Write]) -> list[_Change]:
         places = [self._layout.place(write.digest) for write in writes]
-        found: list[list[bytes | None]] = []
+        found: Found = []
         for start in range(0, len(places), _READS_PER_TRIP):
             part = places[start : start + _READS_PER_TRIP]
             found += await self._wire.look_up(
-                [(place.bucket, place.field) for place in part], self._within
+                b"".join([question(place.bucket, place.field) for place in part]),
+                len(part),
+                self._within,
             )
         return [
             _change(write, place, reply[0])

@@ -63,7 +63,7 @@ class Place:
 class Layout:
     """The places of digests for a number of buckets, ``2**bits``."""
 
-    __slots__ = ("_field_at", "_shift", "bits")
+    __slots__ = ("_shift", "bits", "field_at")
 
     def __init__(self, bits: int = DEFAULT_BITS) -> None:
         """Raise InputError unless ``bits`` is between 6 and 24."""
@@ -73,19 +73,20 @@ class Layout:
             )
         self.bits = bits
         self._shift = 32 - bits
-        self._field_at = bits // 8
+        self.field_at = bits // 8
+        """The octet of a digest at which its field begins."""
 
     @property
     def field_octets(self) -> int:
         """The length of a digest's field."""
-        return DIGEST_OCTETS - self._field_at
+        return DIGEST_OCTETS - self.field_at
 
     def bucket(self, key_id: bytes, value: bytes) -> tuple[bytes, bytes]:
         """Return the bucket key and the field of a digest's octets."""
         lead = int.from_bytes(value[:4], "big")
         return (
             b"sg:{s%02x}:%b:%x" % (lead >> 26, key_id, lead >> self._shift),
-            value[self._field_at :],
+            value[self.field_at :],
         )
 
     def place(self, digest: Digest) -> Place:

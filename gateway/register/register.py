@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Self, cast
 
 from ulid import ULID
@@ -25,17 +24,17 @@ from gateway.contacts.digest import (
     subject_of,
 )
 from gateway.contacts.parse import parse_domain
-from gateway.entry.codec import decode
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
 from gateway.entry.event import Event, EventError, EventKind
-from gateway.entry.standing import Standing, merge, merge_exact
+from gateway.entry.standing import Standing, merge_exact
 from gateway.failure import InputError, RegisterUnavailable
 from gateway.register import layout
-from gateway.register.batcher import Batcher, Place
+from gateway.register.batcher import Batcher
 from gateway.register.check import prepare, warn_of_settings
 from gateway.register.commit import Committer, Write
 from gateway.register.connect import Connections, connect
 from gateway.register.layout import Layout
+from gateway.register.lookup import LookUp
 
 Seal = Callable[[str], bytes]
 """Encrypts an address so that the person's own export can show it."""
@@ -54,8 +53,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
 local facts = redis.call('XINFO', 'STREAM', KEYS[1])
 for i = 1, #facts, 2 do if facts[i] == 'last-generated-id' then return facts[i+1] end end
 """
-
-_decode = lru_cache(maxsize=16_384)(decode)
 
 
 class Register:
@@ -79,14 +76,12 @@ class Register:
         self._ring = ring
         self._layout = places
         self._batcher = Batcher(connections.wire, timeout, lanes=lanes)
+        self._look_up = LookUp(self._batcher, ring, places)
         self._committer = Committer(connections.wire, places, write_timeout)
         self._write_timeout = write_timeout
         self._settle = settle
         self._seal = seal
         self._clock = clock
-        self._looked_up = 0
-        self._key_ids = tuple(key_id.encode() for key_id in ring.key_ids)
-        self._organisation_places = lru_cache(maxsize=4096)(self._places_of_organisation)
 
     @classmethod
     async def open(
@@ -147,7 +142,7 @@ class Register:
     @property
     def looked_up(self) -> int:
         """Contacts looked up since the start."""
-        return self._looked_up
+        return self._look_up.contacts
 
     async def aclose(self) -> None:
         """Close the connections; look-ups under way hear RegisterUnavailable."""
@@ -168,59 +163,19 @@ class Register:
         Raises RegisterUnavailable within the timeout if the register does not
         answer, or answers with what is not an entry.
         """
-        if not contacts:
-            return []
-        keys = len(self._key_ids)
-        places: list[Place] = []
-        domains: dict[str, int] = {}
-        plan: list[tuple[int, bool, Sequence[str]]] = []
-        for contact in contacts:
-            wider = contact.base != contact.canonical
-            plan.append((len(places), wider, contact.organisations))
-            self._add(places, subject_of(contact))
-            if wider:
-                self._add(places, base_subject(contact))
-            for domain in contact.organisations:
-                if domain not in domains:
-                    domains[domain] = len(places)
-                    places += self._organisation_places(domain)
-        found = await self._batcher.ask(places)
-        self._looked_up += len(contacts)
-        entries = [None if octets is None else _decode(octets) for octets, _ in found]
-        banned = {
-            domain: entries[start : start + keys]
-            for domain, start in domains.items()
-            if any(entry is not None for entry in entries[start : start + keys])
-        }
-        standings = []
-        for start, wider, organisations in plan:
-            middle = start + keys
-            mark = found[start][1]
-            position = b"%b:%b" % (places[start][0][4:7], mark or b"0-0")
-            standings.append(
-                merge(
-                    entries[start:middle],
-                    entries[middle : middle + keys] if wider else (),
-                    _of(banned, organisations) if banned else (),
-                    position.decode(),
-                )
-            )
-        return standings
+        return await self._look_up.standings(contacts)
 
     async def show(self, contact: Contact) -> Entry:
         """Return the contact's own entry, merged over the live keys."""
-        digests = self._ring.digests(subject_of(contact))
-        found = await self._batcher.ask([self._place(digest) for digest in digests])
-        return merge_exact([decode(octets) for octets, _ in found if octets is not None])
+        return merge_exact(await self._look_up.entries(subject_of(contact)))
 
     async def show_organisation(self, domain: str) -> Entry:
         """Return the entry of an organisation's domain, merged over the live keys.
 
         Raises ContactError for a text that is not a domain.
         """
-        digests = self._ring.digests(organisation_subject(parse_domain(domain)))
-        found = await self._batcher.ask([self._place(digest) for digest in digests])
-        return merge_exact([decode(octets) for octets, _ in found if octets is not None])
+        subject = organisation_subject(parse_domain(domain))
+        return merge_exact(await self._look_up.entries(subject))
 
     async def history(self, contact: Contact) -> list[Event]:
         """Return the contact's events that are still in the log, oldest first.
@@ -423,23 +378,6 @@ class Register:
     def _new_id(self) -> str:
         return str(ULID.from_timestamp(self._clock() / 1000))
 
-    def _place(self, digest: Digest) -> Place:
-        return self._layout.bucket(digest.key_id.encode(), digest.value)
-
-    def _add(self, places: list[Place], subject: str) -> None:
-        """Add the places of a subject under every live key."""
-        bucket = self._layout.bucket
-        if len(self._key_ids) == 1:
-            places.append(bucket(self._key_ids[0], self._ring.value(subject)))
-            return
-        for key_id, digest in zip(self._key_ids, self._ring.digests(subject), strict=True):
-            places.append(bucket(key_id, digest.value))
-
-    def _places_of_organisation(self, domain: str) -> list[Place]:
-        places: list[Place] = []
-        self._add(places, organisation_subject(domain))
-        return places
-
     async def _logged(self, digest: Digest) -> list[Event]:
         stream = self._layout.place(digest).stream
         subject = str(digest).encode()
@@ -458,10 +396,6 @@ class Register:
             if len(page) < int(_PAGE):
                 return events
             start = b"(" + page[-1][0]
-
-
-def _of(banned: dict[str, list[Entry | None]], organisations: Sequence[str]) -> list[Entry | None]:
-    return [entry for domain in organisations if domain in banned for entry in banned[domain]]
 
 
 def _pairs(reply: object) -> dict[bytes, Any]:

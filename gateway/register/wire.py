@@ -9,18 +9,24 @@ returned to use with a reply outstanding.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
-from hiredis import pack_command
+from hiredis import Reader, pack_command
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.failure import RegisterUnavailable
-from gateway.register.session import Session, SessionLost
+from gateway.register.session import Answer, Session, SessionLost
 
 Command = tuple[bytes, ...]
+Found = list[list[bytes | None]]
+"""For each question the entry's octets and the bucket's mark."""
+
+_LISTS = frozenset({list})
 
 
 class Wire(Protocol):
@@ -35,11 +41,19 @@ class Wire(Protocol):
         """
 
     async def look_up(
-        self, places: Sequence[tuple[bytes, bytes]], within: float
-    ) -> list[list[bytes | None]]:
-        """Return for every bucket and field the entry's octets and the bucket's mark.
+        self, packed: bytes, count: int, within: float, *, anew: bool = False
+    ) -> Found:
+        """Return what is found for ``count`` questions (see ``register.question``).
 
-        Raises RegisterUnavailable as :meth:`exchange`, and for any error reply.
+        ``anew`` asks on a connection made for it.  Raises RegisterUnavailable as
+        :meth:`exchange`, and for any error reply.
+        """
+
+    def begin(self, packed: bytes, count: int, within: float, answer: Answer) -> Session | None:
+        """Send questions at once; ``answer`` hears all that the session tells.
+
+        None, and nothing was sent, where no connection is free: then
+        :meth:`look_up` finds one.
         """
 
     async def aclose(self) -> None:
@@ -48,9 +62,6 @@ class Wire(Protocol):
 
 # The library's own annotation takes tuples of one member only.
 _pack = cast("Callable[[Command], bytes]", pack_command)
-
-# HMGET bucket field @, as one write (RESP arrays of bulk strings).
-_HMGET = b"*4\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$1\r\n@\r\n"
 
 
 class ServerWire:
@@ -62,28 +73,32 @@ class ServerWire:
     """
 
     def __init__(self, pool: ConnectionPool, limit: int) -> None:
-        """Take the pool that makes connections, and how many may be open at once."""
+        """Take the pool that makes connections, and how many may be in use at once."""
         # Untyped in the library.
         self._pool: Any = pool
         self._free: list[Session] = []
-        self._slots = asyncio.Semaphore(limit)
+        self._room = limit
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
     async def exchange(self, commands: Sequence[Command], within: float) -> list[Any]:
         """See :meth:`Wire.exchange`."""
         packed = b"".join([_pack(command) for command in commands])
-        return await self._send(packed, len(commands), within, retry=False)
+        return await self._send(packed, len(commands), within)
 
     async def look_up(
-        self, places: Sequence[tuple[bytes, bytes]], within: float
-    ) -> list[list[bytes | None]]:
+        self, packed: bytes, count: int, within: float, *, anew: bool = False
+    ) -> Found:
         """See :meth:`Wire.look_up`."""
-        packed = b"".join(
-            [_HMGET % (len(bucket), bucket, len(field), field) for bucket, field in places]
-        )
-        replies = await self._send(packed, len(places), within, retry=True)
-        _refuse_errors(replies)
-        return replies
+        return found(await self._send(packed, count, within, retry=True, anew=anew))
+
+    def begin(self, packed: bytes, count: int, within: float, answer: Answer) -> Session | None:
+        """See :meth:`Wire.begin`."""
+        if not self._room or (session := self._idle()) is None:
+            return None
+        self._room -= 1
+        session.begin(packed, count, within, answer)
+        return session
 
     async def aclose(self) -> None:
         """See :meth:`Wire.aclose`."""
@@ -92,28 +107,64 @@ class ServerWire:
             self._free.pop().close()
         await self._pool.aclose()
 
-    async def _send(self, packed: bytes, count: int, within: float, *, retry: bool) -> list[Any]:
-        lost = False
+    async def _send(
+        self,
+        packed: bytes,
+        count: int,
+        within: float,
+        *,
+        retry: bool = False,
+        anew: bool = False,
+    ) -> list[Any]:
         try:
-            if not self._slots.locked() and (session := self._idle()) is not None:
+            if self._room and not anew and (session := self._idle()) is not None:
                 # The usual case needs no timer of its own.
-                async with self._slots:
-                    try:
-                        return await self._trip(session, packed, count, within)
-                    except SessionLost:
-                        if not retry:
-                            raise
-                        # The server may have gone since the connection was last used.
-                        lost = True
-            async with asyncio.timeout(within), self._slots:
-                session = (None if lost else self._idle()) or await self._connect()
-                return await self._trip(session, packed, count, within)
-        except TimeoutError:
-            raise RegisterUnavailable(f"the register did not answer in {within:g} s") from None
+                self._room -= 1
+                try:
+                    return await session.exchange(packed, count, within)
+                except SessionLost:
+                    if not retry:
+                        raise
+                    # The server may have gone since the connection was last used.
+                    anew = True
+            async with asyncio.timeout(within):
+                session = await self._session(anew)
+                return await session.exchange(packed, count, within)
         except (RedisError, OSError) as error:
-            raise RegisterUnavailable(
-                f"the register cannot be reached ({type(error).__name__})"
-            ) from error
+            raise unavailable(error, within) from error
+
+    async def _session(self, anew: bool) -> Session:
+        """Return a session to use once, when there is room for it."""
+        if self._room:
+            self._room -= 1
+        else:
+            await self._turn()
+        try:
+            return (None if anew else self._idle()) or await self._connect()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def _turn(self) -> None:
+        """Wait for the room that another exchange leaves."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.cancelled():
+                self._waiting.remove(turn)
+            else:
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._room += 1
 
     def _idle(self) -> Session | None:
         while self._free:
@@ -126,15 +177,15 @@ class ServerWire:
     async def _connect(self) -> Session:
         made: Any = self._pool.make_connection()
         await made.connect()
-        return Session.take_over(made)
+        return Session.take_over(made, self._ended)
 
-    async def _trip(self, session: Session, packed: bytes, count: int, within: float) -> list[Any]:
-        replies = await session.exchange(packed, count, within)
+    def _ended(self, session: Session) -> None:
+        """Take back a session whose exchange is over, and the room it took."""
         if self._closed:
             session.close()
-        else:
+        elif session.usable:
             self._free.append(session)
-        return replies
+        self._leave()
 
 
 class ClusterWire:
@@ -154,30 +205,40 @@ class ClusterWire:
                     pipeline.execute_command(command[0].decode(), *command[1:])
                 replies: list[Any] = await pipeline.execute(raise_on_error=False)
                 return replies
-        except TimeoutError:
-            raise RegisterUnavailable(f"the register did not answer in {within:g} s") from None
         except (RedisError, RedisClusterException, OSError) as error:
-            raise RegisterUnavailable(
-                f"the register cannot be reached ({type(error).__name__})"
-            ) from error
+            raise unavailable(error, within) from error
 
     async def look_up(
-        self, places: Sequence[tuple[bytes, bytes]], within: float
-    ) -> list[list[bytes | None]]:
+        self, packed: bytes, count: int, within: float, *, anew: bool = False
+    ) -> Found:
         """See :meth:`Wire.look_up`."""
-        commands = [(b"HMGET", bucket, field, b"@") for bucket, field in places]
-        replies = await self.exchange(commands, within)
-        _refuse_errors(replies)
-        return replies
+        # A command is an array of strings, which the parser of replies reads as well.
+        reader = Reader(notEnoughData=NOT_ENOUGH_DATA)
+        reader.feed(packed)
+        return found(await self.exchange(list(iter(reader.gets, NOT_ENOUGH_DATA)), within))
+
+    def begin(self, packed: bytes, count: int, within: float, answer: Answer) -> Session | None:
+        """See :meth:`Wire.begin`; here a command's server must be found first."""
+        return None
 
     async def aclose(self) -> None:
         """See :meth:`Wire.aclose`."""
         await self._client.aclose()
 
 
-def _refuse_errors(replies: list[Any]) -> None:
-    for reply in replies:
-        if type(reply) is not list:
-            raise RegisterUnavailable(
-                f"the register answered with an error ({type(reply).__name__})"
-            )
+def found(replies: list[Any]) -> Found:
+    """Return the replies to questions.
+
+    Raises RegisterUnavailable for an error among them.
+    """
+    if not _LISTS.issuperset(map(type, replies)):
+        name = next(type(reply).__name__ for reply in replies if type(reply) is not list)
+        raise RegisterUnavailable(f"the register answered with an error ({name})")
+    return replies
+
+
+def unavailable(error: Exception, within: float) -> RegisterUnavailable:
+    """Return what a caller hears of an exchange that failed; the cause is in the text."""
+    if isinstance(error, TimeoutError):
+        return RegisterUnavailable(f"the register did not answer in {within:g} s")
+    return RegisterUnavailable(f"the register cannot be reached ({type(error).__name__})")

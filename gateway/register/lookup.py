@@ -1,0 +1,131 @@
+"""Look-ups: where contacts stand, from one round trip.
+
+Asked are the exact spelling, the wider one where it differs, and each organisation
+of a contact, all under every live key.  What is done for each contact is done for
+all of them at once, for messages have many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain, repeat
+from operator import add, itemgetter
+
+from gateway.contacts.contact import Contact
+from gateway.contacts.digest import KeyRing, base_subject, organisation_subject, subjects_of
+from gateway.entry.codec import decode
+from gateway.entry.entry import EMPTY, Entry
+from gateway.entry.standing import Standing, exact_of, make_standing
+from gateway.register.batcher import Batcher
+from gateway.register.layout import Layout
+from gateway.register.question import Questions
+
+_NEVER = b"0-0"
+"""The mark of a bucket that no event has changed."""
+_first_octet = itemgetter(0)
+_decode = lru_cache(maxsize=16_384)(decode)
+
+
+@lru_cache(maxsize=16_384)
+def _alone(octets: bytes | None) -> tuple[Entry, bool]:
+    """The exact entry where one key is live, and whether it knows the contact."""
+    return (EMPTY, False) if octets is None else exact_of((decode(octets),))
+
+
+class LookUp:
+    """Looks up contacts through a batcher."""
+
+    def __init__(self, batcher: Batcher, ring: KeyRing, layout: Layout) -> None:
+        self._batcher = batcher
+        self._keys = tuple(Questions(key_id, keyed, layout) for key_id, keyed in ring.keyed)
+        self._digest = f"{ring.current}:".__add__
+        # A position begins with the shard, which a digest's first octet tells.
+        self._shards = tuple(f"s{octet >> 2:02x}:" for octet in range(256))
+        self._about = lru_cache(maxsize=4096)(self._about_organisation)
+        self.contacts = 0
+        """Contacts looked up since the start."""
+
+    async def standings(self, contacts: Sequence[Contact]) -> list[Standing]:
+        """Return where each contact stands, in order.
+
+        Raises RegisterUnavailable within the batcher's timeout if the register does
+        not answer, or answers with what is not an entry.
+        """
+        if not contacts:
+            return []
+        channels, canonicals, bases, organisations = zip(*contacts, strict=True)
+        keys, count = len(self._keys), len(contacts)
+        packed: list[bytes] = []
+        # The current key comes first.
+        values = self._ask(subjects_of(channels, canonicals), packed)
+        wider: Sequence[int] = ()
+        if bases != canonicals:
+            wider = [at for at, each in enumerate(contacts) if each.base != each.canonical]
+            self._ask([base_subject(contacts[at]) for at in wider], packed)
+        domains = dict.fromkeys(chain.from_iterable(organisations))
+        packed.extend(map(self._about, domains))
+        first = (count + len(wider)) * keys
+        found = await self._batcher.ask(b"".join(packed), first + len(domains) * keys)
+        self.contacts += count
+
+        entries, marks = zip(*found, strict=True)
+        if keys == 1:
+            exact, known = zip(*map(_alone, entries[:count]), strict=True)
+        else:
+            runs = _turned(entries[: count * keys], keys)
+            exact, known = zip(*map(exact_of, map(_read, runs)), strict=True)
+        base: Iterable[tuple[Entry, ...]] = repeat((), count)
+        if wider:
+            runs = _turned(entries[count * keys : first], keys)
+            of_base = dict(zip(wider, map(_read, runs), strict=True))
+            base = [of_base.get(at, ()) for at in range(count)]
+        above: Iterable[tuple[Entry, ...]] = repeat((), count)
+        heard = entries[first:]
+        if heard.count(None) < len(heard):
+            of_domain = {
+                domain: _read(heard[at * keys : (at + 1) * keys])
+                for at, domain in enumerate(domains)
+            }
+            above = [
+                tuple(chain.from_iterable(map(of_domain.__getitem__, each)))
+                for each in organisations
+            ]
+        marks = marks[:count]
+        if None in marks:
+            marks = tuple([mark or _NEVER for mark in marks])
+        shards = map(self._shards.__getitem__, map(_first_octet, values))
+        positions = map(add, shards, map(bytes.decode, marks))
+        digests = map(self._digest, map(bytes.hex, values))
+        return list(
+            map(make_standing, zip(exact, known, base, above, positions, digests, strict=True))
+        )
+
+    async def entries(self, subject: str) -> list[Entry]:
+        """Return a subject's entries under the live keys, the current one's first."""
+        packed: list[bytes] = []
+        self._ask([subject], packed)
+        found = await self._batcher.ask(b"".join(packed), len(self._keys))
+        return [decode(octets) for octets, _ in found if octets is not None]
+
+    def _ask(self, subjects: Sequence[str], packed: list[bytes]) -> list[bytes]:
+        """Add the questions under every key; returns the digests under the current one."""
+        values = self._keys[0].about(subjects, packed)
+        for questions in self._keys[1:]:
+            questions.about(subjects, packed)
+        return values
+
+    def _about_organisation(self, domain: str) -> bytes:
+        packed: list[bytes] = []
+        self._ask([organisation_subject(domain)], packed)
+        return b"".join(packed)
+
+
+def _read(found: Iterable[bytes | None]) -> tuple[Entry, ...]:
+    return tuple([_decode(octets) for octets in found if octets is not None])
+
+
+def _turned(found: Sequence[bytes | None], keys: int) -> Iterable[tuple[bytes | None, ...]]:
+    """Return what was found for each subject under all keys, from that of key after key."""
+    size = len(found) // keys
+    return zip(*(found[start : start + size] for start in range(0, len(found), size)), strict=True)

@@ -1,0 +1,64 @@
+"""What the register is asked about a contact: one command for each spelling and key.
+
+A question is ``HMGET bucket field @`` as the octets of one write: the entry, and the
+mark of the bucket's last change.  Digest, place and command are made in one go, for
+this is done for every recipient of every message.
+"""
+
+from __future__ import annotations
+
+from binascii import hexlify
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from gateway.register.layout import MARK, Layout
+
+# RESP arrays of bulk strings.
+_HEAD = b"*4\r\n$5\r\nHMGET\r\n$%d\r\n%b"
+_FIELD = b"\r\n$%d\r\n"
+_MARK = b"\r\n$%d\r\n%b\r\n" % (len(MARK), MARK)
+
+
+def question(bucket: bytes, field: bytes) -> bytes:
+    """Return the question for one field of a bucket."""
+    return b"".join((_HEAD % (len(bucket), bucket), _FIELD % len(field), field, _MARK))
+
+
+class Questions:
+    """The questions about subjects under one live key."""
+
+    __slots__ = ("_field", "_field_at", "_heads", "_key_id", "_keyed", "_layout")
+
+    def __init__(self, key_id: str, keyed: blake2b, layout: Layout) -> None:
+        """Take the key's id, its hasher (see ``KeyRing.keyed``) and the layout."""
+        self._key_id = key_id.encode()
+        self._keyed = keyed
+        self._layout = layout
+        self._field_at = at = layout.field_at
+        self._field = _FIELD % layout.field_octets
+        # A bucket's number is written in hex.  Where it ends with an octet of the
+        # digest and begins with no zero, it is these octets in hex, and all before it
+        # depends on the first of them.
+        self._heads = [b""] * 256
+        if layout.bits == 8 * at:
+            for first in range(0x10, 0x100):
+                bucket, _ = layout.bucket(self._key_id, bytes((first,)).ljust(16))
+                self._heads[first] = _HEAD % (len(bucket), bucket[: -2 * at])
+
+    def about(self, subjects: Iterable[str], packed: list[bytes]) -> list[bytes]:
+        """Add a question for each subject to ``packed``, which is sent as it is.
+
+        Returns the digests' octets.
+        """
+        copy, heads, at, field = self._keyed.copy, self._heads, self._field_at, self._field
+        values = []
+        for subject in subjects:
+            hasher = copy()
+            hasher.update(subject.encode())
+            value = hasher.digest()
+            values.append(value)
+            if head := heads[value[0]]:
+                packed += (head, hexlify(value[:at]), field, value[at:], _MARK)
+            else:
+                packed.append(question(*self._layout.bucket(self._key_id, value)))
+        return values
