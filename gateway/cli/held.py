@@ -21,7 +21,7 @@ from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.serve import assembly
 from gateway.serve.sandbox import running_sandboxes
-from gateway.serve.stores import open_stores
+from gateway.serve.stores import open_database, open_stores
 from gateway.settings import Settings
 from gateway.smtp.metric import Metrics
 from gateway.smtp.release import Released, release
@@ -148,6 +148,8 @@ async def _release(
     settings: Settings, held_id: str, by: str, reason: str, kind: Kind | None
 ) -> Released:
     async with assembly.register_url(settings) as url, running_sandboxes(settings):
+        # Makes the archive where there is none yet, and says what is wrong with another.
+        await (await open_database(settings)).aclose()
         parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
         try:
             return await release(parts.site, held_id, by=by, reason=reason, kind=kind)

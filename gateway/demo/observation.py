@@ -24,6 +24,7 @@ from gateway.records.seal import Sealer, SealError
 from gateway.records.verification import Verification
 from gateway.sandbox import read_sandbox
 from gateway.serve import assembly
+from gateway.serve.stores import open_database
 from gateway.settings import load_settings
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(\S+)\r$", re.IGNORECASE | re.MULTILINE)
@@ -83,7 +84,7 @@ def observe(site: DemoSite) -> Observation:
 async def _stores(site: DemoSite, arrivals: tuple[Arrival, ...]) -> Observation:
     settings = load_settings(site.config)
     seal = assembly.sealer(settings)
-    database = await assembly.open_database(settings)
+    database = await open_database(settings)
     try:
         archive = Archive(database, seal)
         addresses = await database.read(partial(_addresses, seal=seal))

@@ -8,9 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import structlog
 
 from gateway.contacts.digest import KeyRing, subject_of
 from gateway.contacts.parse import parse_contact
@@ -18,9 +15,7 @@ from gateway.decision.load import find_rules, load_rules
 from gateway.decision.rule import RuleSet
 from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
-from gateway.held.store import HeldStore
-from gateway.records.content import ContentStore
-from gateway.records.database import Database
+from gateway.held.shelf import Shelf
 from gateway.records.entry import address_context
 from gateway.records.record import RuleSetRecord, RuleText
 from gateway.records.recorder import Recorder
@@ -37,12 +32,6 @@ from gateway.smtp.metric import Metrics
 from gateway.smtp.site import Site
 from gateway.upstream.target import Target, Timeouts, Tls
 from gateway.upstream.upstreams import Upstreams
-
-if TYPE_CHECKING:
-    # Workers and commands serve no HTTP; to import aiohttp would cost them 0.2 s each.
-    pass
-
-log = structlog.get_logger(__name__)
 
 _PROBE_SECONDS = 3.0
 
@@ -235,7 +224,7 @@ class Parts:
 
     site: Site
     register: Register
-    database: Database
+    shelf: Shelf
     ring: KeyRing
     seal: Sealer
 
@@ -278,11 +267,11 @@ class Parts:
         await self.site.upstreams.aclose()
         await self.site.recorder.aclose()
         await self.register.aclose()
-        await self.database.aclose()
+        await self.shelf.aclose()
 
 
 async def build_parts(settings: Settings, metrics: Metrics, url: str | None = None) -> Parts:
-    """The parts of one process; the register must be running.
+    """The parts of one process; the register must be running, and the archive be there.
 
     Raises:
         GatewayError: a part cannot be used; what was opened is closed again.
@@ -295,9 +284,8 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
     async with contextlib.AsyncExitStack() as undo:
         register = await open_register(settings, url, ring, seal)
         undo.push_async_callback(register.aclose)
-        database = await open_database(settings)
-        undo.push_async_callback(database.aclose)
-        contents = ContentStore(database, seal)
+        shelf = Shelf(archive_path(settings), seal, timeout=settings.records.archive_timeout)
+        undo.push_async_callback(shelf.aclose)
         recorder = Recorder(
             register.connections.wire,
             seal,
@@ -319,27 +307,25 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
             gate=Gate(register),
             evidence=Evidence(settings, rules, ring, recorder, metrics),
             recorder=recorder,
-            contents=contents,
-            held=HeldStore(database, seal, contents),
+            contents=shelf.contents,
+            held=shelf.held,
             upstreams=upstreams,
             credentials=Credentials(settings.smtp.clients),
             metrics=metrics,
             owned_domains=frozenset(settings.controller.domains),
         )
-        parts = Parts(site, register, database, ring, seal)
+        parts = Parts(site, register, shelf, ring, seal)
         undo.pop_all()
         return parts
 
 
-async def open_database(settings: Settings) -> Database:
-    """The archive database, made on first use.
+def archive_path(settings: Settings) -> Path:
+    """Where the archive is.
 
     Raises:
-        InputError: it is not an archive of this version, or cannot be opened.
+        InputError: it is not set.
 
     """
-    path = settings.records.archive
-    if path is None:
+    if settings.records.archive is None:
         raise InputError("records.archive is not set")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return await Database.open(path, timeout=settings.records.archive_timeout)
+    return settings.records.archive

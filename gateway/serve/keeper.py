@@ -22,12 +22,12 @@ from gateway.serve.assembly import (
     configured_url,
     embedded_register,
     key_ring,
-    open_database,
     open_register,
     sealer,
     targets,
 )
 from gateway.serve.sandbox import running_sandboxes
+from gateway.serve.stores import open_database
 from gateway.settings import Settings
 from gateway.upstream.upstreams import Upstreams
 

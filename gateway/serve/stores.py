@@ -13,6 +13,7 @@ from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.content import ContentStore
+from gateway.records.database import Database
 from gateway.records.entry import address_context
 from gateway.records.events import EventArchive
 from gateway.records.seal import Sealer, SealError
@@ -72,6 +73,18 @@ class Stores:
         await self.archiver.run_once()
 
 
+async def open_database(settings: Settings) -> Database:
+    """The archive database, made on first use.
+
+    Raises:
+        InputError: it is not an archive of this version, or cannot be opened.
+
+    """
+    path = assembly.archive_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return await Database.open(path, timeout=settings.records.archive_timeout)
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores of a configuration; an embedded register not running runs meanwhile."""
@@ -80,7 +93,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
         register = await assembly.open_register(settings, url, ring, seal)
         await stack.enter_async_context(register)
-        database = await assembly.open_database(settings)
+        database = await open_database(settings)
         stack.push_async_callback(database.aclose)
         contents = ContentStore(database, seal)
         archive = Archive(database, seal)

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 from gateway.decision.rule import RuleSet
 from gateway.gate import Gate
-from gateway.held.store import HeldStore
-from gateway.records.content import ContentStore
+from gateway.held.shelf import ShelvedContents, ShelvedHeld
 from gateway.records.recorder import Recorder
 from gateway.settings import Settings
 from gateway.settings.model import SmtpClient
@@ -31,8 +30,8 @@ class Site:
     gate: Gate
     evidence: Evidence
     recorder: Recorder
-    contents: ContentStore
-    held: HeldStore
+    contents: ShelvedContents
+    held: ShelvedHeld
     upstreams: Upstreams
     credentials: Credentials
     metrics: Metrics

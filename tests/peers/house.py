@@ -24,6 +24,7 @@ from gateway.records.archive import Archive, Found
 from gateway.records.archiver import Archiver
 from gateway.register import layout
 from gateway.serve.assembly import Parts, build_parts
+from gateway.serve.stores import open_database
 from gateway.settings import Settings
 from gateway.settings.load import _absolute
 from gateway.smtp.listener import Listener
@@ -122,12 +123,14 @@ class House:
         self.metrics = Metrics(CollectorRegistry())
         self.parts = await build_parts(self.settings, self.metrics)
         self._stack.push_async_callback(self.parts.aclose)
+        self.database = await open_database(self.settings)
+        self._stack.push_async_callback(self.database.aclose)
         self.listener = Listener(self.parts.site, self._tls)
         self._stack.push_async_callback(self.listener.drain, 1)
         self.port = await self._listen(None)
         if self._tls is not None:
             self.tls_port = await self._listen(self._tls)
-        self.archive = Archive(self.parts.database, self.parts.seal)
+        self.archive = Archive(self.database, self.parts.seal)
         self.archiver = Archiver(
             self.parts.register.connections.wire,
             self.archive,

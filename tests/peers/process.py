@@ -38,6 +38,7 @@ from gateway.entry.event import Attributes, Event, EventKind
 from gateway.records.archive import Archive, Found
 from gateway.register.register import Register
 from gateway.serve import assembly
+from gateway.serve.stores import open_database
 from gateway.settings import Settings, load_settings
 from tests.peers.certificates import Certificate
 from tests.peers.house import MAILING, OWN, Client, client_table
@@ -398,7 +399,7 @@ class RunningGateway:
         if address is not None:
             subject = subject_of(parse_contact(address))
             query["digests"] = [str(digest) for digest in ring.digests(subject)]
-        database = await assembly.open_database(settings)
+        database = await open_database(settings)
         try:
             archive = Archive(database, seal)
             end = time.monotonic() + within

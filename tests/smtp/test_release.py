@@ -13,6 +13,7 @@ from gateway.entry.event import EventKind
 from gateway.failure import GatewayError, UpstreamUnavailable
 from gateway.held.message import State
 from gateway.held.store import HeldStateError, HeldStore
+from gateway.records.content import ContentStore
 from gateway.smtp.release import ReleaseRefused, release
 from tests.peers.house import INVOICE, MAILING, client_table
 from tests.peers.scripted import Stage
@@ -162,9 +163,9 @@ async def test_a_kept_copy_that_could_not_be_shown_is_shown_by_the_sweep(mixed, 
     unlock()
     assert await mixed.parts.site.held.list() == []
     later = HeldStore(
-        mixed.parts.database,
+        mixed.database,
         mixed.parts.seal,
-        mixed.parts.site.contents,
+        ContentStore(mixed.database, mixed.parts.seal),
         clock=lambda: now_ms() + 3_600_001,
     )
     await later.sweep()
