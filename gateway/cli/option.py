@@ -14,8 +14,8 @@ import typer
 from gateway.failure import InputError
 from gateway.register.register import Register
 from gateway.serve import assembly
-from gateway.settings import Settings, load_settings
-from gateway.settings.load import find_config
+from gateway.settings import Settings
+from gateway.settings.load import find_config, load_settings
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.option import Config
-from gateway.settings.load import find_config
+from gateway.settings.load import find_config, load_settings
 
 
 def serve(
@@ -22,7 +22,6 @@ def serve(
 ) -> None:
     """Run the gateway until SIGTERM; SIGHUP takes the configuration anew."""
     from gateway.serve.supervisor import Supervisor, check_whole
-    from gateway.settings import load_settings
 
     path = find_config(config)
     if dry_run:

@@ -25,7 +25,7 @@ from gateway.records.verification import Verification
 from gateway.sandbox import read_sandbox
 from gateway.serve import assembly
 from gateway.serve.stores import open_database
-from gateway.settings import load_settings
+from gateway.settings.load import load_settings
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(\S+)\r$", re.IGNORECASE | re.MULTILINE)
 _ALL = 1_000_000

@@ -24,8 +24,8 @@ from gateway.register.register import Register, Seal
 from gateway.register.server import EmbeddedRegister, embedded
 from gateway.serve.sandbox import sandbox_socket
 from gateway.settings import Settings
-from gateway.settings.load import read_secret
 from gateway.settings.model import SmtpUpstream
+from gateway.settings.secret import read_secret
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
 from gateway.smtp.metric import Metrics

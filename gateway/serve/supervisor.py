@@ -37,7 +37,8 @@ from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
 from gateway.serve.socket import bind, close, name_of
 from gateway.serve.worker import Assignment
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings
+from gateway.settings.load import load_settings
 from gateway.smtp.credential import Credentials
 
 log = structlog.get_logger(__name__)

@@ -1,6 +1,5 @@
 """What the operator decides: ``config.toml``, environment, secret files."""
 
-from gateway.settings.load import load_settings
 from gateway.settings.model import Settings
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings"]

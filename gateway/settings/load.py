@@ -10,21 +10,17 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
-from gateway.failure import InputError
+from gateway.settings.failure import SettingsError
 from gateway.settings.model import Settings
 
 PREFIX = "GATEWAY_"
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "GATEWAY_ACTOR"}
-
-
-class SettingsError(InputError):
-    """The configuration is wrong; each line of the text names a setting and the mend."""
 
 
 def find_config(given: Path | None) -> Path:
@@ -58,7 +54,6 @@ def load_settings(path: Path) -> Settings:
     _refuse_unknown_variables()
     merged = _merge(tables, _environment())
     try:
-        # The sources are merged above; model_validate keeps pydantic from reading them again.
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{path}: {line}" for line in _told(error))) from None
@@ -66,7 +61,10 @@ def load_settings(path: Path) -> Settings:
 
 
 def _environment() -> dict[str, Any]:
-    source = EnvSettingsSource(Settings)
+    # The source reads a model's fields; only its signature asks for more.
+    source = EnvSettingsSource(
+        cast("type[BaseSettings]", Settings), env_prefix=PREFIX, env_nested_delimiter="__"
+    )
     try:
         return source()
     except ValueError as error:
@@ -168,19 +166,3 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             ),
         }
     )
-
-
-def read_secret(path: Path, setting: str) -> str:
-    """The secret in a file, without its line end.
-
-    Raises:
-        SettingsError: the file cannot be read or is empty.
-
-    """
-    try:
-        secret = path.read_text(encoding="utf-8").strip("\r\n")
-    except OSError as error:
-        raise SettingsError(f"{setting}: {path}: {error.strerror}") from None
-    if not secret:
-        raise SettingsError(f"{setting}: {path} is empty; write the secret into it")
-    return secret

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from stdnum.fi import ytunnus
 
 from gateway.contacts.contact import ContactError
@@ -333,16 +332,8 @@ with warnings.catch_warnings():
     # name of the table is the outward form.
     warnings.filterwarnings("ignore", message='Field name "register"')
 
-    class Settings(BaseSettings):
+    class Settings(Table):
         """The whole configuration, checked; paths are absolute."""
-
-        model_config = SettingsConfigDict(
-            env_prefix="GATEWAY_",
-            env_nested_delimiter="__",
-            extra="forbid",
-            frozen=True,
-            nested_model_default_partial_update=True,
-        )
 
         data_dir: Path = Path("data")
         controller: Controller

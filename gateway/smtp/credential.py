@@ -19,8 +19,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from gateway.failure import Overloaded
-from gateway.settings.load import read_secret
 from gateway.settings.model import SmtpClient
+from gateway.settings.secret import read_secret
 
 _REMEMBERED = 256
 _REMEMBER_SECONDS = 300.0

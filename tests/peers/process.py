@@ -39,7 +39,8 @@ from gateway.records.archive import Archive, Found
 from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.serve.stores import open_database
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings
+from gateway.settings.load import load_settings
 from tests.peers.certificates import Certificate
 from tests.peers.house import MAILING, OWN, Client, client_table
 from tests.peers.preloaded import Preloaded

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import load_settings
-from gateway.settings.load import SettingsError
+from gateway.settings.failure import SettingsError
+from gateway.settings.load import load_settings
 
 MINIMAL = """
 data_dir = "data"
