@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import re
 
-import phonenumbers
-from phonenumbers import NumberParseException, PhoneNumberFormat
-
 from gateway.contacts.contact import Channel, Contact, ContactError
 from gateway.contacts.invisible import refuse_invisible
 
@@ -125,13 +122,16 @@ def _refuse_other_kinds(number: str) -> None:
 
 def _e164_of(number: str, region: str | None) -> tuple[str, bool]:
     """The number in E.164 form, and whether the country's numbering plan has it."""
+    # Late: who carries mail alone reads no numbers.
+    import phonenumbers
+
     if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise ContactError("the region is unknown; write an ISO 3166-1 code such as FI")
     try:
         parsed = phonenumbers.parse(number, region.upper() if region is not None else None)
-    except NumberParseException:
+    except phonenumbers.NumberParseException:
         raise ContactError("the number has no country code in use, or too few digits") from None
-    canonical = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
+    canonical = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     if not phonenumbers.is_possible_number(parsed) or not _e164(canonical):
         raise ContactError("the number is too short or too long for its country")
     valid = phonenumbers.is_valid_number(parsed)
