@@ -32,11 +32,11 @@ from gateway.http.health import health_app
 from gateway.register.lock import FolderLock
 from gateway.serve.accepted import write_accepted
 from gateway.serve.assembly import targets
+from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
 from gateway.serve.socket import bind, close, name_of
-from gateway.serve.worker import Assignment
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 from gateway.smtp.credential import Credentials
@@ -230,7 +230,7 @@ class Supervisor:
         smtp = [one.fileno() for one in slot.smtp]
         smtp_tls = [one.fileno() for one in slot.smtp_tls]
         assignment = Assignment(
-            settings=self._accepted,
+            settings=str(self._accepted),
             index=slot.index,
             workers=self._count,
             parent=os.getpid(),
@@ -243,7 +243,7 @@ class Supervisor:
                 sys.executable,
                 "-m",
                 "gateway.serve.worker",
-                assignment.model_dump_json(),
+                assignment.to_json(),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(*smtp, *smtp_tls, sending),
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)},

@@ -1,0 +1,140 @@
+"""What a worker does: the mail side on the sockets it inherited.
+
+Signals: SIGTERM drains and ends, SIGHUP takes the accepted settings anew.  It ends with
+the supervisor, and says on a pipe when it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from gateway.failure import GatewayError
+from gateway.serve.accepted import read_accepted
+from gateway.serve.assembly import Parts, build_parts
+from gateway.serve.assignment import Assignment
+from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.logging import configure
+from gateway.smtp.listener import Listener
+from gateway.smtp.metric import Metrics
+from gateway.smtp.server import Server
+
+log = structlog.get_logger(__name__)
+
+_GAUGE_SECONDS = 1.0
+
+
+class Service:
+    """The parts of one worker and their life."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._metrics = Metrics(CollectorRegistry())
+
+    async def run(self) -> None:
+        """Serve until SIGTERM; then drain."""
+        assignment = self._assignment
+        settings = read_accepted(Path(assignment.settings))
+        configure(settings.log, worker=assignment.index)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        # A Ctrl-C at the terminal reaches the supervisor, which drains the workers.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        context = server_context(settings.smtp.tls)
+        parts = await build_parts(settings, self._metrics)
+        listener = Listener(parts.site, context, assignment.workers)
+        try:
+            await self._listen(listener, assignment.smtp, None)
+            await self._listen(listener, assignment.smtp_tls, context)
+            _keep_what_lasts()
+            os.write(assignment.ready, b"r")
+            os.close(assignment.ready)
+            async with asyncio.TaskGroup() as tasks:
+                gauges = tasks.create_task(self._gauges(parts, listener))
+                reloads = tasks.create_task(self._reloads(parts, listener, context))
+                await self._stop.wait()
+                finished = await listener.drain(listener.site.settings.drain_timeout)
+                self._metrics.publish()
+                log.info("drained", finished=finished)
+                gauges.cancel()
+                reloads.cancel()
+        finally:
+            await parts.aclose()
+
+    async def _listen(
+        self, listener: Listener, descriptors: list[int], context: ssl.SSLContext | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for descriptor in descriptors:
+            listener.own(
+                await loop.create_server(
+                    lambda: Server(listener, implicit_tls=context is not None),
+                    sock=socket.socket(fileno=descriptor),
+                    ssl=context,
+                    ssl_handshake_timeout=30 if context is not None else None,
+                )
+            )
+
+    async def _reloads(
+        self, parts: Parts, listener: Listener, context: ssl.SSLContext | None
+    ) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                settings = read_accepted(Path(self._assignment.settings))
+                if context is not None and settings.smtp.tls is not None:
+                    load_certificate(context, settings.smtp.tls)
+                site = await parts.rebuild(settings, self._metrics)
+            except GatewayError as error:
+                log.error("reload_refused", cause=str(error))
+                continue
+            listener.swap(site, context)
+            configure(settings.log, worker=self._assignment.index)
+            log.info("reloaded", rules=site.rules.name, version=site.rules.version)
+
+    async def _gauges(self, parts: Parts, listener: Listener) -> None:
+        while True:
+            metrics = listener.site.metrics
+            parts.show(metrics)
+            metrics.connections.set(len(listener.sessions))
+            metrics.publish()
+            await asyncio.sleep(_GAUGE_SECONDS)
+
+
+def _keep_what_lasts() -> None:
+    """Leave modules, settings and rules out of every later collection.
+
+    They live as long as the worker.  Looked through again and again they would cost
+    time for every few messages, and now and then a pause of many milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+def run(assignment: Assignment) -> None:
+    """Serve as assigned, on a loop of its own, until SIGTERM.
+
+    Raises:
+        GatewayError: it cannot start; the text says what to do.
+
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(assignment))
+
+
+async def _serve(assignment: Assignment) -> None:
+    await Service(assignment).run()
