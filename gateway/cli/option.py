@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -66,13 +67,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def open_register(settings: Settings) -> AsyncIterator[Register]:
     """The configured register; an embedded one that is not running runs meanwhile."""
     async with assembly.register_url(settings) as url:
-        patient = settings.model_copy(
-            update={
-                "register": settings.register.model_copy(
-                    update={"timeout": max(settings.register.timeout, _PATIENCE)}
-                )
-            }
-        )
+        timeout = max(settings.register.timeout, _PATIENCE)
+        patient = replace(settings, register=replace(settings.register, timeout=timeout))
         ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
         register = await assembly.open_register(patient, url, ring, seal)
         async with register:

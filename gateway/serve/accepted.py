@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from gateway.failure import InputError
 from gateway.settings import Settings
+from gateway.settings.handed import from_json, to_json
 
 
 def write_accepted(settings: Settings, path: Path) -> None:
@@ -27,7 +26,7 @@ def write_accepted(settings: Settings, path: Path) -> None:
         draft.unlink(missing_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(settings.model_dump_json())
+            file.write(to_json(settings))
         draft.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
@@ -41,9 +40,9 @@ def read_accepted(path: Path) -> Settings:
 
     """
     try:
-        return Settings.model_validate_json(path.read_text(encoding="utf-8"))
+        return from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError:
-        # No cause attached: it would quote the settings, secrets among them.
+    except ValueError:
+        # No cause attached: it could quote the settings, secrets among them.
         raise InputError(f"{path}: not what the supervisor wrote") from None

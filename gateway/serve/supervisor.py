@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -336,7 +336,7 @@ class Supervisor:
             changed.append("smtp.listen")
         if changed:
             log.warning("reload_needs_restart", settings=changed)
-        return settings.model_copy(update={**kept, "smtp": settings.smtp.model_copy(update=listen)})
+        return replace(settings, **kept, smtp=replace(settings.smtp, **listen))
 
 
 class WorkerFailed(GatewayError):

@@ -6,14 +6,16 @@ mistakes of one file are told at once.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.settings.failure import SettingsError
 from gateway.settings.model import Settings
@@ -21,6 +23,7 @@ from gateway.settings.model import Settings
 PREFIX = "GATEWAY_"
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "GATEWAY_ACTOR"}
+_CHECKED = TypeAdapter(Settings)
 
 
 def find_config(given: Path | None) -> Path:
@@ -54,27 +57,61 @@ def load_settings(path: Path) -> Settings:
     _refuse_unknown_variables()
     merged = _merge(tables, _environment())
     try:
-        settings = Settings.model_validate(merged)
+        return settings_from(merged, path.resolve().parent)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{path}: {line}" for line in _told(error))) from None
-    return _absolute(settings, path.resolve().parent)
+
+
+def settings_from(tables: Mapping[str, Any], folder: Path) -> Settings:
+    """The settings of tables as a file in this folder would have them.
+
+    Raises:
+        ValidationError: unknown or wrong setting.
+
+    """
+    return _absolute(_CHECKED.validate_python(tables), folder)
 
 
 def _environment() -> dict[str, Any]:
-    # The source reads a model's fields; only its signature asks for more.
-    source = EnvSettingsSource(
-        cast("type[BaseSettings]", Settings), env_prefix=PREFIX, env_nested_delimiter="__"
-    )
-    try:
-        return source()
-    except ValueError as error:
-        raise SettingsError(
-            f"environment: {error}; lists and tables are written as JSON there"
-        ) from None
+    """What the environment sets, in the form of the file; a table comes before its members."""
+    found: dict[str, Any] = {}
+    for variable, text in sorted(os.environ.items(), key=lambda one: one[0].count("__")):
+        if not variable.upper().startswith(PREFIX) or variable in _OTHER_VARIABLES:
+            continue
+        *tables, name = variable.lower().removeprefix(PREFIX.lower()).split("__")
+        value: Any = text
+        if _is_table_or_list([*tables, name]):
+            try:
+                value = json.loads(text)
+            except ValueError as error:
+                raise SettingsError(
+                    f"environment: {variable}: {error}; lists and tables are written as JSON there"
+                ) from None
+        value = {name: value}
+        for table in reversed(tables):
+            value = {table: value}
+        found = _merge(found, value)
+    return found
+
+
+def _is_table_or_list(path: list[str]) -> bool:
+    """Whether the setting of these names, from the outermost table on, is not a single value."""
+    kind: Any = Settings
+    for name in path:
+        if is_dataclass(kind) and isinstance(kind, type):
+            kind = get_type_hints(kind).get(name)
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            return False
+        if get_origin(kind) is UnionType:
+            # A table that may be left out; a single value that may be.
+            kind = get_args(kind)[0]
+    return is_dataclass(kind) or get_origin(kind) in (list, dict)
 
 
 def _refuse_unknown_variables() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _OTHER_VARIABLES
+    known = {f"{PREFIX}{one.name.upper()}" for one in fields(Settings)} | _OTHER_VARIABLES
     for variable in os.environ:
         if variable.startswith(PREFIX) and variable.split("__", 1)[0] not in known:
             raise SettingsError(
@@ -101,7 +138,7 @@ def _told(error: ValidationError) -> Iterator[str]:
             place += f"[{part}]" if isinstance(part, int) else f".{part}"
         place = place.lstrip(".") or "the configuration"
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "unexpected_keyword_argument":
             message = "no such setting; see docs/configuration.md for the names"
         elif problem["type"] == "missing":
             message = "missing; it has no default"
@@ -118,51 +155,37 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     def below(path: Path | None, default: str) -> Path:
         return folder / path if path is not None else data / default
 
-    register = settings.register
-    smtp = settings.smtp
-    records = settings.records
-    return settings.model_copy(
-        update={
-            "data_dir": data,
-            "register": register.model_copy(
-                update={
-                    "url_file": beside(register.url_file),
-                    "keys_file": below(register.keys_file, "secrets/digest-keys.json"),
-                }
+    register, records, smtp = settings.register, settings.records, settings.smtp
+    keys, content_keys = "secrets/digest-keys.json", "secrets/content-keys.json"
+    return replace(
+        settings,
+        data_dir=data,
+        register=replace(
+            register,
+            url_file=beside(register.url_file),
+            keys_file=below(register.keys_file, keys),
+        ),
+        rules=replace(settings.rules, folder=beside(settings.rules.folder)),
+        records=replace(
+            records,
+            archive=below(records.archive, "archive.sqlite"),
+            content_key_file=below(records.content_key_file, content_keys),
+        ),
+        smtp=replace(
+            smtp,
+            tls=smtp.tls
+            and replace(
+                smtp.tls, certificate=folder / smtp.tls.certificate, key=folder / smtp.tls.key
             ),
-            "rules": settings.rules.model_copy(update={"folder": beside(settings.rules.folder)}),
-            "records": records.model_copy(
-                update={
-                    "archive": below(records.archive, "archive.sqlite"),
-                    "content_key_file": below(
-                        records.content_key_file, "secrets/content-keys.json"
-                    ),
-                }
-            ),
-            "smtp": smtp.model_copy(
-                update={
-                    "tls": smtp.tls
-                    and smtp.tls.model_copy(
-                        update={
-                            "certificate": folder / smtp.tls.certificate,
-                            "key": folder / smtp.tls.key,
-                        }
-                    ),
-                    "clients": [
-                        c.model_copy(update={"password_file": beside(c.password_file)})
-                        for c in smtp.clients
-                    ],
-                    "upstreams": [
-                        u.model_copy(
-                            update={
-                                "sandbox": None if u.sandbox is None else data / u.sandbox,
-                                "ca_file": beside(u.ca_file),
-                                "password_file": beside(u.password_file),
-                            }
-                        )
-                        for u in smtp.upstreams
-                    ],
-                }
-            ),
-        }
+            clients=[replace(c, password_file=beside(c.password_file)) for c in smtp.clients],
+            upstreams=[
+                replace(
+                    u,
+                    sandbox=None if u.sandbox is None else data / u.sandbox,
+                    ca_file=beside(u.ca_file),
+                    password_file=beside(u.password_file),
+                )
+                for u in smtp.upstreams
+            ],
+        ),
     )

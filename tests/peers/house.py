@@ -25,8 +25,7 @@ from gateway.records.archiver import Archiver
 from gateway.register import layout
 from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.stores import open_database
-from gateway.settings import Settings
-from gateway.settings.load import _absolute
+from gateway.settings.load import settings_from
 from gateway.smtp.listener import Listener
 from gateway.smtp.metric import Metrics
 from gateway.smtp.server import Server
@@ -78,7 +77,7 @@ class House:
         upstream: dict[str, Any] | None = None,
     ) -> None:
         names = ["main", *(f"spare{n}" for n in range(1, len(upstreams)))]
-        settings = Settings.model_validate(
+        self.settings = settings_from(
             {
                 "data_dir": "data",
                 "controller": {
@@ -109,9 +108,9 @@ class House:
                     ],
                     **(smtp or {}),
                 },
-            }
+            },
+            folder,
         )
-        self.settings = _absolute(settings, folder)
         self._tls = tls
         self._stack = AsyncExitStack()
         self.parts: Parts

@@ -133,3 +133,54 @@ def test_a_list_in_the_environment_must_be_json(config, monkeypatch):
     monkeypatch.setenv("GATEWAY_SMTP__LISTEN", "127.0.0.1:25")
     with pytest.raises(SettingsError, match="JSON"):
         load_settings(config())
+
+
+def test_a_table_in_the_environment_is_json_and_its_members_go_before_it(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_REGISTER__TIMEOUT", "2")
+    monkeypatch.setenv("GATEWAY_REGISTER", '{"timeout": 3, "settle": 0.5}')
+    monkeypatch.setenv("GATEWAY_TOPICS__NEWS", '{"product_group": "broadband"}')
+    monkeypatch.setenv("GATEWAY_TOPICS__OFFERS__PRODUCT_GROUP", "mobile")
+    monkeypatch.setenv("GATEWAY_SMTP__TLS", '{"certificate": "c.pem", "key": "k.pem"}')
+    monkeypatch.setenv("GATEWAY_SMTP__TLS__KEY", "other.pem")
+    settings = load_settings(config())
+    assert (settings.register.timeout, settings.register.settle) == (2.0, 0.5)
+    assert settings.register.url == "embedded"
+    groups = {name: topic.product_group for name, topic in settings.topics.items()}
+    assert groups == {"news": "broadband", "offers": "mobile"}
+    assert settings.smtp.tls is not None
+    assert (settings.smtp.tls.certificate.name, settings.smtp.tls.key.name) == (
+        "c.pem",
+        "other.pem",
+    )
+
+
+def test_a_single_value_in_the_environment_is_taken_as_it_is_written(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_CONTROLLER__NAME", '["a name"]')
+    monkeypatch.setenv("GATEWAY_RECORDS__CONTENT_OF_SUPPRESSED", "true")
+    monkeypatch.setenv("GATEWAY_REGISTER__BUCKET_BITS", "8")
+    settings = load_settings(config())
+    assert settings.controller.name == '["a name"]'
+    assert settings.records.content_of_suppressed is True
+    assert settings.register.bucket_bits == 8
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("GATEWAY_REGISTER__TIMOUT", "1", ["register.timout", "no such setting"]),
+        ("GATEWAY_REGISTER__URL__HOST", "x", ["register.url"]),
+        ("GATEWAY_WORKERS", "many", ["workers", "integer"]),
+        ("GATEWAY_WORKERS", "65", ["workers", "64"]),
+        ("GATEWAY_REGISTER__BUCKET_BITS", "5", ["register.bucket_bits", "6"]),
+        ("GATEWAY_REGISTER", "embedded", ["GATEWAY_REGISTER", "JSON"]),
+        ("GATEWAY_REGISTER", "[]", ["register"]),
+        ("GATEWAY_LOG__LEVEL", "loud", ["log.level", "'debug'"]),
+    ],
+)
+def test_a_mistake_in_the_environment_names_its_setting(config, monkeypatch, variable, value, told):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config())
+    for words in told:
+        assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
