@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gateway.cli.console import console
 from gateway.cli.moment import told
-from gateway.cli.option import Actor, Config, Json, run, settings_of
+from gateway.cli.option import Actor, Config, Json, open_stores, run, settings_of
 from gateway.clock import now_ms
 from gateway.decision.facts import Kind
 from gateway.failure import InputError
@@ -21,7 +21,6 @@ from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.serve import assembly
 from gateway.serve.sandbox import running_sandboxes
-from gateway.serve.stores import open_database, open_stores
 from gateway.settings import Settings
 from gateway.smtp.metric import Metrics
 from gateway.smtp.release import Released, release
@@ -147,6 +146,8 @@ def release_command(
 async def _release(
     settings: Settings, held_id: str, by: str, reason: str, kind: Kind | None
 ) -> Released:
+    from gateway.serve.stores import open_database
+
     async with assembly.register_url(settings) as url, running_sandboxes(settings):
         # Makes the archive where there is none yet, and says what is wrong with another.
         await (await open_database(settings)).aclose()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import structlog
 import typer
@@ -17,6 +17,9 @@ from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings
 from gateway.settings.load import find_config, load_settings
+
+if TYPE_CHECKING:
+    from gateway.serve.stores import Stores
 
 T = TypeVar("T")
 
@@ -73,3 +76,13 @@ async def open_register(settings: Settings) -> AsyncIterator[Register]:
         register = await assembly.open_register(patient, url, ring, seal)
         async with register:
             yield register
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Register and archive; an embedded register that is not running runs meanwhile."""
+    # Late: the database's library takes a third of a second, and most commands need none.
+    from gateway.serve import stores
+
+    async with stores.open_stores(settings) as opened:
+        yield opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
@@ -13,16 +13,17 @@ from rich.table import Table
 
 from gateway.cli.console import console
 from gateway.cli.moment import moment, told
-from gateway.cli.option import Config, Json, run, settings_of
+from gateway.cli.option import Config, Json, open_stores, run, settings_of
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records.finding import Found, Shown
 from gateway.records.record import Result
-from gateway.records.verification import Verification
-from gateway.serve.stores import open_stores
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.records.verification import Verification
 
 app = typer.Typer(no_args_is_help=True, help="What was decided, why, and what came of it.")
 

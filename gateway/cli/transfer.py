@@ -8,13 +8,12 @@ from typing import Annotated
 import orjson
 import typer
 
-from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
+from gateway.cli.option import Actor, Config, Json, open_register, open_stores, run, settings_of
 from gateway.cli.progress import octet_bar
 from gateway.failure import InputError
 from gateway.register.export import export_rows
 from gateway.register.importing import ImportResult, import_file
 from gateway.register.register import Register
-from gateway.serve.stores import open_stores
 from gateway.settings import Settings
 
 

@@ -12,11 +12,10 @@ from rich.table import Table
 from gateway.cli.address import Address, read_contact
 from gateway.cli.console import console
 from gateway.cli.moment import told
-from gateway.cli.option import Config, Json, open_register, run, settings_of
+from gateway.cli.option import Config, Json, open_register, open_stores, run, settings_of
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import Entry
 from gateway.entry.event import Event
-from gateway.serve.stores import open_stores
 from gateway.settings import Settings
 
 

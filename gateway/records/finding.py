@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Kind, Outcome
-from gateway.records.line import Row
 from gateway.records.record import (
     Direction,
     MessageRecord,
@@ -19,6 +18,10 @@ from gateway.records.record import (
     Result,
     RuleText,
 )
+
+if TYPE_CHECKING:
+    # Which loads the tables, and with them the database's library.
+    from gateway.records.line import Row
 
 
 @dataclass(frozen=True, slots=True)
