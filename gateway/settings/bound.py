@@ -1,7 +1,7 @@
 """What is asked of a setting beyond its type, for pydantic, which is not imported here.
 
 The checks are made where a configuration is read.  A worker is handed settings that
-have passed them, and does without the library: it would be an eighth of its memory.
+have passed them, and does without the library: it would be a sixth of its memory.
 """
 
 from __future__ import annotations
