@@ -17,20 +17,22 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import structlog
 
 from gateway.failure import GatewayError
 from gateway.smtp import replies
 from gateway.smtp.delivery import Delivery
-from gateway.smtp.evidence import Peer
+from gateway.smtp.draft import Peer
 from gateway.smtp.extension import check_mail, check_rcpt
 from gateway.smtp.greeting import Greeting
 from gateway.smtp.intake import Intake
 from gateway.smtp.limit import TooManyConnections
 from gateway.smtp.link import ClientGone, Link
 from gateway.smtp.listener import Listener
+from gateway.smtp.policy import Policy
+from gateway.smtp.site import Site
 from gateway.smtp.spool import Spool
 from gateway.smtp.transaction import Transaction
 from gateway.wire.command import MailCommand
@@ -50,6 +52,7 @@ _AT_A_TIME = 500
 """Commands that one client may have carried out before others have their turn."""
 _ONE_COMMAND = re.compile(rb"([^\r\n\0 ]{1,100}+)(?: ([^\r\n\0]{0,800}+))?\r\n").fullmatch
 """One whole command and nothing else, of a length that none may exceed."""
+_RCPT = frozenset({b"RCPT ", b"rcpt "})
 _ENDS_THE_SESSION = (ClientGone, ConnectionError, TimeoutError, TooManyConnections)
 Step: TypeAlias = Callable[[], Awaitable[None]]
 """Something that must be waited for.
@@ -57,6 +60,17 @@ Step: TypeAlias = Callable[[], Awaitable[None]]
 Raises what ends the session: ClientGone, ConnectionError, TimeoutError,
 TooManyConnections.
 """
+
+
+class _Said(NamedTuple):
+    """What a MAIL command meant: a tool says the same message after message."""
+
+    argument: bytes
+    site: Site
+    policy: Policy
+    peer: Peer
+    mail: MailArguments
+    command: MailCommand
 
 
 class Dialogue(Greeting):
@@ -72,9 +86,8 @@ class Dialogue(Greeting):
         self._bad_commands = 0
         self._idle_timeout = listener.site.settings.smtp.idle_timeout
         self._now = asyncio.get_running_loop().time
-        self._said = b""
-        """What MAIL said last: a tool says the same message after message."""
-        self._sender: tuple[MailArguments, MailCommand] | None = None
+        self._said: _Said | None = None
+        """The last MAIL command that was accepted."""
         self.patience = self._idle_timeout
         """Seconds to wait for what the client says next."""
 
@@ -113,12 +126,15 @@ class Dialogue(Greeting):
             if intake is not None:
                 self.step = step = self._take_body(intake, data)
                 return step is not None
+            # The usual bursts of a client that waits for each answer.
+            if data[:5] in _RCPT and (batch := parse_rcpt_run(data)) is not None:
+                self.step = partial(self._rcpt, batch)
+                return True
             command = _ONE_COMMAND(data)
             if command is not None:
-                # The usual burst of a client that waits for each answer.
                 verb, argument = command.groups()
                 self.step = step = self._command(verb, argument or b"")
-                if step is None:
+                if step is None and self._listener.draining:
                     self._retire()
                 return step is not None or self.ended
         self._commands.feed(data)
@@ -132,7 +148,8 @@ class Dialogue(Greeting):
         """
         commands = self._commands
         if commands.empty and self._intake is None:
-            self._retire()
+            if self._listener.draining:
+                self._retire()
             return None
         for _ in range(_AT_A_TIME):
             if self.ended:
@@ -142,7 +159,11 @@ class Dialogue(Greeting):
                 return self._take_body(self._intake, more)
             run = commands.rcpt_run()
             if run is not None:
-                return partial(self._rcpt_run, run)
+                batch = parse_rcpt_run(run)
+                if batch is not None:
+                    return partial(self._rcpt, batch)
+                lines = run[:-2].split(b"\r\n")
+                return partial(self._rcpt_lines, [line[5:].strip(b" \t") for line in lines])
             line = commands.next_line()
             if line is None:
                 break
@@ -155,12 +176,13 @@ class Dialogue(Greeting):
                 return step
         else:
             return self._let_others
-        self._retire()
+        if self._listener.draining:
+            self._retire()
         return None
 
     def _retire(self) -> None:
-        """End the session between two transactions, if the listener drains."""
-        if self._listener.draining and self._transaction is None and not self.ended:
+        """The listener drains: end the session, but between two transactions only."""
+        if self._transaction is None and not self.ended:
             self._link.say(replies.SHUTTING_DOWN)
             self.ended = True
 
@@ -181,7 +203,7 @@ class Dialogue(Greeting):
                 self._failed(verb, error)
             return None
         if verb == b"RCPT":
-            return partial(self._one_rcpt, argument)
+            return partial(self._rcpt_lines, [argument])
         waiting = self._WAITING.get(verb)
         if waiting is not None:
             return partial(self._guarded, verb, waiting, argument)
@@ -234,48 +256,62 @@ class Dialogue(Greeting):
     # -- the transaction ----------------------------------------------------------
 
     def _mail_command(self, argument: bytes) -> None:
+        listener = self._listener
+        said = self._said
+        if (
+            said is None
+            or said.argument != argument
+            or said.site is not listener.site
+            or said.peer is not self._peer
+        ):
+            said = self._said = self._read_mail(argument)
+            if said is None:
+                return
+        # A second MAIL begins anew, even a bad one: tools that lose count after a refused
+        # recipient would otherwise hear 503 for every further message, and what they
+        # pipeline behind a refused MAIL would join the transaction before it.
+        self._abandon()
+        _, site, policy, peer, mail, command = said
+        if policy.messages_per_minute is not None:
+            listener.limits.message(policy.client, self._now())
+        self._transaction = Transaction(site, listener.parking, policy, peer, mail, command)
+        self._link.say(b"250 2.1.0 Ok\r\n")
+
+    def _read_mail(self, argument: bytes) -> _Said | None:
+        """What the command means; None: it has been refused."""
         if not self._helo:
             self._link.say(replies.NEED_HELO)
-            return
+            return None
         if self._identity.recognise():
             self._peer = None
         client = self._identity.client
         if client is None:
             self._link.say(replies.NEED_AUTH)
-            return
-        # A second MAIL begins anew, even a bad one: tools that lose count after a refused
-        # recipient would otherwise hear 503 for every further message, and what they
-        # pipeline behind a refused MAIL would join the transaction before it.
+            return None
         self._abandon()
-        sender = self._sender
-        if sender is None or argument != self._said:
-            mail = parse_mail(argument)
-            sender = self._sender = mail, MailCommand.of(mail)
-            self._said = argument
-        mail, command = sender
+        mail = parse_mail(argument)
         if mail.params:
             check_mail(mail, self._in_force)
-        if not mail.address.isascii() and "SMTPUTF8" not in mail.params:
+        if mail.international and "SMTPUTF8" not in mail.params:
             self._link.say(replies.NEEDS_UTF8)
-            return
-        listener = self._listener
-        site = listener.site
-        policy = site.policy(client)
-        if policy.messages_per_minute is not None:
-            listener.limits.message(client, self._now())
-        peer = self._peer
-        if peer is None:
-            peer = self._peer = Peer(
+            return None
+        if self._peer is None:
+            self._peer = Peer(
                 address=self._identity.address,
                 helo=self._helo,
                 extended=self._extended,
                 secure=self._link.secure,
                 login=bool(self._identity.login),
             )
-        self._transaction = Transaction(site, listener.parking, policy, peer, mail, command)
-        self._link.say(b"250 2.1.0 Ok\r\n")
+        site = self._listener.site
+        policy = site.policy(client)
+        return _Said(argument, site, policy, self._peer, mail, MailCommand.of(mail))
 
-    async def _many_rcpt(self, arguments: list[bytes]) -> None:
+    async def _rcpt(self, batch: list[RcptArguments]) -> None:
+        """Answer RCPT commands that were all sound."""
+        self._link.say(b"".join(await self._add(batch)))
+
+    async def _rcpt_lines(self, arguments: list[bytes]) -> None:
         """Answer RCPT commands, each in its turn."""
         say = self._link.say
         if self._transaction is None:
@@ -288,24 +324,8 @@ class Dialogue(Greeting):
         for one in read:
             say(next(answers) if isinstance(one, RcptArguments) else one)
 
-    async def _one_rcpt(self, argument: bytes) -> None:
-        if self._transaction is None:
-            self._link.say(replies.NEED_MAIL)
-            return
-        rcpt = self._read_rcpt(argument)
-        if isinstance(rcpt, RcptArguments):
-            (rcpt,) = await self._add([rcpt])
-        self._link.say(rcpt)
-
-    async def _rcpt_run(self, run: bytes) -> None:
-        """Answer RCPT commands that came in one burst."""
-        batch = parse_rcpt_run(run)
-        if batch is None:
-            await self._many_rcpt([line[5:].strip(b" \t") for line in run[:-2].split(b"\r\n")])
-        else:
-            self._link.say(b"".join(await self._add(batch)))
-
     async def _add(self, batch: list[RcptArguments]) -> list[bytes]:
+        """The answers to these recipients."""
         transaction = self._transaction
         if transaction is None:
             return [replies.NEED_MAIL] * len(batch)
@@ -339,12 +359,10 @@ class Dialogue(Greeting):
         if not transaction.recipients:
             self._link.say(replies.NEED_RCPT)
             return
-        policy, listener = transaction.policy, self._listener
-        spool = Spool(
-            listener.budget, listener.spool_folder, policy.message_memory, policy.max_header_size
-        )
-        self._intake = intake = Intake(policy, spool, transaction.site.metrics, self._now())
-        self.patience = intake.patience
+        policy = transaction.policy
+        metrics = transaction.site.metrics
+        self._intake = Intake(policy, self._listener, metrics, self._now())
+        self.patience = policy.data_timeout
         self._link.say(b"354 End data with <CR><LF>.<CR><LF>\r\n")
 
     def _take_body(self, intake: Intake, data: bytes) -> Step | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from gateway.smtp import replies
+from gateway.smtp.listener import Listener
 from gateway.smtp.metric import Metrics
 from gateway.smtp.policy import Policy
 from gateway.smtp.spool import Spool, StorageFull
@@ -20,27 +21,28 @@ class Intake:
     client hears the answer only after its final dot.
     """
 
-    def __init__(self, policy: Policy, spool: Spool, metrics: Metrics, now: float) -> None:
+    refusal: bytes | None = None
+    """The reply to the final dot, once it is clear that it is a refusal."""
+    ended = False
+    """Whether the final dot has come."""
+    must_flush = False
+    """Whether :meth:`flush` must be awaited before more is fed."""
+    _parser: BodyParser | None = None
+    _normaliser: Normaliser | None = None
+
+    def __init__(self, policy: Policy, listener: Listener, metrics: Metrics, now: float) -> None:
         """``now`` is the loop time at which it begins."""
+        self._policy = policy
         self._metrics = metrics
-        self._max_size = policy.max_message_size
-        self._normalises = policy.normalises
-        self._deadline = now + policy.message_timeout
-        self.patience = policy.data_timeout
-        """Seconds to wait for the next octets, at the beginning."""
-        self._parser: BodyParser | None = None
-        self._normaliser: Normaliser | None = None
-        self.spool = spool
-        self.refusal: bytes | None = None
-        """The reply to the final dot, once it is clear that it is a refusal."""
-        self.ended = False
-        """Whether the final dot has come."""
-        self.must_flush = False
-        """Whether :meth:`flush` must be awaited before more is fed."""
+        self._began = now
+        self.spool = Spool(
+            listener.budget, listener.spool_folder, policy.message_memory, policy.max_header_size
+        )
 
     def patience_at(self, now: float) -> float:
         """Seconds to wait for the next octets: as a whole it must come in time as well."""
-        return max(0.0, min(self.patience, self._deadline - now))
+        policy = self._policy
+        return max(0.0, min(policy.data_timeout, self._began + policy.message_timeout - now))
 
     def feed(self, data: bytes) -> bytes:
         """Take what has arrived; returns what follows the final dot."""
@@ -72,12 +74,12 @@ class Intake:
 
     def _begin(self) -> BodyParser:
         self._parser = BodyParser()
-        if self._normalises:
+        if self._policy.normalises:
             self._normaliser = Normaliser()
         return self._parser
 
     def _keep_whole(self, body: bytes) -> None:
-        if len(body) > self._max_size:
+        if len(body) > self._policy.max_message_size:
             self._refuse(replies.TOO_BIG)
             return
         try:
@@ -86,7 +88,7 @@ class Intake:
             self._disk_failed(error)
 
     def _keep(self, parser: BodyParser, chunk: bytes) -> None:
-        if parser.size > self._max_size:
+        if parser.size > self._policy.max_message_size:
             self._refuse(replies.TOO_BIG)
         elif parser.bare and self._normaliser is None:
             self._refuse(replies.BARE_NEWLINE)

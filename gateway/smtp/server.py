@@ -221,8 +221,9 @@ class Server(SMTP):
                 while step is not None:
                     await step()
                     step = dialogue.next_step()
-                if self._out or self._writing_paused:
-                    await self.flush()
+                self._send()
+                if self._writing_paused:
+                    await self._until_read()
                 if dialogue.ended:
                     return
                 if self._inbox:
@@ -290,6 +291,9 @@ class Server(SMTP):
         if self.transport is None or self.transport.is_closing():
             raise ClientGone
         self._send()
+        await self._until_read()
+
+    async def _until_read(self) -> None:
         while self._writing_paused:
             try:
                 await self._wait(self._idle_timeout)

@@ -8,6 +8,7 @@ happens after the final dot is :mod:`gateway.smtp.delivery`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import structlog
 
@@ -26,9 +27,15 @@ from gateway.smtp.site import Site
 from gateway.upstream.transaction import Transaction as UpstreamTransaction
 from gateway.wire.command import MailCommand, RcptCommand
 from gateway.wire.path import MailArguments, RcptArguments
-from gateway.wire.reply import Reply
+from gateway.wire.reply import Reply, code_of
 
 log = structlog.get_logger(__name__)
+
+
+_address = attrgetter("address")
+_rcpt = attrgetter("rcpt")
+_contact = attrgetter("contact")
+_reply = attrgetter("reply")
 
 
 class Recipient:
@@ -84,28 +91,14 @@ class Transaction:
 
         One register round trip and one upstream round trip for the whole burst.
         """
-        answers: list[bytes | Recipient] = []
-        recipients: list[Recipient] = []
-        room = self.policy.max_recipients - len(self.recipients)
-        for rcpt in batch:
-            if len(recipients) >= room:
-                answers.append(replies.TOO_MANY)
-            elif not rcpt.address.isascii() and "SMTPUTF8" not in self._mail.params:
-                answers.append(replies.NEEDS_UTF8)
-            else:
-                try:
-                    one = Recipient(rcpt, parse_email(rcpt.address))
-                except ContactError as error:
-                    answers.append(replies.line(error))
-                else:
-                    answers.append(one)
-                    recipients.append(one)
+        answers = self._read(batch)
+        recipients = [one for one in answers if isinstance(one, Recipient)]
         onward: Sequence[Recipient] = recipients
         if recipients and self.policy.kind is Kind.MARKETING:
             onward = await self._judge_early(recipients)
         if onward:
             await self._ask_upstream(onward)
-        said = [one.reply for one in recipients]
+        said = list(map(_reply, recipients))
         if all(reply[:1] == b"2" for reply in set(said)):
             self.recipients += recipients
         else:
@@ -113,6 +106,29 @@ class Transaction:
         if len(said) == len(answers):
             return said
         return [one.reply if isinstance(one, Recipient) else one for one in answers]
+
+    def _read(self, batch: Sequence[RcptArguments]) -> Sequence[Recipient | bytes]:
+        """The recipients; in place of each that is refused the reply that says so."""
+        room = self.policy.max_recipients - len(self.recipients)
+        addresses = list(map(_address, batch))
+        if len(batch) <= room and "".join(addresses).isascii():
+            try:
+                return list(map(Recipient, batch, map(parse_email, addresses)))
+            except ContactError:
+                pass  # below, each by itself
+        answers: list[Recipient | bytes] = []
+        for rcpt in batch:
+            if room <= 0:
+                answers.append(replies.TOO_MANY)
+            elif rcpt.international and "SMTPUTF8" not in self._mail.params:
+                answers.append(replies.NEEDS_UTF8)
+            else:
+                try:
+                    answers.append(Recipient(rcpt, parse_email(rcpt.address)))
+                    room -= 1
+                except ContactError as error:
+                    answers.append(replies.line(error))
+        return answers
 
     async def _judge_early(self, recipients: Sequence[Recipient]) -> list[Recipient]:
         """Answer those that no header could still save; return those to ask upstream about.
@@ -122,7 +138,7 @@ class Transaction:
         """
         site = self.site
         traits = self.policy.favourable
-        judged = await site.gate.judge(traits, [one.contact for one in recipients], site.rules)
+        judged = await site.gate.judge(traits, list(map(_contact, recipients)), site.rules)
         if self.policy.topic is None:
             judged = [topic_aside(verdict, site.rules) for verdict in judged]
         onward: list[Recipient] = []
@@ -176,7 +192,7 @@ class Transaction:
 
     async def _ask_upstream(self, recipients: Sequence[Recipient]) -> None:
         """Give each recipient the upstream's own verdict as its reply."""
-        commands = [RcptCommand.of(recipient.rcpt) for recipient in recipients]
+        commands = RcptCommand.all_of(map(_rcpt, recipients))
         self._take()
         try:
             if self._upstream is None:
@@ -191,26 +207,25 @@ class Transaction:
             for recipient in recipients:
                 recipient.reply = replies.line(error)
             return
+        if max(map(code_of, verdicts)) < 300:
+            # A burst is answered with the same reply over and over.
+            for recipient, verdict in zip(recipients, verdicts, strict=True):
+                recipient.reply = verdict.wire()
+            self._accepted += recipients
+            # From here on somebody else may take the connection, at any await.
+            self._park()
+            return
         refused: list[tuple[Recipient, Reply]] = []
-        closing = False
-        # A burst is answered with the same reply over and over.
-        same: Reply | None = None
-        told = b""
         for recipient, verdict in zip(recipients, verdicts, strict=True):
-            if verdict is not same:
-                same, told = verdict, replies.told(verdict)
-            recipient.reply = told
-            if 200 <= verdict.code < 300:
+            recipient.reply = replies.told(verdict)
+            if verdict.positive:
                 self._accepted.append(recipient)
             else:
                 refused.append((recipient, verdict))
-                closing = closing or verdict.code == replies.CLOSING
-        if closing:
+        if any(verdict.code == replies.CLOSING for _, verdict in refused):
             self.abandon()
-        # From here on somebody else may take the connection, at any await.
         self._park()
-        if refused:
-            await self._record_refused(refused)
+        await self._record_refused(refused)
 
     async def _record_refused(self, refused: Sequence[tuple[Recipient, Reply]]) -> None:
         """Write down whom the upstream refused; its answer is the client's either way."""
@@ -257,7 +272,7 @@ class Transaction:
         self._take()
         if self._upstream is not None and self._accepted == wanted:
             return self._upstream
-        commands = [RcptCommand.of(recipient.rcpt) for recipient in wanted]
+        commands = RcptCommand.all_of(map(_rcpt, wanted))
         if self._upstream is None:
             verdicts = await self._open(commands)
         else:
