@@ -132,6 +132,8 @@ class KeyRing:
 
 def subject_of(contact: Contact) -> str:
     """What is digested for a contact itself: ``e:local@domain`` or ``p:+358…``."""
+    if contact[0] is _EMAIL:
+        return "e:" + contact[1]
     return _PREFIX[contact.channel] + contact.canonical
 
 

@@ -11,9 +11,8 @@ Equal subtrees are one object, which keeps a tree of millions of paths small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from operator import attrgetter
 from typing import Generic, TypeAlias, TypeVar
 
 from gateway.decision.domain import DOMAINS, Value
@@ -38,12 +37,15 @@ class Gap(Exception):
 class Branch(Generic[T]):
     """A test of one fact; ``children`` has a subtree for each of its values."""
 
-    __slots__ = ("children", "fact", "get")
+    __slots__ = ("children", "fact", "next", "place")
 
     def __init__(self, fact: str, children: dict[Value, Tree[T]]) -> None:
         self.fact = fact
         self.children = children
-        self.get: Callable[[Facts], Value] = attrgetter(fact)
+        self.place = Facts._fields.index(fact)
+        self.next = {id(value): child for value, child in children.items()}
+        """The children by their values' ids: each value is one object that lasts, and an
+        enum's own hash is a call in Python."""
 
 
 Tree: TypeAlias = Branch[T] | T
@@ -92,7 +94,7 @@ def grow(entries: Sequence[tuple[Conditions, T]]) -> Tree[T]:
 def walk(tree: Tree[T], facts: Facts) -> T:
     """The result for ``facts``."""
     while isinstance(tree, Branch):
-        tree = tree.children[tree.get(facts)]
+        tree = tree.next[id(facts[tree.place])]
     return tree
 
 

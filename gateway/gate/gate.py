@@ -8,8 +8,10 @@ verdict per contact out.  A register that cannot be reached is a fact like any o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
 
 import structlog
 
@@ -18,8 +20,9 @@ from gateway.contacts.contact import Contact, Tier
 from gateway.decision.engine import Decision, decide
 from gateway.decision.facts import ConsentState, Facts, Outcome
 from gateway.decision.rule import RuleSet
-from gateway.entry.standing import RegisterFacts, Standing
+from gateway.entry.standing import Standing
 from gateway.failure import Overloaded, RegisterUnavailable
+from gateway.gate.precedent import Precedent, Precedents, likeness
 from gateway.message.traits import Traits
 from gateway.register.register import Register
 
@@ -42,6 +45,8 @@ class Verdict(NamedTuple):
     """Loop time just before the look-up was sent: the verdict is never older than this."""
     at: int
     """When it was decided, in milliseconds since the epoch."""
+    digest: str = ""
+    """The contact's digest, ``key_id:hex``; empty where the register could not be asked."""
 
     @property
     def outcome(self) -> Outcome:
@@ -61,50 +66,10 @@ class Verdict(NamedTuple):
         )
 
 
-def assemble(traits: Traits, known: RegisterFacts | None) -> Facts:
-    """The facts of one contact and message; ``known`` None: register unreachable."""
-    if known is None:
-        return Facts(
-            kind=traits.kind,
-            channel=traits.channel,
-            sender_authorised=traits.sender_authorised,
-            register_reachable=False,
-            opt_out_means=bool(traits.opt_out),
-            recognisable=traits.recognisable,
-            own_product=traits.own_product,
-            quiet_hours=traits.quiet_hours,
-            urgent=traits.urgent,
-        )
-    # By position: this is done for nearly every recipient of every message.
-    return Facts(
-        traits.kind,
-        traits.channel,
-        traits.sender_authorised,
-        True,  # the register could be asked
-        known.known,
-        known.tombstone,
-        known.ban_all,
-        known.ban_channel,
-        known.ban_topic,
-        known.ban_organisation,
-        known.ban_contact,
-        known.restricted,
-        bool(traits.opt_out),
-        traits.recognisable,
-        known.source_known,
-        known.age,
-        known.guardian_consent,
-        known.person_class,
-        known.consent,
-        known.consent_proven,
-        known.relationship,
-        known.collected,
-        known.opt_out_offered,
-        traits.own_product,
-        known.product,
-        traits.quiet_hours,
-        traits.urgent,
-    )
+# Made for every recipient of every message, so without a call in Python for each.
+_make_verdict: Callable[[Iterable[Any]], Verdict] = partial(tuple.__new__, Verdict)
+_standing: Callable[[Verdict], Standing | None] = itemgetter(Verdict._fields.index("standing"))
+_asked_at: Callable[[Verdict], float] = itemgetter(Verdict._fields.index("asked_at"))
 
 
 class Gate:
@@ -113,6 +78,7 @@ class Gate:
     def __init__(self, register: Register, clock: Clock = now_ms) -> None:
         self._register = register
         self._clock = clock
+        self._precedents: Precedents | None = None
 
     async def confirm(self, traits: Traits, verdicts: Sequence[Verdict], rules: RuleSet) -> None:
         """Return only while the verdicts are fresh enough to begin a hand-over on.
@@ -157,31 +123,46 @@ class Gate:
         their look-ups are young enough to begin a hand-over on, the register is not
         asked again.  Never raises for an unreachable register: the verdicts say so.
         """
-        standings: Sequence[Standing | None]
-        asked_at = self._young(earlier)
+        if not contacts:
+            return []
+        standings: Sequence[Standing] | None
+        asked_at = self._young(earlier) if earlier else None
         if asked_at is not None:
-            standings = [one.standing for one in earlier if one is not None]
+            standings = cast("list[Standing]", [one and one.standing for one in earlier])
         else:
             asked_at = asyncio.get_running_loop().time()
             try:
                 standings = await self._register.look_up(contacts)
             except (RegisterUnavailable, Overloaded) as error:
                 log.warning("register_unavailable", cause=str(error))
-                standings = [None] * len(contacts)
+                standings = None
         now = self._clock()
+        find = self._under(rules).find
+        if standings is None:
+            unreachable = find(traits, None)
+            return [Verdict(contact, *unreachable, None, asked_at, now) for contact in contacts]
         channel, topic, group = traits.channel, traits.topic, traits.product_group
-        # Most recipients of a message are alike to the register: each kind is decided once.
-        decided: dict[RegisterFacts | None, tuple[Decision, Facts, Tier | None]] = {}
+        # Most contacts are nothing but their own entry, and many have the same: a
+        # stranger's, or one ban.  The standings keep the entries alive.
+        same: dict[int, Precedent] = {}
         verdicts = []
         for contact, standing in zip(contacts, standings, strict=True):
-            known = None if standing is None else standing.facts(channel, topic, group, now)
-            found = decided.get(known)
-            if found is None:
-                facts = assemble(traits, known)
-                tier = None if known is None else known.tier
-                found = decided[known] = decide(facts, rules), facts, tier
-            verdicts.append(Verdict(contact, *found, standing, asked_at, now))
+            exact, _, base, organisations, _, digest = standing
+            alone = not (base or organisations)
+            precedent = same.get(id(exact)) if alone else None
+            if precedent is None:
+                precedent = find(traits, standing.facts(channel, topic, group, now))
+                if alone:
+                    same[id(exact)] = precedent
+            verdicts.append(_make_verdict((contact, *precedent, standing, asked_at, now, digest)))
         return verdicts
+
+    def _under(self, rules: RuleSet) -> Precedents:
+        """The precedents of these rules; those of others are given up."""
+        precedents = self._precedents
+        if precedents is None or precedents.rules is not rules:
+            precedents = self._precedents = Precedents(rules)
+        return precedents
 
     def stands(self, traits: Traits, favoured: Traits, earlier: Sequence[Verdict | None]) -> bool:
         """Whether verdicts reached with favourable traits hold for the true ones as well.
@@ -192,27 +173,19 @@ class Gate:
         return (
             favoured.topic is not None
             and traits.topic == favoured.topic
-            and traits.kind is favoured.kind
-            and traits.channel is favoured.channel
             and traits.product_group == favoured.product_group
-            and traits.sender_authorised == favoured.sender_authorised
-            and bool(traits.opt_out) == bool(favoured.opt_out)
-            and traits.recognisable == favoured.recognisable
-            and traits.own_product == favoured.own_product
-            and traits.quiet_hours == favoured.quiet_hours
-            and traits.urgent == favoured.urgent
+            and likeness(traits) == likeness(favoured)
             and self._young(earlier) is not None
         )
 
     def _young(self, earlier: Sequence[Verdict | None]) -> float | None:
         """When the oldest look-up was sent, if all may still be used."""
-        if not earlier:
+        if not earlier or None in earlier:
             return None
-        oldest = float("inf")
-        for one in earlier:
-            if one is None or one.standing is None:
-                return None
-            oldest = min(oldest, one.asked_at)
+        verdicts = cast("Sequence[Verdict]", earlier)
+        if None in map(_standing, verdicts):
+            return None
+        oldest = min(map(_asked_at, verdicts))
         # Half, so that there is time left to begin the hand-over.
         age = asyncio.get_running_loop().time() - oldest
         return oldest if age < self._register.settling / 2 else None

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from gateway.failure import Overloaded, RegisterUnavailable
@@ -18,6 +20,8 @@ from gateway.register.wire import Found, Wire, found, unavailable
 
 _Asked = tuple[bytes, int, asyncio.Future[Found], float]
 """Packed questions, how many they are, whose answer it is, and by when (loop time)."""
+_questions: Callable[[_Asked], bytes] = itemgetter(0)
+_count: Callable[[_Asked], int] = itemgetter(1)
 
 
 class Batcher:
@@ -59,20 +63,21 @@ class Batcher:
         call, or earlier if the register cannot be reached.  Raises Overloaded when
         too much waits, RegisterUnavailable when closed.
         """
-        if self._closed:
-            raise RegisterUnavailable("the register is closed")
         waiting = self._waiting + count
         if waiting > self._most:
             raise Overloaded(f"more than {self._most} look-ups wait for the register")
+        if self._closed:
+            raise RegisterUnavailable("the register is closed")
         loop = self._loop
         answer: asyncio.Future[Found] = loop.create_future()
         self._queue.append((packed, count, answer, loop.time() + self._timeout))
         self._waiting = waiting
-        if len(self._trips) >= self._lanes:
-            self._watch()
-        elif not self._called:
-            self._called = True
-            loop.call_soon(self._depart)
+        if not self._called:
+            if len(self._trips) < self._lanes:
+                self._called = True
+                loop.call_soon(self._depart)
+            else:
+                self._watch()
         return answer
 
     async def aclose(self) -> None:
@@ -102,25 +107,37 @@ class Batcher:
         self._watch()
 
     def _depart(self) -> None:
-        """Send off what waits, if there is a lane."""
+        """Send off what waits, as far as there are lanes."""
         self._called = False
         queue = self._queue
-        if not queue or self._closed or len(self._trips) >= self._lanes:
-            return
-        batch: list[_Asked] = []
-        taken = count = 0
+        while queue and not self._closed:
+            if len(self._trips) >= self._lanes:
+                self._watch()
+                return
+            batch = self._boarding()
+            if batch:
+                self.trips += 1
+                trip = _Trip(batch, self._wire, self._returned)
+                self._trips.add(trip)
+                trip.start(batch[0][3] - self._loop.time())
+
+    def _boarding(self) -> list[_Asked]:
+        """Take the next trip's callers from the queue."""
+        queue = self._queue
+        if self._waiting <= self._limit:
+            self._waiting = 0
+            batch = [asked for asked in queue if not asked[2].done()]
+            queue.clear()
+            return batch
+        batch = []
+        count = 0
         while queue and count < self._limit:
             asked = queue.popleft()
-            taken += asked[1]
+            self._waiting -= asked[1]
             if not asked[2].done():
                 batch.append(asked)
                 count += asked[1]
-        self._waiting -= taken
-        if batch:
-            self.trips += 1
-            trip = _Trip(batch, count, self._wire, self._returned)
-            self._trips.add(trip)
-            trip.start(batch[0][3] - self._loop.time())
+        return batch
 
     def _returned(self, trip: _Trip) -> None:
         self._trips.discard(trip)
@@ -137,11 +154,9 @@ class _Trip:
 
     __slots__ = ("_batch", "_count", "_over", "_returned", "_session", "_task", "_wire", "_within")
 
-    def __init__(
-        self, batch: list[_Asked], count: int, wire: Wire, returned: Callable[[_Trip], None]
-    ) -> None:
+    def __init__(self, batch: list[_Asked], wire: Wire, returned: Callable[[_Trip], None]) -> None:
         self._batch = batch
-        self._count = count
+        self._count = sum(map(_count, batch))
         self._wire = wire
         self._returned = returned
         self._within = 0.0
@@ -194,8 +209,7 @@ class _Trip:
             self._failed(unavailable(error, self._within))
 
     def _packed(self) -> bytes:
-        batch = self._batch
-        return batch[0][0] if len(batch) == 1 else b"".join([each[0] for each in batch])
+        return b"".join(map(_questions, self._batch))
 
     async def _search(self, within: float, *, anew: bool) -> None:
         try:
@@ -209,12 +223,11 @@ class _Trip:
             self._told(entries)
 
     def _told(self, entries: Found) -> None:
-        start = 0
+        rest = iter(entries)
         for _, count, answer, _ in self._batch:
-            end = start + count
+            part = list(islice(rest, count))
             if not answer.done():
-                answer.set_result(entries[start:end])
-            start = end
+                answer.set_result(part)
         self._returned(self)
 
     def _failed(self, error: Exception) -> None:

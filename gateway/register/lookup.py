@@ -7,13 +7,20 @@ all of them at once, for messages have many.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from operator import add, itemgetter
+from typing import Any
 
 from gateway.contacts.contact import Contact
-from gateway.contacts.digest import KeyRing, base_subject, organisation_subject, subjects_of
+from gateway.contacts.digest import (
+    KeyRing,
+    base_subject,
+    organisation_subject,
+    subject_of,
+    subjects_of,
+)
 from gateway.entry.codec import decode
 from gateway.entry.entry import EMPTY, Entry
 from gateway.entry.standing import Standing, exact_of, make_standing
@@ -39,23 +46,30 @@ class LookUp:
     def __init__(self, batcher: Batcher, ring: KeyRing, layout: Layout) -> None:
         self._batcher = batcher
         self._keys = tuple(Questions(key_id, keyed, layout) for key_id, keyed in ring.keyed)
+        self._lone = len(self._keys) == 1
         self._digest = f"{ring.current}:".__add__
         # A position begins with the shard, which a digest's first octet tells.
         self._shards = tuple(f"s{octet >> 2:02x}:" for octet in range(256))
         self._about = lru_cache(maxsize=4096)(self._about_organisation)
+        self._above = lru_cache(maxsize=4096)(self._about_organisations)
         self.contacts = 0
         """Contacts looked up since the start."""
 
-    async def standings(self, contacts: Sequence[Contact]) -> list[Standing]:
+    def standings(self, contacts: Sequence[Contact]) -> Coroutine[Any, Any, list[Standing]]:
         """Return where each contact stands, in order.
 
         Raises RegisterUnavailable within the batcher's timeout if the register does
         not answer, or answers with what is not an entry.
         """
+        if len(contacts) == 1 and self._lone and contacts[0][1] == contacts[0][2]:
+            return self._of_one(contacts[0])
+        return self._of_many(contacts)
+
+    async def _of_many(self, contacts: Sequence[Contact]) -> list[Standing]:
         if not contacts:
             return []
-        channels, canonicals, bases, organisations = zip(*contacts, strict=True)
         keys, count = len(self._keys), len(contacts)
+        channels, canonicals, bases, organisations = zip(*contacts, strict=True)
         packed: list[bytes] = []
         # The current key comes first.
         values = self._ask(subjects_of(channels, canonicals), packed)
@@ -101,6 +115,25 @@ class LookUp:
             map(make_standing, zip(exact, known, base, above, positions, digests, strict=True))
         )
 
+    async def _of_one(self, contact: Contact) -> list[Standing]:
+        """The shortest way, for the usual single contact.
+
+        One key is live, and the contact has no wider spelling.
+        """
+        organisations = contact[3]
+        value, packed = self._keys[0].ask(subject_of(contact), self._above(organisations))
+        found = await self._batcher.ask(packed, 1 + len(organisations))
+        self.contacts += 1
+        octets, mark = found[0]
+        exact, known = _alone(octets)
+        above: tuple[Entry, ...] = ()
+        for octets, _ in found[1:]:
+            if octets is not None:
+                above += (_decode(octets),)
+        position = self._shards[value[0]] + (mark or _NEVER).decode()
+        digest = self._digest(value.hex())
+        return [make_standing((exact, known, (), above, position, digest))]
+
     async def entries(self, subject: str) -> list[Entry]:
         """Return a subject's entries under the live keys, the current one's first."""
         packed: list[bytes] = []
@@ -110,15 +143,18 @@ class LookUp:
 
     def _ask(self, subjects: Sequence[str], packed: list[bytes]) -> list[bytes]:
         """Add the questions under every key; returns the digests under the current one."""
-        values = self._keys[0].about(subjects, packed)
+        values = self._keys[0].ask_all(subjects, packed)
         for questions in self._keys[1:]:
-            questions.about(subjects, packed)
+            questions.ask_all(subjects, packed)
         return values
 
     def _about_organisation(self, domain: str) -> bytes:
         packed: list[bytes] = []
         self._ask([organisation_subject(domain)], packed)
         return b"".join(packed)
+
+    def _about_organisations(self, domains: tuple[str, ...]) -> bytes:
+        return b"".join(map(self._about, domains))
 
 
 def _read(found: Iterable[bytes | None]) -> tuple[Entry, ...]:

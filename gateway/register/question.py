@@ -27,12 +27,12 @@ def question(bucket: bytes, field: bytes) -> bytes:
 class Questions:
     """The questions about subjects under one live key."""
 
-    __slots__ = ("_field", "_field_at", "_heads", "_key_id", "_keyed", "_layout")
+    __slots__ = ("_copy", "_field", "_field_at", "_heads", "_key_id", "_layout")
 
     def __init__(self, key_id: str, keyed: blake2b, layout: Layout) -> None:
         """Take the key's id, its hasher (see ``KeyRing.keyed``) and the layout."""
         self._key_id = key_id.encode()
-        self._keyed = keyed
+        self._copy = keyed.copy
         self._layout = layout
         self._field_at = at = layout.field_at
         self._field = _FIELD % layout.field_octets
@@ -45,12 +45,21 @@ class Questions:
                 bucket, _ = layout.bucket(self._key_id, bytes((first,)).ljust(16))
                 self._heads[first] = _HEAD % (len(bucket), bucket[: -2 * at])
 
-    def about(self, subjects: Iterable[str], packed: list[bytes]) -> list[bytes]:
-        """Add a question for each subject to ``packed``, which is sent as it is.
+    def ask(self, subject: str, more: bytes = b"") -> tuple[bytes, bytes]:
+        """Return the digest's octets of a subject, and the question with ``more`` behind it."""
+        hasher = self._copy()
+        hasher.update(subject.encode())
+        value = hasher.digest()
+        head = self._heads[value[0]]
+        if not head:
+            return value, question(*self._layout.bucket(self._key_id, value)) + more
+        at = self._field_at
+        packed = (head, hexlify(value[:at]), self._field, value[at:], _MARK, more)
+        return value, b"".join(packed)
 
-        Returns the digests' octets.
-        """
-        copy, heads, at, field = self._keyed.copy, self._heads, self._field_at, self._field
+    def ask_all(self, subjects: Iterable[str], packed: list[bytes]) -> list[bytes]:
+        """Add to ``packed`` the question for each subject; returns the digests' octets."""
+        copy, heads, at, field = self._copy, self._heads, self._field_at, self._field
         values = []
         for subject in subjects:
             hasher = copy()

@@ -8,7 +8,7 @@ logged and in effect; the next look-up of any process sees it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -157,13 +157,13 @@ class Register:
 
     # Reading
 
-    async def look_up(self, contacts: Sequence[Contact]) -> list[Standing]:
+    def look_up(self, contacts: Sequence[Contact]) -> Coroutine[Any, Any, list[Standing]]:
         """Return where each contact stands, in order, from one round trip.
 
         Raises RegisterUnavailable within the timeout if the register does not
         answer, or answers with what is not an entry.
         """
-        return await self._look_up.standings(contacts)
+        return self._look_up.standings(contacts)
 
     async def show(self, contact: Contact) -> Entry:
         """Return the contact's own entry, merged over the live keys."""
