@@ -21,7 +21,7 @@ from functools import lru_cache
 
 import email_validator
 
-from gateway.contacts.contact import Channel, Contact, ContactError
+from gateway.contacts.contact import Channel, Contact, ContactError, make_contact
 from gateway.contacts.invisible import refuse_invisible
 
 # A documented setting of the library (its README, "special-use domain names").
@@ -37,12 +37,13 @@ _ORGANISATIONS = 4
 _FAST_LENGTH = 64
 _fast = re.compile(
     r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*"
-    r"@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,}"
+    r"@((?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,})"
 ).fullmatch
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
 _dot_atom = re.compile(rf"{_ATOM}(?:\.{_ATOM})*").fullmatch
 
+_EMAIL = Channel.EMAIL
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 
@@ -57,12 +58,12 @@ def parse_email(text: str) -> Contact:
     Raises:
         ContactError: the text is not one address; the cause does not repeat it.
     """
-    if len(text) <= _FAST_LENGTH and _fast(text):
+    if len(text) <= _FAST_LENGTH and (found := _fast(text)):
         canonical = text.lower()
-        local, _, domain = canonical.partition("@")
-        if "+" not in local and domain not in _GMAIL:
-            return Contact(Channel.EMAIL, canonical, canonical, organisations_of(domain))
-        return _contact(local, domain)
+        domain = found[1].lower()
+        if "+" not in canonical and domain not in _GMAIL:
+            return make_contact((_EMAIL, canonical, canonical, organisations_of(domain)))
+        return _contact(canonical.partition("@")[0], domain)
     return _parse_slowly(text)
 
 

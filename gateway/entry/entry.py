@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Age, Collected, PersonClass
@@ -52,6 +53,7 @@ class ConsentStatus(StrEnum):
     """Taken back: a ban of the consent's scope."""
 
 
+@lru_cache(maxsize=1024)
 def normal_name(text: str) -> str:
     """Return the form in which topics and product groups are compared."""
     return unicodedata.normalize("NFC", text).strip().casefold()

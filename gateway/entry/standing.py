@@ -152,7 +152,7 @@ class Standing(NamedTuple):
             by_topic is not None,
             by_organisation is not None,
             by_contact is not None,
-            exact.restricted or any(entry.restricted for entry in self.base),
+            exact.restricted or (bool(self.base) and any(e.restricted for e in self.base)),
             exact.source_known,
             exact.age or Age.ADULT,
             bool(exact.guardian_consent),
@@ -194,7 +194,7 @@ class Standing(NamedTuple):
         )
 
     def _tombstone(self, channel: Channel, topic: str | None, now: int) -> bool:
-        if not (self.exact.tombstone or any(entry.tombstone for entry in self.base)):
+        if not self.exact.tombstone and not any(entry.tombstone for entry in self.base):
             return False
         return any(
             entry.tombstone

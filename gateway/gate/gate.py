@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
@@ -22,7 +23,7 @@ from gateway.decision.facts import ConsentState, Facts, Outcome
 from gateway.decision.rule import RuleSet
 from gateway.entry.standing import Standing
 from gateway.failure import Overloaded, RegisterUnavailable
-from gateway.gate.precedent import Precedent, Precedents, likeness
+from gateway.gate.precedent import Precedents, likeness
 from gateway.message.traits import Traits
 from gateway.register.register import Register
 
@@ -142,20 +143,28 @@ class Gate:
             unreachable = find(traits, None)
             return [Verdict(contact, *unreachable, None, asked_at, now) for contact in contacts]
         channel, topic, group = traits.channel, traits.topic, traits.product_group
-        # Most contacts are nothing but their own entry, and many have the same: a
-        # stranger's, or one ban.  The standings keep the entries alive.
-        same: dict[int, Precedent] = {}
-        verdicts = []
-        for contact, standing in zip(contacts, standings, strict=True):
-            exact, _, base, organisations, _, digest = standing
-            alone = not (base or organisations)
-            precedent = same.get(id(exact)) if alone else None
-            if precedent is None:
-                precedent = find(traits, standing.facts(channel, topic, group, now))
-                if alone:
-                    same[id(exact)] = precedent
-            verdicts.append(_make_verdict((contact, *precedent, standing, asked_at, now, digest)))
-        return verdicts
+        count = len(contacts)
+        if count == 1:
+            (standing,) = standings
+            precedent = find(traits, standing.facts(channel, topic, group, now))
+            members = (contacts[0], *precedent, standing, asked_at, now, standing[5])
+            return [_make_verdict(members)]
+        exact, known, base, organisations, _, digests = zip(*standings, strict=True)
+        # Most contacts have the same entries, a stranger's or one ban, and so the same
+        # facts.  The standings keep the entries alive, so that their ids are theirs.
+        alike = list(zip(map(id, exact), known, map(id, base), map(id, organisations), strict=True))
+        said = {
+            entries: find(traits, standing.facts(channel, topic, group, now))
+            for entries, standing in dict(zip(alike, standings, strict=True)).items()
+        }
+        decisions, facts, tiers = zip(*map(said.__getitem__, alike), strict=True)
+        when, at = repeat(asked_at, count), repeat(now, count)
+        return list(
+            map(
+                _make_verdict,
+                zip(contacts, decisions, facts, tiers, standings, when, at, digests, strict=True),
+            )
+        )
 
     def _under(self, rules: RuleSet) -> Precedents:
         """The precedents of these rules; those of others are given up."""
