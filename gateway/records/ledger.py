@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, func, literal_column, or_, select, update
 
 from gateway.failure import RecordsUnavailable
 from gateway.records import schema
-from gateway.records.bulk import Bulk, Lookup, Values
+from gateway.records.bulk import Bulk, Lookup
 from gateway.records.entry import MESSAGE, OUTCOMES
 from gateway.records.journal import Batch, StreamEntry, Told, later, outcome_line, rows_of
 from gateway.records.line import COLUMNS, KINDS, Line, Row, link
@@ -175,16 +176,22 @@ class _Ledger:
 
     def _chain(self, kind: str, lines: Mapping[str, Line]) -> None:
         """Add the links of rows."""
-        head, seq = self._head, self._seq
-        links: list[Values] = []
-        for row_id, (_, digest) in lines.items():
-            head = link(head, digest)
-            seq += 1
-            # SQLite's driver looks in vain for how to adapt octets, but takes these
-            # as they are.
-            links.append((seq, kind, row_id, bytearray(digest), bytearray(head)))
-        _LINK.run(self._connection, links)
-        self._head, self._seq = head, seq
+        head = self._head
+        first = self._seq + 1
+        digests = [digest for _, digest in lines.values()]
+        heads = [head := link(head, digest) for digest in digests]
+        self._head, self._seq = head, self._seq + len(lines)
+        # SQLite's driver looks in vain for how to adapt octets, but takes these as they
+        # are.
+        links = zip(
+            range(first, first + len(lines)),
+            repeat(kind),
+            lines,
+            map(bytearray, digests),
+            map(bytearray, heads),
+            strict=False,
+        )
+        _LINK.run(self._connection, list(links))
 
 
 def _tells(entry: StreamEntry) -> bool:

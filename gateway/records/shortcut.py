@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
 from typing import Any, Final
@@ -34,6 +35,7 @@ _OF_MESSAGE: Final = COLUMNS["message"][:-2]
 _OF_OUTCOMES: Final = frozenset(COLUMNS["outcome"]) - {"id", "record_id"}
 
 _message_values = itemgetter(*_OF_MESSAGE)
+_shared_values = itemgetter(*COLUMNS["outcome"][2:])
 
 _CLOSED_OF_MESSAGE: Final = (
     ("direction", frozenset(map(str, Direction))),
@@ -58,6 +60,12 @@ _OF_ONE: Final = {
     "sealed_address": b'"%s"',
 }
 """What differs between records of the same grounds, in the order of its names."""
+_OF_ONE_OUTCOME: Final = {
+    "at": b"%d",
+    "id": b'"%s"',
+    "record_id": b'"%s"',
+    "reply_text": b"%s",
+}
 
 
 class _UnusualError(Exception):
@@ -156,19 +164,38 @@ def _words_of(
 
 def _outcomes(text: bytes) -> list[tuple[str, Line]]:
     _require(_NUL not in text)
-    lines = []
+    lines: list[tuple[str, Line]] = []
     for members in orjson.loads(text):
         of = members.pop("of")
         _require(members.pop("v") == VERSION and members.keys() == _OF_OUTCOMES)
         at, result, code = members["at"], members["result"], members["reply_code"]
-        shared = tuple([members[name] for name in COLUMNS["outcome"][2:]])
+        shared = _shared_values(members)
         _require(result in _RESULTS and 0 <= at <= INT_MOST and 0 <= (code or 0) <= INT_MOST)
+        _require((str, str, *map(type, shared)) in TYPES["outcome"])
+        ids, record_ids = zip(*of, strict=True)
+        _require(_plain("".join((*ids, *record_ids))) is not None)
+        person, reason = members["person"], members["reason"]
+        words = _words_of_outcome(result, code, members["upstream"], person, reason)
+        said = _json(members["reply_text"])
         for one, record_id in of:
-            values = (one, record_id, *shared)
-            _require(tuple(map(type, values)) in TYPES["outcome"])
-            members["id"], members["record_id"] = one, record_id
-            lines.append(("outcome", (values, _digest(b"outcome\n", members))))
+            hashed = words % (at, one, record_id, said)
+            lines.append(("outcome", ((one, record_id, *shared), sha256(hashed.encode()).digest())))
     return lines
+
+
+@lru_cache(maxsize=256)
+def _words_of_outcome(
+    result: str, reply_code: int | None, upstream: str, person: str, reason: str
+) -> str:
+    """What is hashed of an outcome, with places for what differs from one to the next."""
+    members = dict.fromkeys(COLUMNS["outcome"]) | {
+        "result": result,
+        "reply_code": reply_code,
+        "upstream": upstream,
+        "person": person,
+        "reason": reason,
+    }
+    return "outcome\n" + pattern(dict(sorted(members.items())), _OF_ONE_OUTCOME).decode()
 
 
 def _json(value: object) -> str:

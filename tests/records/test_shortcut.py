@@ -55,8 +55,8 @@ messages = st.builds(
 outcomes = st.lists(
     st.builds(
         OutcomeRecord,
-        id=text,
-        record_id=text,
+        id=plain,
+        record_id=plain,
         at=moment,
         result=st.sampled_from(Result),
         reply_code=st.none() | st.integers(200, 599),
