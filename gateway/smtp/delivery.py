@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import cast
 
 import structlog
@@ -49,6 +50,9 @@ _MAX_HEADER_LINES = 10_000
 _MAX_RECEIVED = 100
 """Received fields after which a message is in a loop (RFC 5321 section 6.3)."""
 _NO_HEADERS = HeaderSection(b"")
+_rcpt = attrgetter("rcpt")
+_contact = attrgetter("contact")
+_early = attrgetter("early")
 
 
 class Parts:
@@ -102,7 +106,7 @@ class Delivery:
             GatewayError: a fault of ours or of the upstream's, always temporary.
 
         """
-        spool = self._spool
+        spool, site, transaction = self._spool, self._site, self._transaction
         # A section of too many lines is not even read.
         if spool.header_too_large or spool.header.count(b"\n") > _MAX_HEADER_LINES:
             return replies.HEADER_SIZE
@@ -112,29 +116,42 @@ class Delivery:
         traits = self._read_traits()
         if not traits.opt_out and traits.kind is Kind.MARKETING:
             traits = traits._replace(opt_out=await self._opt_out_in_text())
-        verdicts = await self._judge(traits)
+        recipients, policy = transaction.recipients, transaction.policy
+        verdicts = cast("list[Verdict]", list(map(_early, recipients)))
+        if not site.gate.stands(traits, policy.favourable, verdicts):
+            contacts = list(map(_contact, recipients))
+            verdicts = await site.gate.judge(traits, contacts, site.rules, verdicts)
         parts = Parts(verdicts)
         if parts.defer:
             raise RegisterUnavailable("the register could not be asked at the final dot")
-        if parts.suppress and self._changed_since_rcpt(parts, verdicts):
+        if parts.suppress and policy.rejects and self._changed_since_rcpt(parts, verdicts):
             return replies.CHANGED
-        transaction = self._transaction
-        recipients = transaction.recipients
-        message = self._site.evidence.message(
+        message = site.evidence.message(
             transaction.draft,
             traits,
             headers,
             spool,
-            [recipient.rcpt for recipient in recipients],
+            list(map(_rcpt, recipients)),
             verdicts,
             forwards=bool(parts.forward),
             holds=bool(parts.hold),
         )
         wanted = [recipients[index] for index in parts.forward]
-        if wanted:
+        if wanted and (upstream := transaction.ready(wanted)) is not None:
             # The upstream's go-ahead comes while the record is being stored.
-            transaction.call_for_data(wanted)
-        await self._store(message, parts)
+            upstream.call_for_data()
+        # What must outlive us is made durable: content, held copy, and last the record.
+        try:
+            if message.written.content is not None or parts.hold:
+                self._keeping = Keeping(site, message)
+                await self._keeping.store(spool, parts.hold)
+            await site.recorder.store(
+                message.written, message.header, message.addresses, message.draft.mail.address
+            )
+        except BaseException:
+            if self._keeping is not None:
+                await self._keeping.undo()
+            raise
         if not wanted:
             return await self._conclude_here(message, parts)
         reply = await self._hand_over(message, parts, wanted, traits, verdicts)
@@ -162,16 +179,6 @@ class Delivery:
         word = await asyncio.to_thread(in_text, text, words)
         return f"text: {word}" if word else ""
 
-    async def _judge(self, traits: Traits) -> Sequence[Verdict]:
-        transaction = self._transaction
-        recipients = transaction.recipients
-        earlier = [recipient.early for recipient in recipients]
-        site = self._site
-        if site.gate.stands(traits, transaction.policy.favourable, earlier):
-            return cast("list[Verdict]", earlier)
-        contacts = [recipient.contact for recipient in recipients]
-        return await site.gate.judge(traits, contacts, site.rules, earlier)
-
     def _changed_since_rcpt(self, parts: Parts, verdicts: Sequence[Verdict]) -> bool:
         """Whether a client that wants refusals was told 250 and the register changed since.
 
@@ -180,11 +187,7 @@ class Delivery:
         """
         transaction = self._transaction
         policy = transaction.policy
-        if (
-            not policy.rejects
-            or policy.kind is not Kind.MARKETING
-            or len(parts.suppress) == len(verdicts)
-        ):
+        if policy.kind is not Kind.MARKETING or len(parts.suppress) == len(verdicts):
             return False
         early = policy.favourable
         return any(
@@ -192,23 +195,6 @@ class Delivery:
             is Outcome.SUPPRESS
             for index in parts.suppress
         )
-
-    # -- storing ------------------------------------------------------------------
-
-    async def _store(self, message: Message, parts: Parts) -> None:
-        """Make durable what must outlive us: content, held copy, and last the record."""
-        site = self._site
-        try:
-            if message.written.content is not None or parts.hold:
-                self._keeping = Keeping(site, message)
-                await self._keeping.store(self._spool, parts.hold)
-            await site.recorder.store(
-                message.written, message.header, message.addresses, message.draft.mail.address
-            )
-        except BaseException:
-            if self._keeping is not None:
-                await self._keeping.undo()
-            raise
 
     # -- handing over -------------------------------------------------------------
 
@@ -232,7 +218,7 @@ class Delivery:
             if self._keeping is not None:
                 await self._keeping.keep()
             try:
-                upstream = await transaction.upstream_for(wanted)
+                upstream = transaction.ready(wanted) or await transaction.upstream_for(wanted)
                 return await self._send(upstream, message, traits, verdicts)
             except HandOverFailed as error:
                 if error.stage is not Stage.BEFORE_BODY:
@@ -256,19 +242,19 @@ class Delivery:
                 await self._keeping.undo(keep_content=unknown)
             raise
 
-    async def _send(
+    def _send(
         self,
         upstream: UpstreamTransaction,
         message: Message,
         traits: Traits,
         verdicts: Sequence[Verdict],
-    ) -> Reply:
+    ) -> Awaitable[Reply]:
         """The message as it leaves: our Received field, the headers, the body as it came."""
         body = self._spool.small_body(_AT_ONCE)
         begin = partial(self._begin, message, traits, verdicts)
         if body is None:
-            return await upstream.data(self._pieces(begin))
-        return await upstream.data_at_once(partial(begin, body))
+            return upstream.data(self._pieces(begin))
+        return upstream.data_at_once(partial(begin, body))
 
     async def _begin(
         self, message: Message, traits: Traits, verdicts: Sequence[Verdict], body: bytes = b""

@@ -34,6 +34,7 @@ _GROUNDS = 4096
 _grounds = attrgetter("facts", "tier", "decision.outcome", "decision.rule.id")
 """What recipients have in common that are recorded alike."""
 _position = attrgetter("standing.position")
+_digest = attrgetter("digest")
 
 _Key = tuple[str, tuple[Facts, Tier | None, Outcome, str]]
 """What made the message marketing, and a recipient's grounds."""
@@ -184,8 +185,12 @@ class Scribe:
         return text
 
     def _digests(self, verdicts: Sequence[Verdict]) -> list[str]:
+        digests = list(map(_digest, verdicts))
+        if "" not in digests:
+            return digests
+        # The register could not be asked, and so was not told the digest.
         text = self._ring.text
-        return [text(subject_of(verdict.contact)) for verdict in verdicts]
+        return [one.digest or text(subject_of(one.contact)) for one in verdicts]
 
 
 def _positions(verdicts: Sequence[Verdict]) -> list[str]:

@@ -248,15 +248,13 @@ class Transaction:
         except GatewayError as error:
             self._note_unrecorded(error)
 
-    def call_for_data(self, wanted: list[Recipient]) -> None:
-        """Ask the upstream for its go-ahead at once, if it has exactly these recipients.
+    def ready(self, wanted: list[Recipient]) -> UpstreamTransaction | None:
+        """The upstream transaction, if it is open and has exactly these recipients.
 
-        :meth:`upstream_for` gives the transaction that then awaits it.  From here on
-        the connection is lent to nobody else.
+        From here on its connection is lent to nobody else.
         """
         self._take()
-        if self._upstream is not None and self._accepted == wanted:
-            self._upstream.call_for_data()
+        return self._upstream if self._accepted == wanted else None
 
     async def upstream_for(self, wanted: list[Recipient]) -> UpstreamTransaction:
         """The upstream transaction with exactly these recipients, begun anew if need be.
@@ -269,9 +267,8 @@ class Transaction:
                 since one reply cannot tell them apart.
 
         """
-        self._take()
-        if self._upstream is not None and self._accepted == wanted:
-            return self._upstream
+        if (upstream := self.ready(wanted)) is not None:
+            return upstream
         commands = RcptCommand.all_of(map(_rcpt, wanted))
         if self._upstream is None:
             verdicts = await self._open(commands)
