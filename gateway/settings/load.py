@@ -6,21 +6,19 @@ mistakes of one file are told at once.
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.settings.environment import PREFIX, from_environment
 from gateway.settings.failure import SettingsError
 from gateway.settings.model import Settings
 
-PREFIX = "GATEWAY_"
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "GATEWAY_ACTOR"}
 _CHECKED = TypeAdapter(Settings)
@@ -55,7 +53,7 @@ def load_settings(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
     _refuse_unknown_variables()
-    merged = _merge(tables, _environment())
+    merged = _merge(tables, from_environment())
     try:
         return settings_from(merged, path.resolve().parent)
     except ValidationError as error:
@@ -70,44 +68,6 @@ def settings_from(tables: Mapping[str, Any], folder: Path) -> Settings:
 
     """
     return _absolute(_CHECKED.validate_python(tables), folder)
-
-
-def _environment() -> dict[str, Any]:
-    """What the environment sets, in the form of the file; a table comes before its members."""
-    found: dict[str, Any] = {}
-    for variable, text in sorted(os.environ.items(), key=lambda one: one[0].count("__")):
-        if not variable.upper().startswith(PREFIX) or variable in _OTHER_VARIABLES:
-            continue
-        *tables, name = variable.lower().removeprefix(PREFIX.lower()).split("__")
-        value: Any = text
-        if _is_table_or_list([*tables, name]):
-            try:
-                value = json.loads(text)
-            except ValueError as error:
-                raise SettingsError(
-                    f"environment: {variable}: {error}; lists and tables are written as JSON there"
-                ) from None
-        value = {name: value}
-        for table in reversed(tables):
-            value = {table: value}
-        found = _merge(found, value)
-    return found
-
-
-def _is_table_or_list(path: list[str]) -> bool:
-    """Whether the setting of these names, from the outermost table on, is not a single value."""
-    kind: Any = Settings
-    for name in path:
-        if is_dataclass(kind) and isinstance(kind, type):
-            kind = get_type_hints(kind).get(name)
-        elif get_origin(kind) is dict:
-            kind = get_args(kind)[1]
-        else:
-            return False
-        if get_origin(kind) is UnionType:
-            # A table that may be left out; a single value that may be.
-            kind = get_args(kind)[0]
-    return is_dataclass(kind) or get_origin(kind) in (list, dict)
 
 
 def _refuse_unknown_variables() -> None:

@@ -172,7 +172,7 @@ def test_a_single_value_in_the_environment_is_taken_as_it_is_written(config, mon
         ("GATEWAY_WORKERS", "many", ["workers", "integer"]),
         ("GATEWAY_WORKERS", "65", ["workers", "64"]),
         ("GATEWAY_REGISTER__BUCKET_BITS", "5", ["register.bucket_bits", "6"]),
-        ("GATEWAY_REGISTER", "embedded", ["GATEWAY_REGISTER", "JSON"]),
+        ("GATEWAY_REGISTER", "embedded", ["register", "JSON"]),
         ("GATEWAY_REGISTER", "[]", ["register"]),
         ("GATEWAY_LOG__LEVEL", "loud", ["log.level", "'debug'"]),
     ],
