@@ -9,10 +9,9 @@ digested again under a new key.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from operator import add
 from pathlib import Path
 from typing import Self
 
@@ -50,7 +49,7 @@ class Digest:
 class KeyRing:
     """The live keys by id; ``current`` is the one that new entries are kept under."""
 
-    __slots__ = ("_digesters", "_keys", "current")
+    __slots__ = ("_begun", "_keys", "current")
 
     def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
         """Take the keys, each of 32 octets.
@@ -68,42 +67,37 @@ class KeyRing:
         self.current = current
         order = [current, *(key_id for key_id in keys if key_id != current)]
         self._keys = {key_id: bytes(keys[key_id]) for key_id in order}
-        # Keyed once and copied for each subject: the key's own block is then hashed already.
-        self._digesters = tuple(
-            (key_id, blake2b(key=key, digest_size=DIGEST_OCTETS))
-            for key_id, key in self._keys.items()
-        )
+        self._begun = tuple((key_id, _begin(key)) for key_id, key in self._keys.items())
 
     @property
     def key_ids(self) -> tuple[str, ...]:
         """The ids of the live keys, the current one first."""
         return tuple(self._keys)
 
-    @property
-    def keyed(self) -> tuple[tuple[str, blake2b], ...]:
-        """The live keys' ids and hashers, the current one first.
-
-        A hasher is copied for each subject, and the copy fed with the subject in UTF-8.
-        """
-        return self._digesters
-
-    def __repr__(self) -> str:
-        return f"KeyRing(current={self.current!r}, keys={len(self._keys)})"
-
     def digest(self, subject: str) -> Digest:
         """The digest under the current key of a subject (see :func:`subject_of`)."""
-        return _digest(*self._digesters[0], subject)
+        return _digest(*self._begun[0], subject)
 
     def text(self, subject: str) -> str:
         """:meth:`digest` as text, ``key_id:hex``, as records keep it."""
-        key_id, keyed = self._digesters[0]
-        hasher = keyed.copy()
-        hasher.update(subject.encode())
-        return f"{key_id}:{hasher.hexdigest()}"
+        key_id, begun = self._begun[0]
+        return f"{key_id}:{_hashed(begun, subject).hexdigest()}"
 
     def digests(self, subject: str) -> tuple[Digest, ...]:
         """The digests under every live key, the current one first."""
-        return tuple(_digest(key_id, keyed, subject) for key_id, keyed in self._digesters)
+        return tuple(_digest(key_id, begun, subject) for key_id, begun in self._begun)
+
+    @property
+    def begun(self) -> tuple[tuple[str, Mapping[str, blake2b]], ...]:
+        """The live keys' ids and hashers, the current one first.
+
+        There is a hasher for each prefix (see :func:`prefix_of`), which it has hashed
+        already.  It is copied, and the copy fed with the rest of a subject in UTF-8.
+        """
+        return self._begun
+
+    def __repr__(self) -> str:
+        return f"KeyRing(current={self.current!r}, keys={len(self._keys)})"
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -130,37 +124,56 @@ class KeyRing:
         return cls.load(path)
 
 
-def subject_of(contact: Contact) -> str:
-    """What is digested for a contact itself: ``e:local@domain`` or ``p:+358…``."""
-    if contact[0] is _EMAIL:
-        return "e:" + contact[1]
-    return _PREFIX[contact.channel] + contact.canonical
-
-
-def subjects_of(channels: Sequence[Channel], canonicals: Sequence[str]) -> list[str]:
-    """:func:`subject_of` for many contacts, given their channels and canonical forms."""
-    if channels.count(_EMAIL) == len(channels):
-        return list(map("e:".__add__, canonicals))
-    prefixes = map(_PREFIX.__getitem__, channels)
-    return list(map(add, prefixes, canonicals))
-
-
-def base_subject(contact: Contact) -> str:
-    """What is digested for the wider spelling, in the namespace of :func:`subject_of`."""
-    return _PREFIX[contact.channel] + contact.base
-
-
-def organisation_subject(domain: str) -> str:
-    """What is digested for an organisation's canonical domain: ``d:domain``."""
-    return "d:" + domain
-
-
 # The subjects of addresses, numbers and domains can never be equal.
+ORGANISATION = "d:"
+"""The prefix of organisations' subjects."""
 _PREFIX = {Channel.EMAIL: "e:", Channel.SMS: "p:"}
 _EMAIL = Channel.EMAIL
 
 
-def _digest(key_id: str, keyed: blake2b, subject: str) -> Digest:
-    hasher = keyed.copy()
-    hasher.update(subject.encode())
-    return Digest(key_id, hasher.digest())
+def prefix_of(channel: Channel) -> str:
+    """What the subjects of a channel's contacts begin with."""
+    # An enum's hash is a call in Python.
+    return "e:" if channel is _EMAIL else _PREFIX[channel]
+
+
+def subject_of(contact: Contact) -> str:
+    """What is digested for a contact itself: ``e:local@domain`` or ``p:+358…``."""
+    return prefix_of(contact.channel) + contact.canonical
+
+
+def base_subject(contact: Contact) -> str:
+    """What is digested for the wider spelling, in the namespace of :func:`subject_of`."""
+    return prefix_of(contact.channel) + contact.base
+
+
+def organisation_subject(domain: str) -> str:
+    """What is digested for an organisation's canonical domain: ``d:domain``."""
+    return ORGANISATION + domain
+
+
+def _begin(key: bytes) -> dict[str, blake2b]:
+    """Return hashers of a key, by the prefix that each has been fed with.
+
+    The key is a block of its own, which is hashed as soon as more comes: for all
+    subjects at once, where they begin alike.
+    """
+    bare = blake2b(key=key, digest_size=DIGEST_OCTETS)
+    begun = {"": bare}
+    for prefix in (*_PREFIX.values(), ORGANISATION):
+        begun[prefix] = bare.copy()
+        begun[prefix].update(prefix.encode())
+    return begun
+
+
+def _hashed(begun: Mapping[str, blake2b], subject: str) -> blake2b:
+    prefix = subject[:2]
+    if prefix not in begun:
+        prefix = ""
+    hasher = begun[prefix].copy()
+    hasher.update(subject[len(prefix) :].encode())
+    return hasher
+
+
+def _digest(key_id: str, begun: Mapping[str, blake2b], subject: str) -> Digest:
+    return Digest(key_id, _hashed(begun, subject).digest())

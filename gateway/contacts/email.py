@@ -33,11 +33,12 @@ _PATH_OCTETS = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
 _ORGANISATIONS = 4
 
 # At most 64 characters, so that no limit of a local part, label or path can be
-# broken; no "--", so that no A-label or reserved label is among them.
+# broken; no "--", so that no A-label or reserved label is among them.  Possessive, for
+# no other division of an address into these parts can match where the first does not.
 _FAST_LENGTH = 64
 _fast = re.compile(
-    r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*"
-    r"@((?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,})"
+    r"[A-Za-z0-9_+-]++(?:\.[A-Za-z0-9_+-]++)*+"
+    r"@((?:[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+\.)+[A-Za-z]{2,})"
 ).fullmatch
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"

@@ -13,14 +13,8 @@ from itertools import chain, repeat
 from operator import add, itemgetter
 from typing import Any
 
-from gateway.contacts.contact import Contact
-from gateway.contacts.digest import (
-    KeyRing,
-    base_subject,
-    organisation_subject,
-    subject_of,
-    subjects_of,
-)
+from gateway.contacts.contact import Channel, Contact
+from gateway.contacts.digest import ORGANISATION, KeyRing, prefix_of
 from gateway.entry.codec import decode
 from gateway.entry.entry import EMPTY, Entry
 from gateway.entry.standing import Standing, exact_of, make_standing
@@ -45,7 +39,7 @@ class LookUp:
 
     def __init__(self, batcher: Batcher, ring: KeyRing, layout: Layout) -> None:
         self._batcher = batcher
-        self._keys = tuple(Questions(key_id, keyed, layout) for key_id, keyed in ring.keyed)
+        self._keys = tuple(Questions(key_id, begun, layout) for key_id, begun in ring.begun)
         self._lone = len(self._keys) == 1
         self._digest = f"{ring.current}:".__add__
         # A position begins with the shard, which a digest's first octet tells.
@@ -72,11 +66,11 @@ class LookUp:
         channels, canonicals, bases, organisations = zip(*contacts, strict=True)
         packed: list[bytes] = []
         # The current key comes first.
-        values = self._ask(subjects_of(channels, canonicals), packed)
+        values = self._ask(channels, canonicals, packed)
         wider: Sequence[int] = ()
         if bases != canonicals:
             wider = [at for at, each in enumerate(contacts) if each.base != each.canonical]
-            self._ask([base_subject(contacts[at]) for at in wider], packed)
+            self._ask([channels[at] for at in wider], [bases[at] for at in wider], packed)
         domains = dict.fromkeys(chain.from_iterable(organisations))
         packed.extend(map(self._about, domains))
         first = (count + len(wider)) * keys
@@ -121,7 +115,9 @@ class LookUp:
         One key is live, and the contact has no wider spelling.
         """
         organisations = contact[3]
-        value, packed = self._keys[0].ask(subject_of(contact), self._above(organisations))
+        value, packed = self._keys[0].ask(
+            prefix_of(contact[0]), contact[1], self._above(organisations)
+        )
         found = await self._batcher.ask(packed, 1 + len(organisations))
         self.contacts += 1
         octets, mark = found[0]
@@ -134,24 +130,29 @@ class LookUp:
         digest = self._digest(value.hex())
         return [make_standing((exact, known, (), above, position, digest))]
 
-    async def entries(self, subject: str) -> list[Entry]:
+    async def entries(self, prefix: str, name: str) -> list[Entry]:
         """Return a subject's entries under the live keys, the current one's first."""
-        packed: list[bytes] = []
-        self._ask([subject], packed)
-        found = await self._batcher.ask(b"".join(packed), len(self._keys))
+        packed = b"".join([questions.ask(prefix, name)[1] for questions in self._keys])
+        found = await self._batcher.ask(packed, len(self._keys))
         return [decode(octets) for octets, _ in found if octets is not None]
 
-    def _ask(self, subjects: Sequence[str], packed: list[bytes]) -> list[bytes]:
+    def _ask(
+        self, channels: Sequence[Channel], names: Sequence[str], packed: list[bytes]
+    ) -> list[bytes]:
         """Add the questions under every key; returns the digests under the current one."""
-        values = self._keys[0].ask_all(subjects, packed)
-        for questions in self._keys[1:]:
-            questions.ask_all(subjects, packed)
-        return values
+        if channels.count(channels[0]) == len(channels):
+            prefix = prefix_of(channels[0])
+            values = [questions.ask_all(prefix, names, packed) for questions in self._keys]
+            return values[0]
+        values = []
+        for questions in self._keys:
+            asked = [*map(questions.ask, map(prefix_of, channels), names)]
+            packed.extend([question for _, question in asked])
+            values.append([value for value, _ in asked])
+        return values[0]
 
     def _about_organisation(self, domain: str) -> bytes:
-        packed: list[bytes] = []
-        self._ask([organisation_subject(domain)], packed)
-        return b"".join(packed)
+        return b"".join([questions.ask(ORGANISATION, domain)[1] for questions in self._keys])
 
     def _about_organisations(self, domains: tuple[str, ...]) -> bytes:
         return b"".join(map(self._about, domains))

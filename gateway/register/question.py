@@ -8,7 +8,7 @@ this is done for every recipient of every message.
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from gateway.register.layout import MARK, Layout
@@ -27,12 +27,12 @@ def question(bucket: bytes, field: bytes) -> bytes:
 class Questions:
     """The questions about subjects under one live key."""
 
-    __slots__ = ("_copy", "_field", "_field_at", "_heads", "_key_id", "_layout")
+    __slots__ = ("_copies", "_field", "_field_at", "_heads", "_key_id", "_layout")
 
-    def __init__(self, key_id: str, keyed: blake2b, layout: Layout) -> None:
-        """Take the key's id, its hasher (see ``KeyRing.keyed``) and the layout."""
+    def __init__(self, key_id: str, begun: Mapping[str, blake2b], layout: Layout) -> None:
+        """Take the key's id, its hashers (see ``KeyRing.begun``) and the layout."""
         self._key_id = key_id.encode()
-        self._copy = keyed.copy
+        self._copies = {prefix: hasher.copy for prefix, hasher in begun.items()}
         self._layout = layout
         self._field_at = at = layout.field_at
         self._field = _FIELD % layout.field_octets
@@ -45,10 +45,13 @@ class Questions:
                 bucket, _ = layout.bucket(self._key_id, bytes((first,)).ljust(16))
                 self._heads[first] = _HEAD % (len(bucket), bucket[: -2 * at])
 
-    def ask(self, subject: str, more: bytes = b"") -> tuple[bytes, bytes]:
-        """Return the digest's octets of a subject, and the question with ``more`` behind it."""
-        hasher = self._copy()
-        hasher.update(subject.encode())
+    def ask(self, prefix: str, name: str, more: bytes = b"") -> tuple[bytes, bytes]:
+        """Return a subject's digest in octets, and the question with ``more`` behind it.
+
+        A subject is given in two parts, the prefix and what it names.
+        """
+        hasher = self._copies[prefix]()
+        hasher.update(name.encode())
         value = hasher.digest()
         head = self._heads[value[0]]
         if not head:
@@ -57,13 +60,13 @@ class Questions:
         packed = (head, hexlify(value[:at]), self._field, value[at:], _MARK, more)
         return value, b"".join(packed)
 
-    def ask_all(self, subjects: Iterable[str], packed: list[bytes]) -> list[bytes]:
-        """Add to ``packed`` the question for each subject; returns the digests' octets."""
-        copy, heads, at, field = self._copy, self._heads, self._field_at, self._field
+    def ask_all(self, prefix: str, names: Iterable[str], packed: list[bytes]) -> list[bytes]:
+        """Add the question for each of these subjects to ``packed``; returns the digests."""
+        copy, heads, at, field = self._copies[prefix], self._heads, self._field_at, self._field
         values = []
-        for subject in subjects:
+        for name in names:
             hasher = copy()
-            hasher.update(subject.encode())
+            hasher.update(name.encode())
             value = hasher.digest()
             values.append(value)
             if head := heads[value[0]]:

@@ -10,30 +10,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from ulid import ULID
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import (
+    ORGANISATION,
     Digest,
     KeyRing,
     base_subject,
     organisation_subject,
+    prefix_of,
     subject_of,
 )
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
 from gateway.entry.event import Event, EventError, EventKind
 from gateway.entry.standing import Standing, merge_exact
-from gateway.failure import InputError, RegisterUnavailable
-from gateway.register import layout
+from gateway.failure import InputError
 from gateway.register.batcher import Batcher
 from gateway.register.check import prepare, warn_of_settings
 from gateway.register.commit import Committer, Write
 from gateway.register.connect import Connections, connect
 from gateway.register.layout import Layout
+from gateway.register.log import Log
 from gateway.register.lookup import LookUp
 
 Seal = Callable[[str], bytes]
@@ -43,16 +45,8 @@ _TIGHTENING = frozenset({EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE})
 """Kinds that another spelling of the mailbox inherits."""
 _EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
 """Kinds that must reach the entries of every live key, not only the current one's."""
-_PAGE = b"1000"
 _CLOCK_SKEW = 5 * 60_000
 """Milliseconds that another machine's clock may be ahead of ours."""
-# XINFO also knows the id of events that the archiver has trimmed; a script, because
-# the Cluster client finds the key of no command with a subcommand.
-_LAST_ID_SCRIPT = b"""\
-if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
-local facts = redis.call('XINFO', 'STREAM', KEYS[1])
-for i = 1, #facts, 2 do if facts[i] == 'last-generated-id' then return facts[i+1] end end
-"""
 
 
 class Register:
@@ -74,11 +68,10 @@ class Register:
         """Use :meth:`open`, which also checks the server, the layout and the keys."""
         self.connections = connections
         self._ring = ring
-        self._layout = places
         self._batcher = Batcher(connections.wire, timeout, lanes=lanes)
         self._look_up = LookUp(self._batcher, ring, places)
+        self._log = Log(connections.wire, places, write_timeout)
         self._committer = Committer(connections.wire, places, write_timeout)
-        self._write_timeout = write_timeout
         self._settle = settle
         self._seal = seal
         self._clock = clock
@@ -167,15 +160,15 @@ class Register:
 
     async def show(self, contact: Contact) -> Entry:
         """Return the contact's own entry, merged over the live keys."""
-        return merge_exact(await self._look_up.entries(subject_of(contact)))
+        prefix = prefix_of(contact.channel)
+        return merge_exact(await self._look_up.entries(prefix, contact.canonical))
 
     async def show_organisation(self, domain: str) -> Entry:
         """Return the entry of an organisation's domain, merged over the live keys.
 
         Raises ContactError for a text that is not a domain.
         """
-        subject = organisation_subject(parse_domain(domain))
-        return merge_exact(await self._look_up.entries(subject))
+        return merge_exact(await self._look_up.entries(ORGANISATION, parse_domain(domain)))
 
     async def history(self, contact: Contact) -> list[Event]:
         """Return the contact's events that are still in the log, oldest first.
@@ -185,7 +178,7 @@ class Register:
         """
         events = []
         for digest in self._ring.digests(subject_of(contact)):
-            events += await self._logged(digest)
+            events += await self._log.of(digest)
         if len(self._ring.key_ids) > 1:
             events.sort(key=lambda event: event.recorded)
         return events
@@ -196,13 +189,7 @@ class Register:
         ``0-0`` stands for an empty log.  Events of all shards are numbered by the
         server's clock.
         """
-        commands = [(b"EVAL", _LAST_ID_SCRIPT, b"1", stream) for stream in layout.event_streams()]
-        last = (0, 0)
-        for reply in await self.connections.wire.exchange(commands, self._write_timeout):
-            if not isinstance(reply, bytes):
-                raise RegisterUnavailable("the register does not tell its position")
-            last = max(last, _stream_id(reply))
-        return f"{last[0]}-{last[1]}"
+        return await self._log.position()
 
     def subject(self, contact: Contact) -> str:
         """Return the subject that the contact's new events carry."""
@@ -377,35 +364,3 @@ class Register:
 
     def _new_id(self) -> str:
         return str(ULID.from_timestamp(self._clock() / 1000))
-
-    async def _logged(self, digest: Digest) -> list[Event]:
-        stream = self._layout.place(digest).stream
-        subject = str(digest).encode()
-        start, events = b"-", []
-        while True:
-            command = (b"XRANGE", stream, start, b"+", b"COUNT", _PAGE)
-            (page,) = await self.connections.wire.exchange([command], self._write_timeout)
-            if not isinstance(page, list):
-                raise RegisterUnavailable("the register does not give its log")
-            for _, members in page:
-                text = _pairs(members)[layout.EVENT]
-                if subject in text:
-                    event = Event.from_json(text)
-                    if event.subject == str(digest):
-                        events.append(event)
-            if len(page) < int(_PAGE):
-                return events
-            start = b"(" + page[-1][0]
-
-
-def _pairs(reply: object) -> dict[bytes, Any]:
-    """Return a map reply with octet keys; RESP2 and stream entries give flat lists."""
-    if isinstance(reply, dict):
-        return {key.encode() if isinstance(key, str) else key: reply[key] for key in reply}
-    flat = cast("list[Any]", reply)
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _stream_id(text: bytes) -> tuple[int, int]:
-    milliseconds, _, sequence = text.partition(b"-")
-    return int(milliseconds), int(sequence)

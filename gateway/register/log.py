@@ -1,0 +1,79 @@
+"""The register's event log, read: one contact's events, and where the log ends."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from gateway.contacts.digest import Digest
+from gateway.entry.event import Event
+from gateway.failure import RegisterUnavailable
+from gateway.register.layout import EVENT, Layout, event_streams
+from gateway.register.wire import Wire
+
+_PAGE = b"1000"
+# XINFO also knows the id of events that the archiver has trimmed; a script, because
+# the Cluster client finds the key of no command with a subcommand.
+_LAST_ID_SCRIPT = b"""\
+if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
+local facts = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #facts, 2 do if facts[i] == 'last-generated-id' then return facts[i+1] end end
+"""
+
+
+class Log:
+    """Reads the shards' event streams through the wire."""
+
+    def __init__(self, wire: Wire, layout: Layout, within: float) -> None:
+        """Take the wire, the layout, and the seconds each round trip may take."""
+        self._wire = wire
+        self._layout = layout
+        self._within = within
+
+    async def position(self) -> str:
+        """Return the id of the latest event, ``0-0`` of an empty log.
+
+        Raises RegisterUnavailable when the register does not answer.
+        """
+        commands = [(b"EVAL", _LAST_ID_SCRIPT, b"1", stream) for stream in event_streams()]
+        last = (0, 0)
+        for reply in await self._wire.exchange(commands, self._within):
+            if not isinstance(reply, bytes):
+                raise RegisterUnavailable("the register does not tell its position")
+            last = max(last, _stream_id(reply))
+        return f"{last[0]}-{last[1]}"
+
+    async def of(self, digest: Digest) -> list[Event]:
+        """Return the events of a digest that are still in the log, oldest first.
+
+        Raises RegisterUnavailable when the register does not answer.
+        """
+        stream = self._layout.place(digest).stream
+        subject = str(digest).encode()
+        start, events = b"-", []
+        while True:
+            command = (b"XRANGE", stream, start, b"+", b"COUNT", _PAGE)
+            (page,) = await self._wire.exchange([command], self._within)
+            if not isinstance(page, list):
+                raise RegisterUnavailable("the register does not give its log")
+            for _, members in page:
+                text = _pairs(members)[EVENT]
+                if subject in text:
+                    event = Event.from_json(text)
+                    if event.subject == str(digest):
+                        events.append(event)
+            if len(page) < int(_PAGE):
+                return events
+            start = b"(" + page[-1][0]
+
+
+def _pairs(reply: object) -> dict[bytes, Any]:
+    """Return a map reply with octet keys; RESP2 and stream entries give flat lists."""
+    if isinstance(reply, dict):
+        return {key.encode() if isinstance(key, str) else key: reply[key] for key in reply}
+    flat = cast("list[Any]", reply)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _stream_id(text: bytes) -> tuple[int, int]:
+    milliseconds, _, sequence = text.partition(b"-")
+    return int(milliseconds), int(sequence)
