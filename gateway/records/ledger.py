@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Final
 
+import orjson
 from sqlalchemy import Connection, and_, bindparam, func, literal_column, or_, select, update
 
 from gateway.failure import RecordsUnavailable
 from gateway.records import schema
-from gateway.records.bulk import Bulk, Lookup
+from gateway.records.bulk import Bulk, Lookup, Values
 from gateway.records.entry import MESSAGE, OUTCOMES
 from gateway.records.journal import Batch, StreamEntry, Told, later, outcome_line, rows_of
 from gateway.records.line import COLUMNS, KINDS, Line, Row, link
@@ -25,6 +25,8 @@ from gateway.records.record import OutcomeRecord, Result
 TABLES: Final = {kind: schema.metadata.tables[kind] for kind in KINDS}
 
 _PIECE: Final = 128 << 10
+_RUN: Final = 256
+"""Rows of a link at most."""
 _DERIVED: Final = ("result", "result_at")
 _NOTHING: Final = (None, None)
 _ADD: Final = {
@@ -34,7 +36,7 @@ _ADD: Final = {
 _KNOWN: Final = {kind: Lookup(select(table.c.id), table.c.id) for kind, table in TABLES.items()}
 _OUTCOME: Final = schema.outcome.c
 _EARLY: Final = Lookup(select(_OUTCOME.result, _OUTCOME.at, _OUTCOME.record_id), _OUTCOME.record_id)
-_LINK: Final = Bulk(schema.chain.insert(), ("seq", "kind", "id", "digest", "hash"))
+_LINK: Final = Bulk(schema.chain.insert(), ("seq", "kind", "ids", "digests", "hash"))
 _UNKNOWN: Final = literal_column(f"'{Result.UNKNOWN}'", schema.record.c.result.type)
 # The rule of :func:`gateway.records.journal.later`, for records that are there already.
 _TELL: Final = Bulk(
@@ -175,23 +177,17 @@ class _Ledger:
         return {row_id: line for row_id, line in lines.items() if row_id not in there}
 
     def _chain(self, kind: str, lines: Mapping[str, Line]) -> None:
-        """Add the links of rows."""
-        head = self._head
-        first = self._seq + 1
+        """Add the links of rows, which follow each other."""
+        ids = list(lines)
         digests = [digest for _, digest in lines.values()]
-        heads = [head := link(head, digest) for digest in digests]
-        self._head, self._seq = head, self._seq + len(lines)
-        # SQLite's driver looks in vain for how to adapt octets, but takes these as they
-        # are.
-        links = zip(
-            range(first, first + len(lines)),
-            repeat(kind),
-            lines,
-            map(bytearray, digests),
-            map(bytearray, heads),
-            strict=False,
-        )
-        _LINK.run(self._connection, list(links))
+        links: list[Values] = []
+        for at in range(0, len(ids), _RUN):
+            run = ids[at : at + _RUN]
+            joined = b"".join(digests[at : at + _RUN])
+            self._head = link(self._head, joined)
+            self._seq += len(run)
+            links.append((self._seq, kind, orjson.dumps(run).decode(), joined, self._head))
+        _LINK.run(self._connection, links)
 
 
 def _tells(entry: StreamEntry) -> bool:

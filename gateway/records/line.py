@@ -1,7 +1,7 @@
 """A row of the journal on its way into the archive: its values and its digest.
 
 A row's digest is SHA-256 over its kind and canonical JSON (keys sorted, octets in
-hex); a link's hash is SHA-256 over the previous link's hash and the row's digest.
+hex); a link's hash is SHA-256 over the previous link's hash and the digests of its rows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ DERIVED: Final = {kind: frozenset[str]() for kind in KINDS} | {
 """Columns of each journal table that are no part of the chain."""
 INT_MOST: Final = 2**63 - 1
 """The largest integer that a column takes; the smallest is ``-INT_MOST``."""
+
+DIGEST: Final = 32
+"""Octets of a digest."""
 
 Row = dict[str, Any]
 """A row by its columns' names, as it is read."""
@@ -75,9 +78,9 @@ def digest_of(kind: str, row: Mapping[str, Any]) -> bytes:
     return sha256(kind.encode() + b"\n" + text).digest()
 
 
-def link(previous: bytes, digest: bytes) -> bytes:
-    """The hash of the next link."""
-    return sha256(previous + digest).digest()
+def link(previous: bytes, digests: bytes) -> bytes:
+    """The hash of the next link, of the digests of a run of rows, one after the other."""
+    return sha256(previous + digests).digest()
 
 
 def _hex(value: object) -> str:

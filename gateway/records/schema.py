@@ -1,7 +1,7 @@
 """The tables of the archive database, portable between SQLite and PostgreSQL.
 
 The journal tables (``message``, ``record``, ``outcome``, ``event``, ``rule_set``) are
-only ever added to, and every row of theirs has a link in ``chain``.  What is not
+only ever added to, and every row of theirs has a place in ``chain``.  What is not
 evidence but bookkeeping (``record.result``, ``cursor``, ``archive``) may change.
 """
 
@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 metadata = MetaData()
 
@@ -157,11 +157,15 @@ chain = Table(
     metadata,
     Column("seq", _Big, primary_key=True, autoincrement=False),
     Column("kind", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
+    Column("ids", Text, nullable=False),
+    Column("digests", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
 )
-"""One link per journal row.  Rows can expire while their links keep the chain whole."""
+"""Links, one per journal row, in runs of up to some hundred rows of one kind.
+
+``seq`` is the number of the run's last row, ``ids`` a JSON array, ``digests`` 32 octets
+for each.  Rows can expire while their links keep the chain whole.
+"""
 
 cursor = Table(
     "cursor",

@@ -11,7 +11,7 @@ what both read, both give the same lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
@@ -37,11 +37,9 @@ _OF_OUTCOMES: Final = frozenset(COLUMNS["outcome"]) - {"id", "record_id"}
 _message_values = itemgetter(*_OF_MESSAGE)
 _shared_values = itemgetter(*COLUMNS["outcome"][2:])
 
-_CLOSED_OF_MESSAGE: Final = (
-    ("direction", frozenset(map(str, Direction))),
-    ("channel", frozenset(map(str, Channel))),
-    ("kind", frozenset(map(str, Kind))),
-)
+_DIRECTIONS: Final = frozenset(map(str, Direction))
+_CHANNELS: Final = frozenset(map(str, Channel))
+_KINDS: Final = frozenset(map(str, Kind))
 _DECISIONS: Final = frozenset(map(str, Outcome))
 _TIERS: Final = frozenset((None, *map(str, Tier)))
 _RESULTS: Final = frozenset(map(str, Result))
@@ -85,44 +83,41 @@ def short(fields: Mapping[bytes, bytes]) -> list[tuple[str, Line]] | None:
 
 
 def _message(text: bytes, framed: bytes) -> list[tuple[str, Line]]:
-    _require(_NUL not in text)
     members = orjson.loads(text)
     grounds, recipients = members.pop("grounds"), members.pop("recipients")
+    version = members.pop("v")
     headers, sender, *addresses = unpack(framed)
     values = (*_message_values(members), headers, sender)
+    message_id, client, decided = members["id"], members["client"], members["decided"]
     _require(
-        members.pop("v") == VERSION
+        _NUL not in text
+        and version == VERSION
         and len(members) == len(_OF_MESSAGE)
         and tuple(map(type, values)) in TYPES["message"]
-        and max(members["received"], members["decided"], members["size"]) <= INT_MOST
-        and min(members["received"], members["decided"], members["size"]) >= 0
+        and 0 <= members["received"] <= INT_MOST
+        and 0 <= decided <= INT_MOST
+        and 0 <= members["size"] <= INT_MOST
+        and members["direction"] in _DIRECTIONS
+        and members["channel"] in _CHANNELS
+        and members["kind"] in _KINDS
         and len(addresses) == len(recipients)
     )
-    for name, allowed in _CLOSED_OF_MESSAGE:
-        _require(members[name] in allowed)
     members["sealed_headers"] = headers.hex()
     members["sealed_sender"] = sender.hex()
     lines = [("message", (values, _digest(b"message\n", members)))]
-    if recipients:
-        of_all = members["id"], members["client"], members["decided"]
-        lines += _records(grounds, recipients, addresses, *of_all)
-    return lines
-
-
-def _records(
-    grounds: list[list[Any]],
-    recipients: list[list[Any]],
-    addresses: list[bytes],
-    message_id: str,
-    client: str,
-    decided: int,
-) -> Iterator[tuple[str, Line]]:
+    if not recipients:
+        _require(not grounds)
+        return lines
     ids, digests, numbers, positions = zip(*recipients, strict=True)
-    # Joining them fails for what is no text.
-    _require(_plain("".join((*ids, *digests, *positions))) is not None)
-    _require(set(map(type, numbers)) == {int} and min(numbers) >= 0)
+    _require(
+        # Joining them fails for what is no text.
+        _plain("".join((*ids, *digests, *positions))) is not None
+        and set(map(type, numbers)) == {int}
+        and min(numbers) >= 0
+    )
     known = [(*each, _words_of(*each)) for each in grounds]
     in_client, in_message = _json(client), _json(message_id)
+    add = lines.append
     for (one, digest, number, position), address in zip(recipients, addresses, strict=True):
         outcome, rule, of_class, tier, facts, retain, words = known[number]
         values = (
@@ -130,10 +125,11 @@ def _records(
             *(position, retain, address),
         )
         until = "null" if retain is None else retain
-        text = words % (
+        hashed = words % (
             *(in_client, decided, digest, one, in_message, position, until, address.hex()),
         )
-        yield "record", (values, sha256(text.encode()).digest())
+        add(("record", (values, sha256(hashed.encode()).digest())))
+    return lines
 
 
 def _words_of(

@@ -10,7 +10,8 @@ from gateway.entry.event import Event, EventKind
 from gateway.failure import InputError, RecordsUnavailable
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
-from gateway.records.entry import RECORDS
+from gateway.records.entry import MESSAGE, RECORDS, SEALED, pack
+from gateway.records.journal import StreamEntry
 from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
@@ -240,10 +241,29 @@ async def test_search_narrows_and_pages(wire, sealer, archive: Archive, rules, m
         ("UPDATE outcome SET reply_code=550", "outcome .* was changed"),
         ("UPDATE outcome SET result='refused'", "outcome .* was changed"),
         ("DELETE FROM record WHERE rule='R11'", "record .* is missing"),
-        ("DELETE FROM chain WHERE seq=3", "link 3 is missing"),
+        ("DELETE FROM record WHERE rule='R40'", "record .* is missing"),
+        ("DELETE FROM chain WHERE kind='record'", "link 3 is missing"),
+        ("DELETE FROM chain WHERE kind='record'", "record .* was added"),
         ("DELETE FROM chain WHERE seq>4", "was added|cut off"),
         ("INSERT INTO rule_set VALUES ('h','n','v','t','[]')", "rule_set h was added"),
-        ("UPDATE chain SET digest=x'00' WHERE seq=2", "link 2 does not follow"),
+        (
+            "INSERT INTO record SELECT 'x',message_id,client,decided,digest,outcome,rule,"
+            "address_class,tier,facts,register_position,retain_until,sealed_address,result,"
+            "result_at FROM record LIMIT 1",
+            "record x was added",
+        ),
+        ("UPDATE chain SET digests=x'00' WHERE seq=2", "link 2 does not follow"),
+        (
+            "UPDATE chain SET digests=CAST(digests||digests AS BLOB) WHERE seq=2",
+            "link 2 does not follow",
+        ),
+        ("UPDATE chain SET hash=x'00' WHERE seq=2", "link 2 does not follow"),
+        ("UPDATE chain SET kind='message' WHERE kind='record'", "message .* is missing"),
+        ("UPDATE chain SET ids='[' WHERE kind='record'", "does not follow"),
+        ("UPDATE chain SET ids='{}' WHERE kind='record'", "does not follow"),
+        ("UPDATE chain SET ids='[1,2]' WHERE kind='record'", "does not follow"),
+        ("UPDATE chain SET ids='[]' WHERE kind='record'", "record .* was added|does not follow"),
+        ("UPDATE chain SET seq=seq+10 WHERE seq>1", "link 2 is missing"),
     ],
 )
 async def test_tampering_is_found(
@@ -257,6 +277,40 @@ async def test_tampering_is_found(
     verification = await archive.verify()
     assert not verification.whole
     assert any(re.search(fault, each) for each in verification.faults)
+
+
+async def test_tampering_is_found_in_links_of_hundreds_of_rows(
+    archive: Archive, database, make_message
+):
+    messages = [make_message(150) for _ in range(5)]
+    entries = [
+        StreamEntry(b"s", b"1-%d" % n, {MESSAGE: m.to_json(), SEALED: pack([b"x"] * 152)})
+        for n, m in enumerate(messages)
+    ]
+    fence, _ = await archive.take_over()
+    await archive.store(entries, {}, fence)
+    verification = await archive.verify()
+    assert verification.whole
+    assert verification.links == 5 * 151
+    with sqlite3.connect(database.path) as connection:
+        ((most,),) = connection.execute("SELECT max(json_array_length(ids)) FROM chain")
+    connection.close()
+    assert most == 256
+    changed, removed = messages[3].recipients[77].id, messages[2].recipients[149].id
+    change(database, f"UPDATE record SET rule='R12' WHERE id='{changed}'")
+    change(database, f"DELETE FROM record WHERE id='{removed}'")
+    change(
+        database,
+        "INSERT INTO message SELECT 'added',direction,received,decided,controller,register,"
+        "client,campaign,upstream,channel,kind_declared,kind,topic,product_group,body_hash,size,"
+        "opt_out,sender,sender_digest,rule_set,rule_set_version,rule_set_hash,content,"
+        "sealed_headers,sealed_sender FROM message LIMIT 1",
+    )
+    faults = (await archive.verify()).faults
+    assert sorted(re.sub(r" \(link \d+\)", "", fault) for fault in faults) == sorted(
+        [f"record {changed} was changed", f"record {removed} is missing", "message added was added"]
+    )
+    assert (await archive.verify()).faults == faults
 
 
 async def test_an_archive_that_vanishes_loses_nothing(

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 
+import orjson
 import pytest
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -68,8 +69,9 @@ async def test_more_than_a_batch_is_archived_without_pause_and_in_order(
     await asyncio.gather(task, return_exceptions=True)
     assert await wire.exchange([(b"XLEN", RECORDS)], 5) == [0]
     with closing(sqlite3.connect(database.path)) as connection:
-        chained = connection.execute("SELECT id FROM chain WHERE kind='message' ORDER BY seq")
-        assert [row[0] for row in chained] == [message.id for message in messages]
+        chained = connection.execute("SELECT ids FROM chain WHERE kind='message' ORDER BY seq")
+        linked = [row_id for row in chained for row_id in orjson.loads(row[0])]
+        assert linked == [message.id for message in messages]
         results = connection.execute("SELECT DISTINCT result FROM record")
         assert results.fetchall() == [("forwarded",)]
     assert (await archive.verify()).whole
