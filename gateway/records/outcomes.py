@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import structlog
 
@@ -15,11 +14,8 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 512
 
 
-class Told(NamedTuple):
-    """What came of one record or of several alike, in JSON."""
-
-    records: int
-    text: bytes
+Told = tuple[int, bytes]
+"""Of how many records, and what came of them, in JSON."""
 
 
 class OutcomeQueue:
@@ -47,7 +43,7 @@ class OutcomeQueue:
         """Queue one outcome."""
         if self._room(1):
             self.waiting += 1
-            self._told.append(Told(1, outcome.to_json()))
+            self._told.append((1, outcome.to_json()))
 
     def add_alike(
         self,
@@ -59,12 +55,17 @@ class OutcomeQueue:
         upstream: str,
     ) -> None:
         """Queue the same outcome for each of these records."""
-        count = self._room(len(record_ids))
-        if count:
-            told = record_ids if count == len(record_ids) else record_ids[:count]
-            text = outcome_json(told, at, result, reply_code, reply_text, upstream)
-            self.waiting += count
-            self._told.append(Told(count, text))
+        count = len(record_ids)
+        waiting = self.waiting + count
+        if self.closed or waiting > self._bound or not count:
+            record_ids = record_ids[: self._room(count)]
+            count = len(record_ids)
+            if not count:
+                return
+            waiting = self.waiting + count
+        text = outcome_json(record_ids, at, result, reply_code, reply_text, upstream)
+        self.waiting = waiting
+        self._told.append((count, text))
 
     def take(self) -> list[Told]:
         """The next outcomes, of some hundred records; :meth:`stored` or :meth:`put_back` them."""

@@ -274,8 +274,8 @@ class Recorder:
         self._turn += 1
         commands: list[Fields] = [(b"XADD", stream, *fields) for _, fields, _, _ in batch]
         if told:
-            text = outcomes_json([each.text for each in told])
-            commands.append((b"XADD", stream, b"*", OUTCOMES, text))
+            outcomes = outcomes_json([text for _, text in told])
+            commands.append((b"XADD", stream, b"*", OUTCOMES, outcomes))
         commands.append((b"XLEN", stream))
         try:
             replies = await self._wire.exchange(commands, within)

@@ -115,6 +115,9 @@ class Metrics:
     def recipients(self, client: str, kind: str, rules: Sequence[str], result: str) -> None:
         """Count what became of a message for recipients, each decided by its rule."""
         counts = self._recipients.counts
+        if len(rules) == 1:
+            counts[client, kind, rules[0], result] += 1
+            return
         for rule in set(rules):
             counts[client, kind, rule, result] += rules.count(rule)
 

@@ -6,7 +6,7 @@ import pytest
 from gateway.failure import RecordsUnavailable
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
-from gateway.records.entry import RECORDS
+from gateway.records.entry import RECORDS, parse
 from gateway.records.record import Result
 from gateway.records.recorder import Recorder
 from gateway.register.connect import connect
@@ -26,6 +26,20 @@ class Counting:
     async def exchange(self, commands, within):
         self.trips.append(len(commands))
         return await self.wire.exchange(commands, within)
+
+
+class Forgetting:
+    """Passes exchanges on and loses the replies to the first."""
+
+    def __init__(self, wire):
+        self.wire, self.lost = wire, False
+
+    async def exchange(self, commands, within):
+        replies = await self.wire.exchange(commands, within)
+        if not self.lost:
+            self.lost = True
+            raise RecordsUnavailable("lost")
+        return replies
 
 
 async def test_concurrent_appends_share_a_trip(wire, sealer, rules, make_message):
@@ -74,6 +88,33 @@ async def test_the_outcome_queue_is_bounded(wire, sealer, make_message, outcome_
     assert recorder.outcomes_lost == 2
     await recorder.aclose()
     assert recorder.outcomes_lost == 2
+
+
+async def test_of_outcomes_that_are_alike_the_queue_takes_what_it_has_room_for(wire, sealer):
+    recorder = Recorder(wire, sealer, outcomes_max=5)
+    ids = [f"r{n}" for n in range(4)]
+    recorder.note_alike([], 1, Result.HELD)
+    recorder.note_alike(ids, 1, Result.FORWARDED, 250, "2.0.0 ok", "main")
+    recorder.note_alike(ids, 2, Result.SUPPRESSED)
+    recorder.note_alike(ids, 3, Result.HELD)
+    assert (recorder.outcomes_waiting, recorder.outcomes_lost) == (5, 7)
+    await recorder.aclose()
+    recorder.note_alike(ids, 4, Result.HELD)
+    assert (recorder.outcomes_waiting, recorder.outcomes_lost) == (0, 11)
+    (entry,) = await entries(wire)
+    told = [(each.record_id, each.at, each.result) for each in parse(entry)]
+    assert told == [(one, 1, Result.FORWARDED) for one in ids] + [("r0", 2, Result.SUPPRESSED)]
+
+
+async def test_an_outcome_that_is_stored_again_keeps_its_id(wire, sealer):
+    """Its acknowledgement was lost: the archive must know it for the same."""
+    forgetting = Forgetting(wire)
+    recorder = Recorder(forgetting, sealer)
+    recorder.note_alike(["r0", "r1"], 1, Result.FORWARDED)
+    await recorder.aclose()
+    one, other = await entries(wire)
+    assert parse(one) == parse(other)
+    assert recorder.outcomes_lost == 0
 
 
 async def test_a_killed_server_keeps_what_was_acknowledged(
