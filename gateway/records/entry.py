@@ -29,6 +29,8 @@ RULES: Final = b"r"
 _LENGTH: Final = 4
 """Octets of a frame's length, which is big-endian."""
 _length = Struct(">I").pack
+_HEADERS: Final = "headers:"
+_SENDER: Final = "sender:"
 _ADDRESS: Final = "address:"
 
 
@@ -43,12 +45,12 @@ class SealedParts:
 
 def headers_context(message_id: str) -> bytes:
     """What a header section is bound to when sealed."""
-    return b"headers:" + message_id.encode()
+    return f"{_HEADERS}{message_id}".encode()
 
 
 def sender_context(message_id: str) -> bytes:
     """What an envelope sender is bound to when sealed."""
-    return b"sender:" + message_id.encode()
+    return f"{_SENDER}{message_id}".encode()
 
 
 def address_context(digest: str) -> bytes:
@@ -58,11 +60,8 @@ def address_context(digest: str) -> bytes:
 
 def contexts(message_id: str, digests: Sequence[str]) -> list[bytes]:
     """What each part of a message's entry is bound to, in the order of its frames."""
-    return [
-        headers_context(message_id),
-        sender_context(message_id),
-        *map(str.encode, map(_ADDRESS.__add__, digests)),
-    ]
+    words = [_HEADERS + message_id, _SENDER + message_id, *map(_ADDRESS.__add__, digests)]
+    return list(map(str.encode, words))
 
 
 def pack(parts: Sequence[bytes]) -> bytes:

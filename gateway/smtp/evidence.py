@@ -192,15 +192,16 @@ class Evidence:
         upstream: str = "",
     ) -> None:
         """Note what came of the message for these recipients."""
-        if indices:
-            ids: Sequence[str] = message.written.ids
-            verdicts = message.verdicts
-            if len(indices) == 1:
-                ids, verdicts = (ids[indices[0]],), (verdicts[indices[0]],)
-            elif len(indices) < len(ids):
-                some = itemgetter(*indices)
-                ids, verdicts = some(ids), some(verdicts)
-            self._note(message.draft, message.traits, ids, verdicts, result, reply, upstream)
+        if not indices:
+            return
+        ids, verdicts = message.written.ids, message.verdicts
+        if len(indices) == 1:
+            (index,) = indices
+            ids, verdicts = (ids[index],), (verdicts[index],)
+        elif len(indices) < len(ids):
+            some = itemgetter(*indices)
+            ids, verdicts = some(ids), some(verdicts)
+        self._note(message.draft, message.traits, ids, verdicts, result, reply, upstream)
 
     def _note(
         self,

@@ -1,0 +1,72 @@
+"""A written record says what each verdict says, whatever was written before it."""
+
+from gateway.contacts.email import parse_email
+from gateway.decision.facts import Kind
+from gateway.message.traits import favourable
+from gateway.records.record import MessageRecord
+from gateway.smtp import scribe
+from gateway.smtp.draft import Draft, Peer
+from gateway.smtp.scribe import Scribe
+from gateway.wire.path import MailArguments
+
+PEER = Peer("192.0.2.1", "tool.example", extended=True, secure=False, login=False)
+SENDER = MailArguments("Ässä@lamisnet.fi", "<Ässä@lamisnet.fi>".encode())
+EVERYBODY = ["yes@example.com", "no@example.com", "nobody@example.com", "other@example.com"]
+
+
+async def judged(house, traits, addresses=EVERYBODY):
+    site = house.parts.site
+    contacts = [parse_email(address) for address in addresses]
+    return await site.gate.judge(traits, contacts, site.rules)
+
+
+def parts_of(house):
+    site = house.parts.site
+    writer = Scribe(site.settings, site.rules, house.parts.ring)
+    return writer, Draft(site.settings.smtp.clients[0], PEER, SENDER)
+
+
+def without_ids(record: MessageRecord) -> MessageRecord:
+    """The record as it is but for the recipients' ids, and all facts as they read."""
+    alike = [one._replace(id="", facts=dict(one.facts)) for one in record.recipients]
+    return record._replace(recipients=tuple(alike))
+
+
+async def test_what_is_written_is_the_record(house):
+    await house.allow("yes@example.com", "no@example.com")
+    await house.ban("no@example.com")
+    writer, draft = parts_of(house)
+    for turned_by in ("", "Precedence: bulk", 'a "mark" of 100 %'):
+        traits = favourable(Kind.MARKETING, "uutiset", None)._replace(
+            turned_marketing_by=turned_by, sender_domains=("a.example", 'b"%s.example')
+        )
+        verdicts = await judged(house, traits)
+        style = writer.style(draft.client, traits)
+        for order in (verdicts, verdicts[::-1], verdicts[:1], [*verdicts, *verdicts]):
+            written = writer.write(
+                style.form, draft, draft.id, 77, turned_by, order, content=draft.id
+            )
+            read = MessageRecord.from_json(written.text)
+            expected = writer.record(draft, 77, traits, order, draft.id)
+            assert without_ids(read) == without_ids(expected)
+            assert [one.id for one in read.recipients] == written.ids
+            assert [one.digest for one in read.recipients] == written.digests
+            assert len(set(written.ids)) == len(order)
+
+
+async def test_what_is_kept_of_earlier_messages_is_bounded_and_never_another_ones(
+    house, monkeypatch
+):
+    monkeypatch.setattr(scribe, "_FORMS", 3)
+    monkeypatch.setattr(scribe, "_GROUNDS", 3)
+    await house.allow("yes@example.com")
+    writer, draft = parts_of(house)
+    for topic in [f"topic{n % 5}" for n in range(20)]:
+        traits = favourable(Kind.MARKETING, topic, None)._replace(turned_marketing_by=topic)
+        verdicts = await judged(house, traits)
+        style = writer.style(draft.client, traits)
+        written = writer.write(style.form, draft, draft.id, 5, topic, verdicts)
+        read = MessageRecord.from_json(written.text)
+        assert without_ids(read) == without_ids(writer.record(draft, 5, traits, verdicts, None))
+        assert len(writer._styles) <= 3
+        assert len(writer._words) <= 3
