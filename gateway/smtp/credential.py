@@ -14,6 +14,7 @@ import ipaddress
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -60,6 +61,8 @@ class Credentials:
         self._hasher = PasswordHasher()
         # A user name that does not exist costs the same time as a wrong password.
         self._nobody = self._hasher.hash(secrets.token_hex()) if self._hashed else ""
+        # The same few machines connect again and again.
+        self._at_address = lru_cache(maxsize=1024)(self._find)
         self._memory: OrderedDict[bytes, float] = OrderedDict()
         self._memory_key = secrets.token_bytes(32)
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -76,6 +79,9 @@ class Credentials:
 
     def by_address(self, address: str) -> SmtpClient | None:
         """The client of the narrowest network that holds a peer's address."""
+        return self._at_address(address)
+
+    def _find(self, address: str) -> SmtpClient | None:
         if not self._networks:
             return None
         try:

@@ -91,31 +91,39 @@ class Transaction:
 
         One register round trip and one upstream round trip for the whole burst.
         """
-        answers = self._read(batch)
-        recipients = [one for one in answers if isinstance(one, Recipient)]
-        onward: Sequence[Recipient] = recipients
+        answers: Sequence[Recipient | bytes]
+        answers = recipients = self._sound(batch)
+        if not recipients:
+            answers = self._each(batch)
+            recipients = [one for one in answers if isinstance(one, Recipient)]
+        onward = recipients
         if recipients and self.policy.kind is Kind.MARKETING:
             onward = await self._judge_early(recipients)
         if onward:
             await self._ask_upstream(onward)
         said = list(map(_reply, recipients))
-        if all(reply[:1] == b"2" for reply in set(said)):
+        if said and max(said) < b"3":
             self.recipients += recipients
         else:
             self.recipients += [one for one in recipients if one.reply[:1] == b"2"]
-        if len(said) == len(answers):
+        if answers is recipients:
             return said
         return [one.reply if isinstance(one, Recipient) else one for one in answers]
 
-    def _read(self, batch: Sequence[RcptArguments]) -> Sequence[Recipient | bytes]:
+    def _sound(self, batch: Sequence[RcptArguments]) -> list[Recipient]:
+        """The recipients of a burst, if there is room for all and nothing to refuse."""
+        addresses = list(map(_address, batch))
+        room = self.policy.max_recipients - len(self.recipients)
+        if len(batch) > room or not "".join(addresses).isascii():
+            return []
+        try:
+            return list(map(Recipient, batch, map(parse_email, addresses)))
+        except ContactError:
+            return []
+
+    def _each(self, batch: Sequence[RcptArguments]) -> list[Recipient | bytes]:
         """The recipients; in place of each that is refused the reply that says so."""
         room = self.policy.max_recipients - len(self.recipients)
-        addresses = list(map(_address, batch))
-        if len(batch) <= room and "".join(addresses).isascii():
-            try:
-                return list(map(Recipient, batch, map(parse_email, addresses)))
-            except ContactError:
-                pass  # below, each by itself
         answers: list[Recipient | bytes] = []
         for rcpt in batch:
             if room <= 0:

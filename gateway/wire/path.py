@@ -90,6 +90,7 @@ _LABEL = r"[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+"
 _ADDRESS = rf"{_ATOM}(?:\.{_ATOM})*+@{_LABEL}(?:\.{_LABEL})*+"
 _FAST_MAIL = re.compile(rf"(?i:FROM): *+<({_ADDRESS})?>(?: ++(.*))?".encode(), re.DOTALL).fullmatch
 _FAST_RCPT = re.compile(rf"(?i:TO): *+<({_ADDRESS})>(?: ++(.*))?".encode(), re.DOTALL).fullmatch
+_ONE_RCPT = re.compile(rf"(?i:RCPT TO:)(<({_ADDRESS})>)\r\n".encode()).fullmatch
 _RUN_OF_RCPT = re.compile(rf"(?i:RCPT TO:)<({_ADDRESS})>\r\n".encode()).findall
 _RCPT_AROUND = len("RCPT TO:<>\r\n")
 
@@ -169,6 +170,12 @@ def parse_rcpt_run(run: bytes) -> list[RcptArguments] | None:
     The same as :func:`parse_rcpt` of each; None where any of them is not of the
     simplest form (no parameters, no space to spare, a short ASCII address).
     """
+    one = _ONE_RCPT(run)
+    if one is not None:
+        path, address = one.groups()
+        if len(address) > _MAX_LABEL:
+            return None
+        return [_rcpt((address.decode(), path, _NO_PARAMS))]
     addresses: list[bytes] = _RUN_OF_RCPT(run)
     octets = sum(map(len, addresses))
     # What is found covers every octet of the run, or there is something else in it.
