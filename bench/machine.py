@@ -130,3 +130,28 @@ def description() -> str:
             model = line.partition(":")[2].strip()
             break
     return f"{os.cpu_count()} cores, {model}"
+
+
+class _Step:
+    __slots__ = ("size",)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def grown(self, by: int) -> int:
+        return self.size + by
+
+
+def pace() -> float:
+    """Return nanoseconds for a few dozen steps of this interpreter, the least of five tries.
+
+    One that was built without profile-guided optimisation needs half as long again.
+    """
+    turns, best = 200_000, float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        kept = {}
+        for turn in range(turns):
+            kept[turn & 63] = (b"<%b>" % b"path", _Step(turn).grown(1))
+        best = min(best, time.perf_counter() - began)
+    return best / turns * 1e9

@@ -86,7 +86,8 @@ class Run:
         if self.found.results or self.found.latency or self.found.memory or self.found.pause:
             self.sections["aims"] = aims.lines(self.found)
         self.sections["machine"] = [
-            f"{machine.description()}, Python {sys.version.split()[0]}, "
+            f"{machine.description()}, Python {sys.version.split()[0]} "
+            f"(its pace: {machine.pace():.0f} ns), "
             f"{datetime.now(UTC):%Y-%m-%d}; {SESSIONS} sessions, medians of {self._rounds} rounds "
             f"of about {self._seconds:g} s each (lowest-highest)."
         ]
