@@ -94,6 +94,10 @@ class Mailing(Greeting):
         self._abandon()
 
     def _mail_command(self, argument: bytes) -> None:
+        # A second MAIL begins anew, even a bad one: tools that lose count after a refused
+        # recipient would otherwise hear 503 for every further message, and what they
+        # pipeline behind a refused MAIL would join the transaction before it.
+        self._abandon()
         listener = self._listener
         said = self._said
         if (
@@ -105,10 +109,6 @@ class Mailing(Greeting):
             said = self._said = self._read_mail(argument)
             if said is None:
                 return
-        # A second MAIL begins anew, even a bad one: tools that lose count after a refused
-        # recipient would otherwise hear 503 for every further message, and what they
-        # pipeline behind a refused MAIL would join the transaction before it.
-        self._abandon()
         _, site, policy, peer, mail, command = said
         if policy.messages_per_minute is not None:
             listener.limits.message(policy.client, self._now())
@@ -126,7 +126,6 @@ class Mailing(Greeting):
         if client is None:
             self._link.say(replies.NEED_AUTH)
             return None
-        self._abandon()
         mail = parse_mail(argument)
         if mail.params:
             check_mail(mail, self._in_force)

@@ -21,7 +21,7 @@ from gateway.message.traits import read_traits
 from gateway.records.record import masked
 from gateway.smtp.metric import Metrics
 from gateway.smtp.release import release
-from tests.peers.house import INVOICE, MAILING, client_table
+from tests.peers.house import INVOICE, MAILING, House, client_table
 from tests.peers.scripted import Stage
 
 A, B, C, NO = "a@example.com", "b@example.com", "c@example.com", "no@example.com"
@@ -100,6 +100,26 @@ async def test_a_refused_mail_leaves_the_old_transaction_open(build, upstream, m
         client.send(f"RCPT TO:<{B}>")
         client.send("DATA")
         assert (await client.reply())[0] == "5"
+        await client.reply()
+        if (await client.reply()).startswith("354"):
+            await client.body(INVOICE)
+    assert not any(A in message.recipients for message in upstream.messages)
+
+
+async def test_a_mail_refused_after_a_reload_leaves_the_old_transaction_open(
+    build, upstream, tmp_path, register_url
+):
+    """The client is not in the configuration any more; what it goes on with joins the old."""
+    others = [client_table(networks=["10.0.0.0/8"])]
+    async with build(clients=[TRANSACTIONAL]) as house, house.client() as client:
+        await client.begin(A)
+        other = House(tmp_path, register_url, [upstream], clients=others)
+        site = await house.parts.rebuild(other.settings, Metrics(CollectorRegistry()))
+        house.listener.swap(site, None)
+        client.send("MAIL FROM:<u@lamisnet.fi>")
+        client.send(f"RCPT TO:<{B}>")
+        client.send("DATA")
+        assert (await client.reply()).startswith("530")
         await client.reply()
         if (await client.reply()).startswith("354"):
             await client.body(INVOICE)
