@@ -221,6 +221,10 @@ class Server(SMTP):
                 while step is not None:
                     await step()
                     step = dialogue.next_step()
+                if self._lost:
+                    # What had begun is finished.  What lies in the inbox had not: its
+                    # client hears nothing of it and sends it again.
+                    return
                 self._send()
                 if self._writing_paused:
                     await self._until_read()

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
+import struct
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -242,6 +244,37 @@ async def test_an_international_sender_needs_smtputf8(build, upstream):
     async with build(clients=[TRANSACTIONAL]) as house, house.client() as client:
         reply = await client.say("MAIL FROM:<jörö@lamisnet.fi>")
         assert reply.startswith("55"), reply
+
+
+async def test_what_a_lost_client_had_pipelined_is_begun_all_the_same(build, upstream):
+    """It heard nothing of its second message and sends it again: that would go out twice."""
+    gate = asyncio.Event()
+    upstream.on(Stage.END, gate=gate)
+    async with build(clients=[TRANSACTIONAL]) as house, house.client() as client:
+        (session,) = house.listener.sessions
+        await client.begin(A)
+        await client.say("DATA")
+        client.writer.write(INVOICE + b".\r\n")
+        while b"DATA" not in upstream.commands:
+            await asyncio.sleep(0.01)
+        client.send("MAIL FROM:<u@lamisnet.fi>")
+        client.send(f"RCPT TO:<{B}>")
+        client.send("DATA")
+        client.writer.write(INVOICE + b".\r\n")
+        await asyncio.sleep(0.2)
+        reset = struct.pack("ii", 1, 0)
+        client.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, reset
+        )
+        client.writer.transport.abort()
+        async with asyncio.timeout(1):
+            while session.transport is not None:
+                await asyncio.sleep(0.01)
+        gate.set()
+        async with asyncio.timeout(5):
+            while house.listener.sessions:
+                await asyncio.sleep(0.01)
+    assert [message.recipients for message in upstream.messages] == [[A]]
 
 
 # -- bounds ---------------------------------------------------------------------------
