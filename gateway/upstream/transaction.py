@@ -197,9 +197,9 @@ class Transaction:
 
         ``source`` yields the body in wire form; as a whole it is empty or ends in
         CRLF.  It is asked for its first chunk only after 354, and no faster than
-        the upstream takes them.  An exception of the source's own cuts the
-        connection before the final dot and passes through.  Raises
-        :class:`HandOverFailed`.
+        the upstream takes them; that chunk leaves before the next is asked for.  An
+        exception of the source's own cuts the connection before the final dot and
+        passes through.  Raises :class:`HandOverFailed`.
         """
         return self._hand_over(partial(self._stream, source))
 
@@ -366,11 +366,15 @@ class Transaction:
         seconds = self._pool.target.timeouts.data
         waiting: list[bytes] = []
         size = 0
+        # The first chunk waits for no other: whoever made it may have made sure of
+        # something that holds for a short time only, and the next may come from a slow disk.
+        enough = 1
         async for chunk in source:
             self._stage = Stage.BEFORE_END
             waiting.append(chunk)
             size += len(chunk)
-            if size >= _WRITE_AT_ONCE:
+            if size >= enough:
+                enough = _WRITE_AT_ONCE
                 if connection.early is not None:
                     return b""
                 connection.require_open()

@@ -98,8 +98,8 @@ class Message:
     tls: bool
     user: str | None
     accepted: bool = True
-    data_at: float = 0.0
-    """When DATA was read (``time.monotonic``)."""
+    body_at: float = 0.0
+    """When the first octet of the body was read (``time.monotonic``)."""
 
     @property
     def content(self) -> bytes:
@@ -309,6 +309,7 @@ class _Session:
         """The one that played last."""
         self.mail: bytes | None = None
         self.rcpts: list[bytes] = []
+        self.body_at = 0.0
 
     async def run(self) -> None:
         if await self.play(Stage.CONNECT, b""):
@@ -478,7 +479,6 @@ class _Session:
             return
         if go_on:
             self.say("354 Go ahead")
-        data_at = time.monotonic()
         wire = await self.body()
         message = Message(
             _bracketed(self.mail or b""),
@@ -489,7 +489,7 @@ class _Session:
             self.dialogue.number,
             self.dialogue.tls,
             self.dialogue.user,
-            data_at=data_at,
+            body_at=self.body_at,
         )
         self.mail, self.rcpts = None, []
         message.accepted = False
@@ -509,6 +509,7 @@ class _Session:
         """Everything up to CRLF.CRLF, read the plain way."""
         data = bytearray(b"\r\n" + self.buffer)
         self.buffer = b""
+        self.body_at = time.monotonic()
         seen = 0
         try:
             while True:
@@ -518,6 +519,8 @@ class _Session:
                 seen = len(data)
                 await self.play(Stage.BODY, b"", octets=seen - 2)
                 data += await self.read()
+                if seen == 2:
+                    self.body_at = time.monotonic()
         except (_HangupError, OSError):
             self.dialogue.partial_body = bytes(data[2:])
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 import time
 
 from gateway.entry.entry import Scope
@@ -61,7 +62,7 @@ async def test_a_look_up_that_has_grown_old_is_repeated(build, upstream):
 async def test_no_hand_over_begins_after_the_acknowledgement(build, upstream):
     """Bans fall at random into a stream of messages; none leaks past its acknowledgement.
 
-    The upstream notes when DATA of each message came: that is when a hand-over
+    The upstream notes when the first octet of each message came: with that a hand-over
     begins.  It must not be later than the moment the ban was acknowledged.
     """
     people = [f"p{n}@example.com" for n in range(24)]
@@ -89,4 +90,36 @@ async def test_no_hand_over_begins_after_the_acknowledgement(build, upstream):
     assert len(upstream.messages) > len(people)
     for message in upstream.messages:
         (person,) = message.recipients
-        assert message.data_at <= acknowledged[person], person
+        assert message.body_at <= acknowledged[person], person
+
+
+async def test_a_slow_disk_lets_a_message_begin_long_after_its_look_up(build, upstream):
+    """What was confirmed waits for more octets; the ban is acknowledged before any has left."""
+    message = MAILING + (b"x" * 78 + b"\r\n") * 4_000
+    gate, disk = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    async with build(register={"settle": 0.5}) as house:
+        await house.allow(A)
+        # Other messages have all the memory: the whole body lies on the disk.
+        house.listener.budget.limit(8_192)
+        async with house.client() as client:
+            await client.begin(A)
+            upstream.on(Stage.DATA, gate=gate)
+            await client.say("DATA")
+            client.writer.write(MAILING)
+            await asyncio.sleep(0.1)
+            client.writer.write(message[len(MAILING) :] + b".\r\n")
+            while b"DATA" not in upstream.commands:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            # Every thread that could read the disk is busy.
+            busy = [loop.run_in_executor(None, disk.wait, 10) for _ in range(64)]
+            gate.set()
+            await asyncio.sleep(0.1)
+            await house.tell(A, EventKind.BAN, scope=Scope.ALL, settled=True)
+            acknowledged = time.monotonic()
+            disk.set()
+            await client.reply()
+            await asyncio.gather(*busy)
+    for one in upstream.messages:
+        assert one.body_at <= acknowledged
