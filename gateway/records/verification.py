@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import aiosqlite
 import orjson
 from sqlalchemy import Column, MetaData, Table, Text, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.records import schema
-from gateway.records.database import Database, among
-from gateway.records.line import DIGEST, KINDS, Row, digest_of, link
+from gateway.records.database import Database, T, Work, among
+from gateway.records.line import COLUMNS, DIGEST, KINDS, TYPES, Row, digest_of, link
 
 _TABLES: Final = {kind: schema.metadata.tables[kind] for kind in KINDS}
 _PAGE: Final = 8
@@ -52,7 +53,7 @@ async def verify(database: Database) -> Verification:
     head = b"\0" * DIGEST
     links = 0
     while len(faults) < _FAULTS:
-        page = await database.read(partial(_page, after=links))
+        page = await database.read(partial(_plainly, partial(_page, after=links)))
         if not page:
             break
         for one, rows in page:
@@ -69,10 +70,38 @@ async def verify(database: Database) -> Verification:
                 row = rows.get(row_id)
                 if row is None:
                     faults.append(f"{place} is missing")
-                elif digest_of(one.kind, row) != one.digest(number):
+                elif not _is_whole(one.kind, row, one.digest(number)):
                     faults.append(f"{place} was changed")
-    faults += await database.read(_strays)
-    return Verification(links, head.hex(), tuple(faults[:_FAULTS]))
+    faults += await database.read(partial(_plainly, _strays))
+    told = [fault.encode("utf-8", "backslashreplace").decode() for fault in faults[:_FAULTS]]
+    return Verification(links, head.hex(), tuple(told))
+
+
+async def _plainly(work: Work[T], connection: AsyncConnection) -> T:
+    """What ``work`` returns, with texts read that are no UTF-8 any more.
+
+    The driver refuses them, and with them the whole page: an octet that turned over on
+    the disk would end the walk, and its row would never be named.
+    """
+    driver = (await connection.get_raw_connection()).driver_connection
+    if not isinstance(driver, aiosqlite.Connection):
+        return await work(connection)
+    driver.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+    try:
+        return await work(connection)
+    finally:
+        driver.text_factory = str
+
+
+def _is_whole(kind: str, row: Row, digest: bytes) -> bool:
+    """Whether a row is what its digest was once made of."""
+    # SQLite keeps what it is given, whatever the column: octets that became their own
+    # digits in a text would have the same digest and could not be opened any more.
+    types = tuple([type(row[name]) for name in COLUMNS[kind]])
+    try:
+        return types in TYPES[kind] and digest_of(kind, row) == digest
+    except TypeError:  # a text that is no UTF-8
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +121,19 @@ class Link:
         return self.digests[DIGEST * number : DIGEST * (number + 1)]
 
 
-def _link_of(seq: int, kind: str, ids: str, digests: bytes, hashed: bytes) -> Link:
+def _link_of(seq: int, kind: str, ids: str, digests: object, hashed: object) -> Link:
     """The link of a row of ``chain``; one that was made unreadable covers nothing."""
     try:
         read = orjson.loads(ids)
     except ValueError:
         read = None
     known = isinstance(read, list) and all(isinstance(one, str) for one in read)
-    return Link(seq, kind, tuple(read) if known else (), bytes(digests), bytes(hashed))
+    return Link(seq, kind, tuple(read) if known else (), _octets(digests), _octets(hashed))
+
+
+def _octets(value: object) -> bytes:
+    """The octets of a column; none where somebody put anything else there."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
 async def _page(connection: AsyncConnection, after: int) -> list[tuple[Link, Mapping[str, Row]]]:
@@ -128,12 +162,17 @@ async def _strays(connection: AsyncConnection) -> list[str]:
     last = (
         await connection.execute(select(chain.seq, chain.hash).order_by(chain.seq.desc()).limit(1))
     ).first()
-    if (state.seq, bytes(state.head)) != (
-        (last.seq, bytes(last.hash)) if last else (0, b"\0" * DIGEST)
+    if (state.seq, _octets(state.head)) != (
+        (last.seq, _octets(last.hash)) if last else (0, b"\0" * DIGEST)
     ):
         faults.append("the end of the chain was cut off or changed")
+    # The walk begins at 1.  A link before it would hang on none, and yet be counted.
+    before = await connection.scalars(select(chain.seq).where(chain.seq < 1).limit(_FAULTS))
+    faults += [f"link {seq} was added" for seq in before]
     octets = func.sum(func.length(chain.digests))
-    counted = await connection.execute(select(chain.kind, octets).group_by(chain.kind))
+    counted = await connection.execute(
+        select(chain.kind, octets).where(chain.seq > 0).group_by(chain.kind)
+    )
     links = {row[0]: row[1] // DIGEST for row in counted}
     for kind, table in _TABLES.items():
         rows = await connection.scalar(select(func.count()).select_from(table)) or 0

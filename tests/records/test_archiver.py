@@ -279,6 +279,61 @@ async def test_tampering_is_found(
     assert any(re.search(fault, each) for each in verification.faults)
 
 
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        (
+            "UPDATE record SET sealed_address=lower(hex(sealed_address)) WHERE rule='R11'",
+            "record .* was changed",
+        ),
+        ("UPDATE message SET sealed_headers=lower(hex(sealed_headers))", "message .* was changed"),
+        ("UPDATE chain SET digests='abc' WHERE seq=2", "link 2 does not follow"),
+        ("UPDATE chain SET hash='abc' WHERE seq=2", "link 2 does not follow"),
+        ("UPDATE archive SET head='abc'", "end of the chain"),
+    ],
+)
+async def test_octets_that_became_a_text_are_found_and_end_no_walk(
+    wire, sealer, archive, database, rules, make_message, statement, fault
+):
+    await recorded(wire, sealer, rules, make_message(2))
+    await Archiver(wire, archive).run_once()
+    change(database, statement)
+    assert any(re.search(fault, each) for each in (await archive.verify()).faults)
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE record SET rule=CAST(x'52ff' AS TEXT) WHERE rule='R11'", "record .* was changed"),
+        ("UPDATE chain SET ids=CAST(x'ff' AS TEXT) WHERE seq=2", "link .* does not follow"),
+        ("UPDATE chain SET kind=CAST(x'ff' AS TEXT) WHERE seq=2", r"\\udcff .* is missing"),
+    ],
+)
+async def test_a_text_that_is_no_utf_8_any_more_is_named_like_any_other_change(
+    wire, sealer, archive, database, rules, make_message, statement, fault
+):
+    await recorded(wire, sealer, rules, make_message(2))
+    await Archiver(wire, archive).run_once()
+    change(database, statement)
+    assert any(re.search(fault, each) for each in (await archive.verify()).faults)
+    # The connections read as before.
+    assert await database.read(lambda connection: connection.exec_driver_sql("SELECT 'ä'"))
+
+
+async def test_a_link_before_the_first_one_hides_no_row_that_was_added(
+    wire, sealer, archive, database, rules, make_message
+):
+    """The head stays the same, so one that was noted elsewhere does not tell either."""
+    await recorded(wire, sealer, rules, make_message())
+    await Archiver(wire, archive).run_once()
+    change(database, "INSERT INTO rule_set VALUES ('h','n','v','t','[]')")
+    change(
+        database,
+        "INSERT INTO chain VALUES (0,'rule_set','[\"h\"]',zeroblob(32),zeroblob(32))",
+    )
+    assert (await archive.verify()).faults == ("link 0 was added", "rule_set h was added")
+
+
 async def test_tampering_is_found_in_links_of_hundreds_of_rows(
     archive: Archive, database, make_message
 ):
