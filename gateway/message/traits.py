@@ -7,6 +7,7 @@ the whole message marketing), never the other way round.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from email.errors import MessageError
 from email.header import decode_header, make_header
@@ -25,6 +26,10 @@ CONTROL_HEADERS = frozenset({KIND_HEADER, TOPIC_HEADER})
 
 _READ_OF_VALUE = 2000
 """Characters of a header value that are decoded."""
+
+# Octets that are no text, and what some charsets of encoded words make of others: no
+# record could hold a NUL or half a surrogate pair.
+_UNREADABLE = re.compile("[\0\ud800-\udfff\ufffd]").search
 
 _DECLARABLE = {
     kind.value: kind for kind in (Kind.MARKETING, Kind.SERVICE, Kind.TRANSACTIONAL, Kind.NOTICE)
@@ -95,7 +100,7 @@ def decoded(value: str) -> str | None:
             value = str(make_header(decode_header(value[:_READ_OF_VALUE])))
         except (MessageError, ValueError, LookupError):
             return None
-    return None if "\ufffd" in value else value
+    return None if _UNREADABLE(value) else value
 
 
 def _of_no_group(_topic: str | None) -> None:

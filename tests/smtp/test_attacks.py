@@ -169,6 +169,25 @@ async def test_a_topic_in_another_spelling_walks_around_its_ban(build, upstream,
     assert upstream.messages == []
 
 
+@pytest.mark.parametrize(
+    "topic",
+    [b"=?utf-8?q?a=00b?=", b"=?utf-8?b?AA==?=", b"=?utf-7?q?+2AA-?="],
+    ids=["NUL", "nothing but NUL", "half a surrogate pair"],
+)
+async def test_a_topic_that_no_record_can_hold_leaves_a_message_without_its_record(
+    build, upstream, topic
+):
+    """The archive set the record aside, or the message was a fault of ours for ever."""
+    async with build(clients=[OPEN_TOPIC]) as house:
+        await house.allow(A)
+        async with house.client() as client:
+            reply = await client.mail(A, message=b"X-Gateway-Topic: " + topic + b"\r\n" + MAILING)
+        assert reply.endswith("1 forwarded")
+        (found,) = await house.found(A)
+        assert (await house.archive.show(found.record_id)).message.topic is None
+        assert house.archiver.status.unreadable == 0
+
+
 async def test_a_topic_consent_that_lifts_a_ban_is_refused_at_rcpt(build, upstream):
     """RCPT refuses for certain what the topic in the headers would allow."""
     async with build(clients=[client_table(topic=None, on_suppress="reject")]) as house:
