@@ -51,7 +51,6 @@ def key_ring(settings: Settings) -> KeyRing:
         raise InputError("register.keys_file is not set")
     _refuse_lost(path, settings)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Another process may have been first; its keys are then the keys.
         with contextlib.suppress(InputError):
             return KeyRing.create(path)

@@ -77,11 +77,11 @@ async def open_database(settings: Settings) -> Database:
     """The archive database, made on first use.
 
     Raises:
-        InputError: it is not an archive of this version, or cannot be opened.
+        InputError: it is not an archive of this version.
+        RecordsUnavailable: it cannot be made or opened.
 
     """
     path = assembly.archive_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return await Database.open(path, timeout=settings.records.archive_timeout)
 
 

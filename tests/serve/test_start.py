@@ -63,6 +63,19 @@ def test_an_unknown_variable(folder, run):
     refused(done, "GATEWAY_SMPT__LISTEN is no setting")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"records": {"archive": "file/archive.sqlite"}}, {"register": {"keys_file": "file/keys"}}],
+)
+def test_a_folder_that_cannot_be_made_ends_in_a_trace(folder, run, changes):
+    (folder / "file").write_text("no folder")
+    write_config(folder, tables(**changes))
+    done = run(folder, "serve")
+    assert done.status == 2, done
+    assert done.err.splitlines()[-1].startswith("suppression-gateway: "), done.err
+    assert str(folder / "file") in done.err.splitlines()[-1]
+
+
 def test_a_bad_rule_file(folder, run):
     (folder / "mine").mkdir()
     rules = folder / "mine" / "house.toml"
