@@ -6,6 +6,7 @@ they are mirrored as the models that it reads an environment by.
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -40,8 +41,19 @@ def from_environment() -> dict[str, Any]:
         return source()
     except ValueError as error:
         raise SettingsError(
-            f"environment: {error}; lists and tables are written as JSON there"
+            f"environment: {_blamed(source) or error}; lists and tables are written as JSON there"
         ) from None
+
+
+def _blamed(source: EnvSettingsSource) -> str:
+    """What is wrong with which variable; the library names no more than the table."""
+    for name, value in sorted(os.environ.items()):
+        source.env_vars = {name.lower(): value}
+        try:
+            source()
+        except ValueError:
+            return f"{name} is not valid JSON"
+    return ""
 
 
 @lru_cache(maxsize=64)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +21,11 @@ from gateway.settings.model import Settings
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "GATEWAY_ACTOR"}
+_TABLE_VARIABLES = {
+    f"{PREFIX}{name.upper()}"
+    for name, kind in get_type_hints(Settings).items()
+    if is_dataclass(kind) or get_origin(kind) is dict
+}
 _CHECKED = TypeAdapter(Settings)
 
 
@@ -72,8 +77,16 @@ def settings_from(tables: Mapping[str, Any], folder: Path) -> Settings:
 
 def _refuse_unknown_variables() -> None:
     known = {f"{PREFIX}{one.name.upper()}" for one in fields(Settings)} | _OTHER_VARIABLES
-    for variable in os.environ:
-        if variable.startswith(PREFIX) and variable.split("__", 1)[0] not in known:
+    for variable, value in os.environ.items():
+        if not variable.startswith(PREFIX):
+            continue
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            # No record could hold it: the first message would be the one to find out.
+            raise SettingsError(f"environment: {variable} is not UTF-8 text") from None
+        name, within, _ = variable.partition("__")
+        if name not in known or (within and name not in _TABLE_VARIABLES):
             raise SettingsError(
                 f"environment: {variable} is no setting; known are "
                 f"{', '.join(sorted(known))} (tables with __ between the names)"

@@ -1,5 +1,6 @@
 """Bad configuration: each kind of error names the setting and the mend."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,30 @@ def test_a_misspelt_variable_is_refused(config, monkeypatch):
         load_settings(config())
 
 
+@pytest.mark.parametrize("variable", ["GATEWAY_WORKERS__COUNT", "GATEWAY_DATA_DIR__X"])
+def test_a_variable_below_a_setting_that_is_no_table_is_passed_over(config, monkeypatch, variable):
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(SettingsError, match=f"{variable} is no setting"):
+        load_settings(config())
+
+
+def test_a_variable_that_is_no_utf_8_makes_every_message_a_fault_of_ours(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_CONTROLLER__NAME", os.fsdecode(b"\xc4"))
+    with pytest.raises(SettingsError, match="GATEWAY_CONTROLLER__NAME is not UTF-8"):
+        load_settings(config())
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["GATEWAY_SMTP__LISTEN", "GATEWAY_TOPICS", "GATEWAY_RECORDS__CONTENT_OF", "GATEWAY_REGISTER"],
+)
+def test_a_variable_that_is_no_json_is_not_named(config, monkeypatch, variable):
+    monkeypatch.setenv("GATEWAY_SMTP__LISTEN_TLS", "[]")
+    monkeypatch.setenv(variable, "[x")
+    with pytest.raises(SettingsError, match=f"environment: {variable} is not valid JSON"):
+        load_settings(config())
+
+
 def test_a_list_in_the_environment_must_be_json(config, monkeypatch):
     monkeypatch.setenv("GATEWAY_SMTP__LISTEN", "127.0.0.1:25")
     with pytest.raises(SettingsError, match="JSON"):
@@ -172,7 +197,7 @@ def test_a_single_value_in_the_environment_is_taken_as_it_is_written(config, mon
         ("GATEWAY_WORKERS", "many", ["workers", "integer"]),
         ("GATEWAY_WORKERS", "65", ["workers", "64"]),
         ("GATEWAY_REGISTER__BUCKET_BITS", "5", ["register.bucket_bits", "6"]),
-        ("GATEWAY_REGISTER", "embedded", ["register", "JSON"]),
+        ("GATEWAY_REGISTER", "embedded", ["GATEWAY_REGISTER", "JSON"]),
         ("GATEWAY_REGISTER", "[]", ["register"]),
         ("GATEWAY_LOG__LEVEL", "loud", ["log.level", "'debug'"]),
     ],
