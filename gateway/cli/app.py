@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
 from gateway import __version__
 from gateway.cli import check, demo, held, records, register, rules, serve, wash
-from gateway.failure import GatewayError
+from gateway.cli.option import is_text
+from gateway.failure import GatewayError, InputError
 
 COULD_NOT = 2
 
@@ -45,9 +48,21 @@ def _root(
     """The register's gatekeeper for outbound mail."""
 
 
+def _refuse_unreadable(arguments: Sequence[str]) -> None:
+    """Refuse what is not UTF-8 text, unless it names a file.
+
+    No record could hold it, and a command would only notice when its work is done: a
+    release would have sent the message and lost who sent it and why.
+    """
+    for number, argument in enumerate(arguments, 1):
+        if not is_text(argument) and not Path(argument).exists():
+            raise InputError(f"argument {number} is not UTF-8 text; set the terminal to UTF-8")
+
+
 def main() -> None:
     """Run the command and end the process with its exit status."""
     try:
+        _refuse_unreadable(sys.argv[1:])
         app()
     except GatewayError as error:
         print(f"suppression-gateway: {error}", file=sys.stderr)

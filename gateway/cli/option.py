@@ -33,7 +33,18 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for 
 def _named(value: str) -> str:
     if not value.strip():
         raise InputError("--by: say who does it; it is recorded")
+    if not is_text(value):
+        raise InputError("--by: not UTF-8 text (it may come from GATEWAY_ACTOR or USER)")
     return value
+
+
+def is_text(value: str) -> bool:
+    """Whether what the system gave as an argument or variable was UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 Actor = Annotated[
