@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -331,12 +332,16 @@ class Supervisor:
         old = self._settings
         changed = [name for name in _FIXED if getattr(settings, name) != getattr(old, name)]
         kept = {name: getattr(old, name) for name in changed}
-        listen = {name: getattr(old.smtp, name) for name in ("listen", "listen_tls")}
-        if any(getattr(settings.smtp, name) != value for name, value in listen.items()):
+        smtp: dict[str, Any] = {name: getattr(old.smtp, name) for name in ("listen", "listen_tls")}
+        if any(getattr(settings.smtp, name) != value for name, value in smtp.items()):
             changed.append("smtp.listen")
+        if (settings.smtp.tls is None) != (old.smtp.tls is None):
+            # The sockets stay what they are, and so does what a replaced worker says on them.
+            smtp["tls"] = old.smtp.tls
+            changed.append("smtp.tls")
         if changed:
             log.warning("reload_needs_restart", settings=changed)
-        return replace(settings, **kept, smtp=replace(settings.smtp, **listen))
+        return replace(settings, **kept, smtp=replace(settings.smtp, **smtp))
 
 
 class WorkerFailed(GatewayError):

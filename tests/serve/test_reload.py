@@ -125,6 +125,37 @@ async def test_a_new_certificate_is_shown_to_new_connections(build, tmp_path):
         assert shown[1] == shown[2]
 
 
+async def test_a_reload_that_removes_tls_ends_the_gateway(build, tmp_path):
+    """Whether there is TLS at all needs a restart, for a replaced worker too."""
+    (tmp_path / "tls").mkdir()
+    certificate = self_signed(tmp_path / "tls", "old.example.test")
+    async with build(tls=certificate) as gateway:
+        shown = [ssl.get_server_certificate(("127.0.0.1", gateway.smtp_tls))]
+        gateway.configure(tls=None)
+        gateway.signal(signal.SIGHUP)
+        line = await gateway.line("reload_needs_restart")
+        assert line["settings"] == ["smtp.listen", "smtp.tls"]
+        await gateway.line("reloaded")
+        os.kill(gateway.workers[0], signal.SIGKILL)
+        await gateway.line("worker_started", count=2)
+        shown.append(ssl.get_server_certificate(("127.0.0.1", gateway.smtp_tls)))
+        assert shown[0] == shown[1]
+        assert await gateway.stop() == 0
+
+
+async def test_a_replaced_worker_alone_offers_tls_that_a_reload_added(gateway, tmp_path):
+    (tmp_path / "tls").mkdir()
+    certificate = self_signed(tmp_path / "tls", "new.example.test")
+    gateway.configure(tls=certificate, smtp={"listen_tls": []})
+    gateway.signal(signal.SIGHUP)
+    assert (await gateway.line("reload_needs_restart"))["settings"] == ["smtp.tls"]
+    await gateway.line("reloaded")
+    os.kill(gateway.workers[0], signal.SIGKILL)
+    await gateway.line("worker_started", count=2)
+    async with gateway.client() as client:
+        assert "STARTTLS" not in await client.say("EHLO tool.example")
+
+
 async def test_a_worker_that_is_replaced_serves_by_what_was_accepted(gateway, upstream):
     """Not by a file that somebody is editing, and not by one that nobody has reloaded."""
     await gateway.allow("yes@example.com")
