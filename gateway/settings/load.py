@@ -59,6 +59,8 @@ def load_settings(path: Path) -> Settings:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
     _refuse_unknown_variables()
     merged = _merge(tables, from_environment())
+    if place := _unrecordable(merged):
+        raise SettingsError(f"{path}: {place}: a NUL or half a surrogate pair, which is no text")
     try:
         return settings_from(merged, path.resolve().parent)
     except ValidationError as error:
@@ -91,6 +93,20 @@ def _refuse_unknown_variables() -> None:
                 f"environment: {variable} is no setting; known are "
                 f"{', '.join(sorted(known))} (tables with __ between the names)"
             )
+
+
+def _unrecordable(value: object, place: str = "") -> str:
+    """Where a text stands that no record could hold, which TOML and JSON can write."""
+    if isinstance(value, str):
+        return place if "\0" in value or any("\ud800" <= one <= "\udfff" for one in value) else ""
+    if isinstance(value, dict):
+        each = [(one, f"{place}.{name}".lstrip(".")) for name, one in value.items()]
+        each += [(name, place or "a name") for name in value]
+    elif isinstance(value, list):
+        each = [(one, f"{place}[{number}]") for number, one in enumerate(value)]
+    else:
+        return ""
+    return next(filter(None, (_unrecordable(*one) for one in each)), "")
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

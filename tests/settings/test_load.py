@@ -102,6 +102,31 @@ def test_all_mistakes_are_told_at_once_one_a_line(config):
     assert len(str(caught.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('name = "LamisNET"', r'name = "a\u0000b"', "controller.name"),
+        ('topic = "newsletter"', r'topic = "\u0000"', "smtp.clients[0].topic"),
+        (
+            "[http]",
+            r"""[topics."a\u0000"]
+[http]""",
+            "topics",
+        ),
+    ],
+)
+def test_a_text_that_no_record_can_hold_leaves_every_message_without_one(config, old, new, told):
+    with pytest.raises(SettingsError, match="NUL") as caught:
+        load_settings(config(MINIMAL.replace(old, new, 1)))
+    assert f"{told}: " in str(caught.value)
+
+
+def test_half_a_surrogate_pair_in_json_makes_every_message_a_fault_of_ours(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_CONTROLLER", r'{"name": "\ud800"}')
+    with pytest.raises(SettingsError, match=r"controller\.name: .*surrogate"):
+        load_settings(config())
+
+
 def test_bad_toml_names_the_place(config):
     with pytest.raises(SettingsError, match="line 2"):
         load_settings(config("a = 1\nb = = 2\n"))
