@@ -68,6 +68,8 @@ async def test_no_hand_over_begins_after_the_acknowledgement(build, upstream):
     people = [f"p{n}@example.com" for n in range(24)]
     acknowledged: dict[str, float] = {}
     rng = random.Random(3)
+    # Some messages wait for their go-ahead for longer than a look-up may be used.
+    upstream.on(Stage.DATA, delay=0.08, times=300)
     async with build(register={"settle": 0.05}) as house:
         await house.allow(*people)
 
