@@ -230,12 +230,15 @@ class Transaction:
                 self._accepted.append(recipient)
             else:
                 refused.append((recipient, verdict))
+        name = self.upstream_name
         if any(verdict.code == replies.CLOSING for _, verdict in refused):
             self.abandon()
         self._park()
-        await self._record_refused(refused)
+        await self._record_refused(refused, name)
 
-    async def _record_refused(self, refused: Sequence[tuple[Recipient, Reply]]) -> None:
+    async def _record_refused(
+        self, refused: Sequence[tuple[Recipient, Reply]], upstream: str
+    ) -> None:
         """Write down whom the upstream refused; its answer is the client's either way."""
         site = self.site
         traits = self.policy.favourable
@@ -251,7 +254,7 @@ class Transaction:
                 judged,
                 Result.REFUSED,
                 [reply for _, reply in refused],
-                self.upstream_name,
+                upstream,
             )
         except GatewayError as error:
             self._note_unrecorded(error)

@@ -123,6 +123,19 @@ async def test_a_421_at_rcpt_is_told_and_the_next_message_goes(house, upstream):
         assert (await client.data()).endswith("1 forwarded")
 
 
+async def test_the_record_of_a_recipient_answered_421_names_no_upstream(house, upstream):
+    """The connection was given up first, and with it went the name for the record."""
+    await house.allow(A, B)
+    async with house.client() as client:
+        (reply,) = await client.begin(A)
+        assert reply.startswith("250")
+        upstream.on(Stage.RCPT, reply="421 4.3.2 Going down", close=True)
+        assert (await client.say(f"RCPT TO:<{B}>")).startswith("451 4.4.1")
+    (found,) = await house.found(B)
+    shown = await house.archive.show(found.record_id)
+    assert [(one.reply_code, one.upstream) for one in shown.outcomes] == [(421, "main")]
+
+
 async def test_fail_over_to_the_second_upstream(build, upstream):
     clients = [client_table(upstream=["main", "spare1"])]
     async with build(spares=1, clients=clients) as house:
