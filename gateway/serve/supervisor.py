@@ -317,12 +317,13 @@ class Supervisor:
                 settings = load_settings(self._config)
                 check_whole(settings)
                 settings = self._keeping_fixed(settings)
+                # May refuse as well: a password's file may have gone since it was checked.
+                keeper.reload(settings)
                 write_accepted(settings, self._accepted)
             except GatewayError as error:
                 log.error("reload_refused", cause=str(error))
                 continue
             self._settings = settings
-            keeper.reload(settings)
             for slot in self._slots:
                 if slot.alive:
                     self._signal(slot, signal.SIGHUP)
