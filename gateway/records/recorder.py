@@ -36,7 +36,9 @@ _BATCH = 256
 _BATCH_OCTETS = 1 << 20
 _OUTCOMES = 512
 _WAITING = 10_000
-_LINGER = 0.02
+_LINGER = 0.1
+"""Seconds that outcomes wait for a record to travel with: alone they would cost a write
+to the disk each, which the look-ups of the next message would wait for."""
 _PROBE = 0.25
 _RETRY_MOST = 2.0
 
