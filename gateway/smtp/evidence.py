@@ -28,15 +28,13 @@ from gateway.records.identifier import new_id
 from gateway.records.record import MessageRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.settings import Settings
-from gateway.smtp.draft import Draft, Peer, origin
+from gateway.smtp.draft import Draft, origin
 from gateway.smtp.metric import Metrics
 from gateway.smtp.replies import is_temporary
 from gateway.smtp.scribe import Scribe, facts_of
 from gateway.smtp.spool import Spool
 from gateway.wire.path import RcptArguments
 from gateway.wire.reply import Reply
-
-__all__ = ["Draft", "Evidence", "Judged", "Message", "Peer"]
 
 _rule = attrgetter("decision.rule.id")
 _address = attrgetter("address")

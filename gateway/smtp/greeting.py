@@ -11,7 +11,7 @@ import structlog
 
 from gateway.smtp import replies
 from gateway.smtp.auth import AuthAborted, read_login
-from gateway.smtp.evidence import Peer
+from gateway.smtp.draft import Peer
 from gateway.smtp.extension import offer
 from gateway.smtp.identity import Identity
 from gateway.smtp.link import Link

@@ -22,7 +22,7 @@ from gateway.message.traits import CONTROL_HEADERS, Traits, read_traits
 from gateway.records.identifier import new_id
 from gateway.records.record import MessageRecord, OutcomeRecord, Result
 from gateway.settings.model import SmtpClient
-from gateway.smtp.evidence import Draft, Peer
+from gateway.smtp.draft import Draft, Peer
 from gateway.smtp.site import Site
 from gateway.upstream.failure import HandOverFailed, Stage
 from gateway.wire.body import Stuffer

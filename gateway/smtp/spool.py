@@ -114,11 +114,6 @@ class Spool:
         self._chunks: list[bytes] = []
         self._pending: list[bytes] = []
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether part of the body lies in a file."""
-        return self._file is not None
-
     def take_whole(self, body: bytes) -> bool:
         """Take all of a message that has no dot-stuffed line, and finish.
 

@@ -20,7 +20,8 @@ from gateway.gate import Verdict, topic_aside
 from gateway.message.traits import Traits
 from gateway.records.record import Result
 from gateway.smtp import replies
-from gateway.smtp.evidence import Draft, Judged, Peer
+from gateway.smtp.draft import Draft, Peer
+from gateway.smtp.evidence import Judged
 from gateway.smtp.parking import Parking
 from gateway.smtp.policy import Policy
 from gateway.smtp.site import Site
