@@ -46,7 +46,12 @@ async def test_replies_to_the_client_are_corrupted(build):
 
 async def test_replies_of_the_upstream_are_corrupted(build):
     async with build(seed=54) as place:
-        place.far.trouble = Trouble(ways=(Way.DOWN,), corrupt_after=(1, 1500))
-        await place.send(EACH, place.far.renew_often(8, 0.2), over=2)
+        place.far.trouble = Trouble(share=0.8, ways=(Way.DOWN,), corrupt_after=(1, 600))
+        # How many replies a connection carries is the machine's to say: some rounds
+        # may end with none that was met.
+        for _ in range(6):
+            await place.send(EACH, place.far.renew_often(8, 0.2), over=2)
+            if place.far.troubled > 3:
+                break
         assert place.far.troubled
         await place.end()
