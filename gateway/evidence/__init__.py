@@ -1,0 +1,1 @@
+"""From verdicts to the record that proves them, whatever the channel."""

@@ -1,0 +1,1 @@
+"""Incoming text messages: the providers' webhooks, and what people say in them."""

@@ -1,0 +1,24 @@
+"""The adapters by the names that the settings give them, each loaded when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final, cast
+
+from gateway.failure import InputError
+from gateway.provider.adapter import Adapter
+
+PROVIDERS: Final = {
+    "twilio": "Twilio",
+    "infobip": "Infobip",
+}
+"""Each module of this package with the adapter's class in it."""
+
+
+def find_adapter(name: str) -> Adapter:
+    """The adapter of a provider; raises InputError for a name that is none."""
+    if name not in PROVIDERS:
+        known = ", ".join(sorted(PROVIDERS))
+        raise InputError(f"no provider {name!r}; known are {known}")
+    module = import_module(f"gateway.provider.{name}")
+    return cast("Adapter", getattr(module, PROVIDERS[name])())

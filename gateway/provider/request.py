@@ -1,0 +1,204 @@
+"""A request to a provider's API and its answer, as plain values.
+
+What leaves is written anew from what was read: a member that stands twice, or a field
+that a provider's parser might read in another way, could otherwise carry a recipient
+past the register.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+import orjson
+
+from gateway.provider.problem import Problem, Refusal
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+_FIELDS = 20_000
+"""Fields of a form at the most."""
+
+
+class Request(NamedTuple):
+    """One request; the path is the provider's own, as it was written (not decoded)."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str:
+        """The first header of this lower-case name; "" where there is none."""
+        for one, value in self.headers:
+            if one.lower() == name:
+                return value
+        return ""
+
+    def with_headers(self, changed: Mapping[str, str | None]) -> Request:
+        """The request with headers put in place of those of the same names; None: taken out."""
+        names = {name.lower() for name in changed}
+        kept = [pair for pair in self.headers if pair[0].lower() not in names]
+        kept += [(name, value) for name, value in changed.items() if value is not None]
+        return self._replace(headers=tuple(kept))
+
+
+class Answer(NamedTuple):
+    """An answer; ``headers`` without those of the connection and the body's length."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether its status is one of success."""
+        return 200 <= self.status < 300
+
+
+def json_answer(status: int, document: object, **headers: str) -> Answer:
+    """An answer of one JSON document."""
+    pairs = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return Answer(status, orjson.dumps(document), JSON, pairs)
+
+
+# -- bodies ---------------------------------------------------------------------------
+
+Pairs = tuple[tuple[str, str], ...]
+"""The fields of a form, in order."""
+
+
+def read_form(request: Request) -> Pairs:
+    """The fields of a form in the body; raises Refusal."""
+    expect_type(request, FORM)
+    try:
+        return pairs_of(request.body.decode("ascii"))
+    except UnicodeDecodeError:
+        raise Refusal(Problem.MALFORMED, "the body is not URL-encoded UTF-8") from None
+
+
+def pairs_of(text: str) -> Pairs:
+    """The fields of URL-encoded text, a query or a form; raises Refusal."""
+    if not text:
+        return ()
+    try:
+        return tuple(
+            parse_qsl(
+                text,
+                keep_blank_values=True,
+                strict_parsing=True,
+                errors="strict",
+                max_num_fields=_FIELDS,
+            )
+        )
+    except ValueError:
+        raise Refusal(Problem.MALFORMED, "the fields are not URL-encoded UTF-8") from None
+
+
+def written_form(pairs: Pairs) -> bytes:
+    """The fields as a form's body."""
+    return urlencode(pairs).encode()
+
+
+def only_field(pairs: Pairs, name: str, *, needed: bool = False) -> str:
+    """The one value of a field; "" where it is not there.
+
+    Raises Refusal where it stands twice, or under a name that some parser would take
+    for it (another case, ``to[]``): which of them counts, nobody can say.
+    """
+    found: str | None = None
+    for one, value in pairs:
+        if one == name:
+            if found is not None:
+                raise Refusal(Problem.MALFORMED, f"the field {name} stands twice")
+            found = value
+        elif _alike(one, name):
+            raise Refusal(Problem.MALFORMED, f"a field that may be taken for {name}; write {name}")
+    if needed and not found:
+        raise Refusal(Problem.MALFORMED, f"the field {name} is missing")
+    return found or ""
+
+
+def read_json(request: Request) -> Any:  # noqa: ANN401 - JSON is of any type
+    """The JSON document in the body; raises Refusal."""
+    expect_type(request, JSON)
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        raise Refusal(Problem.MALFORMED, "the body is not JSON") from None
+
+
+def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object in the body; raises Refusal."""
+    return as_object(read_json(request), "the body")
+
+
+def as_object(value: object, what: str) -> dict[str, Any]:
+    """A JSON value that must be an object; raises Refusal naming ``what``."""
+    if not isinstance(value, dict):
+        raise Refusal(Problem.MALFORMED, f"{what} is not a JSON object")
+    return value
+
+
+def as_list(value: object, what: str, most: int = 10_000) -> list[Any]:
+    """A JSON value that must be a list of 1 to ``most``; raises Refusal naming ``what``."""
+    if not isinstance(value, list) or not value:
+        raise Refusal(Problem.MALFORMED, f"{what} is not a list with anything in it")
+    if len(value) > most:
+        raise Refusal(Problem.TOO_MANY, f"{what} has more than {most} entries")
+    return value
+
+
+def as_text(value: object, what: str) -> str:
+    """A JSON value that must be text or a whole number; raises Refusal naming ``what``."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise Refusal(Problem.MALFORMED, f"{what} is not a text")
+
+
+def only_member(document: Mapping[str, Any], name: str, *, needed: bool = False) -> Any:  # noqa: ANN401
+    """A member of a JSON object; None where it is not there.
+
+    Raises Refusal where another name that some parser would take for it stands beside it.
+    """
+    for one in document:
+        if one != name and _alike(one, name):
+            raise Refusal(Problem.MALFORMED, f"a member that may be taken for {name}; write {name}")
+    found = document.get(name)
+    if needed and found is None:
+        raise Refusal(Problem.MALFORMED, f"the member {name} is missing")
+    return found
+
+
+def refuse_members(names: Sequence[str], document: Mapping[str, Any] | Pairs, why: str) -> None:
+    """Refuse a request in which one of these stands, in whatever case: recipients unseen."""
+    present = document if isinstance(document, Mapping) else [name for name, _ in document]
+    for one in present:
+        for name in names:
+            if one == name or _alike(one, name):
+                raise Refusal(Problem.HIDDEN_RECIPIENTS, f"{name} {why}")
+
+
+_BRACKETS = re.compile(r"[\s\[\]._-]+[0-9]*|[\s\[\]._-]+")
+
+
+def _alike(one: str, name: str) -> bool:
+    return one != name and _BRACKETS.sub("", one).casefold() == _BRACKETS.sub("", name).casefold()
+
+
+def expect_type(request: Request, wanted: str) -> None:
+    """Refuse a body of another type, another charset, or compressed; raises Refusal."""
+    kind, _, rest = request.header("content-type").partition(";")
+    kind, rest = kind.strip().lower(), rest.strip().lower()
+    if kind != wanted:
+        raise Refusal(Problem.WRONG_TYPE, f"the body is not {wanted}")
+    if rest and rest.removeprefix("charset=").strip("\"' ") not in ("utf-8", "utf8"):
+        raise Refusal(Problem.WRONG_TYPE, "the charset of the body is not UTF-8")
+    if request.header("content-encoding").strip().lower() not in ("", "identity"):
+        raise Refusal(Problem.WRONG_TYPE, "the body is compressed; send it as it is")

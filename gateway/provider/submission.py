@@ -1,0 +1,99 @@
+"""What a request asks to be sent, and what was decided of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+from gateway.provider.request import Request
+
+
+class Message(NamedTuple):
+    """One text to one or more destinations."""
+
+    sender: str
+    """The sender ID as the request names it, or the id of what the provider chooses it
+    from (a messaging service, a profile); empty: the provider's default."""
+    text: str | None
+    """None: it cannot be read here (a template of the provider's, media alone)."""
+    destinations: tuple[str, ...]
+    """Each as the request writes it."""
+    report_url: str = ""
+    """Where the tool wants to hear of the delivery; empty: nowhere, or by its account."""
+
+
+class Submission(NamedTuple):
+    """A request to send, read."""
+
+    request: Request
+    messages: tuple[Message, ...]
+    document: Any = None
+    """The body as the adapter read it."""
+    refuses: bool = True
+    """Whether the provider itself would refuse an opted-out number in its answer; else
+    it accepts and tells of the failure in a delivery report."""
+    scheduled: bool = False
+    """Whether the provider is asked to send it later, when a ban may have come."""
+
+
+class Fate(Enum):
+    """What becomes of one destination in this answer."""
+
+    SENT = "sent"
+    """It goes to the provider."""
+    BLOCKED = "blocked"
+    """Suppressed, and said so."""
+    TAKEN = "taken"
+    """Accepted and not sent now: discarded, held for a person, or kept until later."""
+    INVALID = "invalid"
+    """No number that anybody could be asked about."""
+    REPEATED = "repeated"
+    """The same number as an earlier one of this message; it shares that one's fate."""
+
+
+Fates = Sequence[Sequence[Fate]]
+"""For each message, for each of its destinations."""
+
+
+class Decided(NamedTuple):
+    """What was decided of a submission."""
+
+    fates: Fates
+    ids: Sequence[Sequence[str]]
+    """The record's id (ULID) of each destination; "" where there is no record."""
+    at: int
+    """Milliseconds since the epoch."""
+
+    def indices(self, fate: Fate) -> list[tuple[int, int]]:
+        """Message and destination of those with this fate."""
+        return [
+            (number, place)
+            for number, fates in enumerate(self.fates)
+            for place, one in enumerate(fates)
+            if one is fate
+        ]
+
+    def kept(self) -> list[list[int]]:
+        """For each message, the places of those that go to the provider."""
+        return [
+            [place for place, one in enumerate(fates) if one is Fate.SENT] for fates in self.fates
+        ]
+
+
+class Told(Enum):
+    """What the provider's answer says of one destination that was sent."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    LATER = "later"
+    """Refused for now."""
+
+
+class Report(NamedTuple):
+    """A delivery report that the provider would have sent to the tool."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    method: str = "POST"
