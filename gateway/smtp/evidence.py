@@ -19,6 +19,7 @@ from gateway.contacts.contact import Contact
 from gateway.contacts.digest import KeyRing
 from gateway.decision.facts import Kind
 from gateway.decision.rule import RuleSet
+from gateway.evidence.scribe import Scribe, facts_of
 from gateway.gate import Verdict
 from gateway.held.message import HeldMessage, HeldRecipient
 from gateway.message.headers import HeaderSection
@@ -31,7 +32,6 @@ from gateway.settings import Settings
 from gateway.smtp.draft import Draft, origin
 from gateway.smtp.metric import Metrics
 from gateway.smtp.replies import is_temporary
-from gateway.smtp.scribe import Scribe, facts_of
 from gateway.smtp.spool import Spool
 from gateway.wire.path import RcptArguments
 from gateway.wire.reply import Reply
@@ -129,8 +129,9 @@ class Evidence:
         now = self._clock()
         written = self._scribe.write(
             style.form,
-            draft,
+            draft.mail.address,
             draft.id,
+            draft.received,
             now,
             traits.turned_marketing_by,
             verdicts,
@@ -236,7 +237,9 @@ class Evidence:
         verdicts = [one.verdict for one in judged]
         by = traits.turned_marketing_by
         form = self._scribe.style(draft.client, traits).form
-        record = self._scribe.write(form, draft, new_id(), self._clock(), by, verdicts)
+        record = self._scribe.write(
+            form, draft.mail.address, new_id(), draft.received, self._clock(), by, verdicts
+        )
         addresses = [one.rcpt.address for one in judged]
         await self._recorder.store(record, None, addresses, draft.mail.address)
         for index, verdict in enumerate(verdicts):
@@ -253,7 +256,16 @@ class Evidence:
         self, draft: Draft, traits: Traits, verdicts: Sequence[Verdict], content: str
     ) -> MessageRecord:
         """The record of a held message's release, decided anew."""
-        return self._scribe.record(draft, self._clock(), traits, verdicts, content)
+        return self._scribe.record(
+            draft.client,
+            draft.mail.address,
+            draft.id,
+            draft.received,
+            self._clock(),
+            traits,
+            verdicts,
+            content,
+        )
 
 
 @lru_cache(maxsize=4)

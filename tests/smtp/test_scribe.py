@@ -2,11 +2,11 @@
 
 from gateway.contacts.email import parse_email
 from gateway.decision.facts import Kind
+from gateway.evidence import scribe
+from gateway.evidence.scribe import Scribe
 from gateway.message.traits import favourable
 from gateway.records.record import MessageRecord
-from gateway.smtp import scribe
 from gateway.smtp.draft import Draft, Peer
-from gateway.smtp.scribe import Scribe
 from gateway.wire.path import MailArguments
 
 PEER = Peer("192.0.2.1", "tool.example", extended=True, secure=False, login=False)
@@ -24,6 +24,20 @@ def parts_of(house):
     site = house.parts.site
     writer = Scribe(site.settings, site.rules, house.parts.ring)
     return writer, Draft(site.settings.smtp.clients[0], PEER, SENDER)
+
+
+def said_of(writer, draft, decided, traits, verdicts, content):
+    """The record as it is built to be read here."""
+    return writer.record(
+        draft.client,
+        draft.mail.address,
+        draft.id,
+        draft.received,
+        decided,
+        traits,
+        verdicts,
+        content,
+    )
 
 
 def without_ids(record: MessageRecord) -> MessageRecord:
@@ -44,10 +58,17 @@ async def test_what_is_written_is_the_record(house):
         style = writer.style(draft.client, traits)
         for order in (verdicts, verdicts[::-1], verdicts[:1], [*verdicts, *verdicts]):
             written = writer.write(
-                style.form, draft, draft.id, 77, turned_by, order, content=draft.id
+                style.form,
+                draft.mail.address,
+                draft.id,
+                draft.received,
+                77,
+                turned_by,
+                order,
+                content=draft.id,
             )
             read = MessageRecord.from_json(written.text)
-            expected = writer.record(draft, 77, traits, order, draft.id)
+            expected = said_of(writer, draft, 77, traits, order, draft.id)
             assert without_ids(read) == without_ids(expected)
             assert [one.id for one in read.recipients] == written.ids
             assert [one.digest for one in read.recipients] == written.digests
@@ -65,8 +86,10 @@ async def test_what_is_kept_of_earlier_messages_is_bounded_and_never_another_one
         traits = favourable(Kind.MARKETING, topic, None)._replace(turned_marketing_by=topic)
         verdicts = await judged(house, traits)
         style = writer.style(draft.client, traits)
-        written = writer.write(style.form, draft, draft.id, 5, topic, verdicts)
+        written = writer.write(
+            style.form, draft.mail.address, draft.id, draft.received, 5, topic, verdicts
+        )
         read = MessageRecord.from_json(written.text)
-        assert without_ids(read) == without_ids(writer.record(draft, 5, traits, verdicts, None))
+        assert without_ids(read) == without_ids(said_of(writer, draft, 5, traits, verdicts, None))
         assert len(writer._styles) <= 3
         assert len(writer._words) <= 3

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import count, repeat
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.contacts.contact import Tier
 from gateway.contacts.digest import KeyRing, subject_of
@@ -23,8 +23,6 @@ from gateway.records.form import Form, Written, grounds_text
 from gateway.records.identifier import new_id, new_ids
 from gateway.records.record import Fact, MessageRecord, RecipientRecord
 from gateway.settings import Settings
-from gateway.settings.model import SmtpClient
-from gateway.smtp.draft import Draft
 
 _FACTS = Facts._fields
 _DAY_MS = 86_400_000
@@ -38,6 +36,22 @@ _digest = attrgetter("digest")
 
 _Key = tuple[str, tuple[Facts, Tier | None, Outcome, str]]
 """What made the message marketing, and a recipient's grounds."""
+
+
+class Source(Protocol):
+    """Who sends: a mail client or a route for text messages, as the settings have it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """Where its messages go."""
+
+    @property
+    def campaign_header(self) -> str:
+        """The name of the header field that names the campaign."""
 
 
 class Style(NamedTuple):
@@ -66,15 +80,16 @@ class Scribe:
             lambda address: ring.text("e:" + address.casefold()) if address else ""
         )
 
-    def style(self, client: SmtpClient, traits: Traits) -> Style:
+    def style(self, client: Source, traits: Traits) -> Style:
         """What the messages of this client have in common that show these traits."""
         return self._styles.get((client.name, traits)) or self._learn(client, traits)
 
     def write(
         self,
         form: Form,
-        draft: Draft,
+        sender: str,
         message_id: str,
+        received: int,
         decided: int,
         turned_by: str,
         verdicts: Sequence[Verdict],
@@ -85,6 +100,7 @@ class Scribe:
     ) -> Written:
         """The record of these verdicts; each gets a record id.
 
+        ``sender``: the envelope sender, where there is one.
         ``turned_by``: the mark that made the message marketing; ``content``: the id
         of the stored content, where it is kept.
         """
@@ -95,12 +111,12 @@ class Scribe:
         known = self._words.get
         return form.write(
             message_id,
-            draft.received,
+            received,
             decided,
             campaign,
             body_hash,
             size,
-            self._sender_digest(draft.mail.address),
+            self._sender_digest(sender),
             content,
             [known(key) or self._put_in_words(key) for key in numbers],
             decided + self._retained,
@@ -112,7 +128,10 @@ class Scribe:
 
     def record(
         self,
-        draft: Draft,
+        client: Source,
+        sender: str,
+        message_id: str,
+        received: int,
         decided: int,
         traits: Traits,
         verdicts: Sequence[Verdict],
@@ -120,11 +139,11 @@ class Scribe:
     ) -> MessageRecord:
         """The same of a message that does not come from a client now, to be read here."""
         turned_by = traits.turned_marketing_by
-        return self._example(draft.client, traits)._replace(
-            id=draft.id,
-            received=draft.received,
+        return self._example(client, traits)._replace(
+            id=message_id,
+            received=received,
             decided=decided,
-            sender_digest=self._sender_digest(draft.mail.address),
+            sender_digest=self._sender_digest(sender),
             content=content,
             recipients=tuple(
                 RecipientRecord(
@@ -142,7 +161,7 @@ class Scribe:
             ),
         )
 
-    def _learn(self, client: SmtpClient, traits: Traits) -> Style:
+    def _learn(self, client: Source, traits: Traits) -> Style:
         style = Style(
             Form(self._example(client, traits)),
             client.campaign_header.lower().encode(),
@@ -153,7 +172,7 @@ class Scribe:
         self._styles[client.name, traits] = style
         return style
 
-    def _example(self, client: SmtpClient, traits: Traits) -> MessageRecord:
+    def _example(self, client: Source, traits: Traits) -> MessageRecord:
         """A record of such a message, without all that differs."""
         settings = self._settings
         return MessageRecord(
