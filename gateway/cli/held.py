@@ -15,6 +15,7 @@ from gateway.cli.moment import told
 from gateway.cli.option import Actor, Config, Json, open_stores, run, settings_of
 from gateway.clock import now_ms
 from gateway.decision.facts import Kind
+from gateway.evidence.metric import Metrics
 from gateway.failure import InputError
 from gateway.held.message import Held, State
 from gateway.records.record import OutcomeRecord, Result
@@ -22,7 +23,6 @@ from gateway.records.recorder import Recorder
 from gateway.serve import assembly
 from gateway.serve.sandbox import running_sandboxes
 from gateway.settings import Settings
-from gateway.smtp.metric import Metrics
 from gateway.smtp.release import Released, release
 
 app = typer.Typer(no_args_is_help=True, help="Messages that wait for a person.")

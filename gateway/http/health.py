@@ -7,29 +7,16 @@ Nothing here tells anything about a person.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from gateway.network import networks_of, peer_address, within
+
 Check = Callable[[], Awaitable[str]]
 """Returns "" when all is well, else one line that says what is not."""
 Exposition = Callable[[], bytes]
-
-_Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
-
-
-def _allowed(networks: _Networks, remote: str | None) -> bool:
-    if remote is None:
-        return False
-    try:
-        address = ipaddress.ip_address(remote.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
 
 
 def health_app(
@@ -39,13 +26,13 @@ def health_app(
     metrics: Exposition,
 ) -> web.Application:
     """The application; ``ready`` names each check that ``/readyz`` makes."""
-    known: _Networks = [ipaddress.ip_network(network) for network in networks]
+    known = networks_of(networks)
 
     @web.middleware
     async def only_known(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if not _allowed(known, request.remote):
+        if not within(known, peer_address(request.remote)):
             return web.json_response({"error": "not among http.networks"}, status=403)
         return await handler(request)
 

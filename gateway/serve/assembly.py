@@ -13,6 +13,7 @@ from gateway.contacts.digest import KeyRing, subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.load import find_rules, load_rules
 from gateway.decision.rule import RuleSet
+from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
@@ -28,7 +29,6 @@ from gateway.settings.model import SmtpUpstream
 from gateway.settings.secret import read_secret
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
-from gateway.smtp.metric import Metrics
 from gateway.smtp.site import Site
 from gateway.upstream.target import Target, Timeouts, Tls
 from gateway.upstream.upstreams import Upstreams

@@ -18,6 +18,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, build_parts
@@ -25,7 +26,6 @@ from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.logging import configure
 from gateway.smtp.listener import Listener
-from gateway.smtp.metric import Metrics
 from gateway.smtp.server import Server
 
 log = structlog.get_logger(__name__)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.settings.environment import PREFIX, from_environment
 from gateway.settings.failure import SettingsError
 from gateway.settings.model import Settings
+from gateway.settings.sms import SmsRoute
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "GATEWAY_ACTOR"}
@@ -144,7 +145,25 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     def below(path: Path | None, default: str) -> Path:
         return folder / path if path is not None else data / default
 
+    def route_of(route: SmsRoute) -> SmsRoute:
+        incoming = route.incoming
+        return replace(
+            route,
+            token_file=beside(route.token_file),
+            password_file=beside(route.password_file),
+            ca_file=beside(route.ca_file),
+            report_secret_file=beside(route.report_secret_file),
+            sandbox=None if route.sandbox is None else data / route.sandbox,
+            incoming=incoming
+            and replace(
+                incoming,
+                secret_file=beside(incoming.secret_file),
+                forward_secret_file=beside(incoming.forward_secret_file),
+            ),
+        )
+
     register, records, smtp = settings.register, settings.records, settings.smtp
+    sms = settings.sms
     keys, content_keys = "secrets/digest-keys.json", "secrets/content-keys.json"
     return replace(
         settings,
@@ -159,6 +178,14 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             records,
             archive=below(records.archive, "archive.sqlite"),
             content_key_file=below(records.content_key_file, content_keys),
+        ),
+        sms=replace(
+            sms,
+            tls=sms.tls
+            and replace(
+                sms.tls, certificate=folder / sms.tls.certificate, key=folder / sms.tls.key
+            ),
+            routes=[route_of(route) for route in sms.routes],
         ),
         smtp=replace(
             smtp,

@@ -10,17 +10,26 @@ the bounds; what holds between several settings, they check themselves.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from gateway.contacts.contact import ContactError
-from gateway.contacts.parse import parse_domain
 from gateway.decision.facts import Kind
 from gateway.settings.bound import Bound, Checked
+from gateway.settings.sms import Sms, SmsRoute
+from gateway.settings.value import (
+    ClientKind,
+    Count,
+    Domain,
+    Listen,
+    Name,
+    Network,
+    Seconds,
+    Table,
+    business_id,
+)
 
 MIB = 1024 * 1024
 _OPT_OUT_WORDS = (
@@ -36,16 +45,6 @@ _OPT_OUT_WORDS = (
     "avsluta prenumeration",
     "avbeställ",
 )
-
-
-class ClientKind(StrEnum):
-    """The kind of a client's messages; ``declared`` leaves it to each message."""
-
-    MARKETING = "marketing"
-    SERVICE = "service"
-    TRANSACTIONAL = "transactional"
-    NOTICE = "notice"
-    DECLARED = "declared"
 
 
 class OnSuppress(StrEnum):
@@ -70,60 +69,12 @@ class BareNewlines(StrEnum):
     NORMALISE = "normalise"
 
 
-def _listen(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("write it as host:port, for instance 127.0.0.1:2525 or [::1]:2525")
-    return value
-
-
-def _network(value: str) -> str:
-    try:
-        ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"{error}; write a network as 10.0.0.0/8 or one address") from None
-    return value
-
-
-def _domain(value: str) -> str:
-    try:
-        return parse_domain(value)
-    except ContactError as error:
-        raise ValueError(str(error)) from None
-
-
-def _business_id(value: str) -> str:
-    if not value:
-        return value
-    # Late: only who reads a configuration asks it.
-    from stdnum.fi import ytunnus
-
-    if not ytunnus.is_valid(value):
-        raise ValueError("not a valid Y-tunnus (NNNNNNN-C with its check digit)")
-    return value
-
-
-Listen = Annotated[str, Checked(_listen)]
-Network = Annotated[str, Checked(_network)]
-Domain = Annotated[str, Checked(_domain)]
-Name = Annotated[str, Bound(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Count = Annotated[int, Bound(ge=1)]
-Seconds = Annotated[float, Bound(gt=0)]
-
-
-class Table:
-    """A table of settings: no unknown names."""
-
-    __slots__ = ()
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller(Table):
     """Who answers for the register (GDPR 4(7); the notice, sections 1 and 2)."""
 
     name: str
-    business_id: Annotated[str, Checked(_business_id)] = ""
+    business_id: Annotated[str, Checked(business_id)] = ""
     contact_email: str
     contact_phone: str = ""
     domains: Annotated[list[Domain], Bound(min_length=1)]
@@ -348,6 +299,7 @@ class Settings(Table):
     register: RegisterSettings = RegisterSettings()
     rules: RulesSettings = RulesSettings()
     smtp: Smtp
+    sms: Sms = field(default_factory=Sms)
     topics: dict[str, Topic] = field(default_factory=dict)
     http: Http = Http()
     records: Records = Records()
@@ -355,7 +307,7 @@ class Settings(Table):
     workers: Annotated[int, Bound(ge=1, le=64)] = 1
     drain_timeout: Annotated[float, Bound(ge=0, le=3600)] = 30
 
-    def product_group(self, client: SmtpClient, topic: str | None) -> str | None:
+    def product_group(self, client: SmtpClient | SmsRoute, topic: str | None) -> str | None:
         """The product group that a message of this client and topic markets."""
         named = self.topics.get(topic) if topic else None
         if named is not None and named.product_group is not None:

@@ -20,6 +20,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from gateway.failure import Overloaded
+from gateway.network import peer_address
 from gateway.settings.model import SmtpClient
 from gateway.settings.secret import read_secret
 
@@ -84,12 +85,9 @@ class Credentials:
     def _find(self, address: str) -> SmtpClient | None:
         if not self._networks:
             return None
-        try:
-            peer = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
+        peer = peer_address(address)
+        if peer is None:
             return None
-        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
-            peer = peer.ipv4_mapped
         for network, client in self._networks:
             if peer in network:
                 return client

@@ -19,6 +19,7 @@ from gateway.contacts.contact import Contact
 from gateway.contacts.digest import KeyRing
 from gateway.decision.facts import Kind
 from gateway.decision.rule import RuleSet
+from gateway.evidence.metric import Metrics
 from gateway.evidence.scribe import Scribe, facts_of
 from gateway.gate import Verdict
 from gateway.held.message import HeldMessage, HeldRecipient
@@ -30,7 +31,6 @@ from gateway.records.record import MessageRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.settings import Settings
 from gateway.smtp.draft import Draft, origin
-from gateway.smtp.metric import Metrics
 from gateway.smtp.replies import is_temporary
 from gateway.smtp.spool import Spool
 from gateway.wire.path import RcptArguments

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
+from gateway.evidence.metric import Metrics
 from gateway.smtp import replies
 from gateway.smtp.listener import Listener
-from gateway.smtp.metric import Metrics
 from gateway.smtp.policy import Policy
 from gateway.smtp.spool import Spool, StorageFull
 from gateway.wire.body import BodyParser, Normaliser, whole_body

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from gateway.failure import Overloaded
+from gateway.rate import Bucket
 from gateway.settings.model import SmtpClient
 
 
@@ -22,26 +23,6 @@ class TooManyConnections(Overloaded):
     code = 421
     status = "4.7.0"
     line = "Too many connections; try again later"
-
-
-class Bucket:
-    """A token bucket: ``rate`` tokens a minute, as many at once."""
-
-    __slots__ = ("_at", "_level", "rate")
-
-    def __init__(self, rate: float, now: float) -> None:
-        self.rate = rate
-        self._level = rate
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Take one token if there is one."""
-        self._level = min(self.rate, self._level + (now - self._at) * self.rate / 60)
-        self._at = now
-        if self._level < 1:
-            return False
-        self._level -= 1
-        return True
 
 
 class Limits:

@@ -15,10 +15,10 @@ from gateway.settings import Settings
 from gateway.settings.model import (
     CLIENT_KINDS,
     BareNewlines,
-    ClientKind,
     OnSuppress,
     SmtpClient,
 )
+from gateway.settings.value import ClientKind
 
 
 class Policy(NamedTuple):

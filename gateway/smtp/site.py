@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.decision.rule import RuleSet
+from gateway.evidence.metric import Metrics
 from gateway.gate import Gate
 from gateway.held.shelf import ShelvedContents, ShelvedHeld
 from gateway.records.recorder import Recorder
@@ -16,7 +17,6 @@ from gateway.settings import Settings
 from gateway.settings.model import SmtpClient
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
-from gateway.smtp.metric import Metrics
 from gateway.smtp.policy import Policy
 from gateway.upstream.upstreams import Upstreams
 

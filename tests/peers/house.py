@@ -20,6 +20,7 @@ from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Collected, Outcome
 from gateway.entry.entry import Scope
 from gateway.entry.event import Attributes, Event, EventKind
+from gateway.evidence.metric import Metrics
 from gateway.records.archive import Archive, Found
 from gateway.records.archiver import Archiver
 from gateway.register import layout
@@ -27,7 +28,6 @@ from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.stores import open_database
 from gateway.settings.load import settings_from
 from gateway.smtp.listener import Listener
-from gateway.smtp.metric import Metrics
 from gateway.smtp.server import Server
 from tests.peers.scripted import ScriptedUpstream
 

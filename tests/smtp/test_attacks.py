@@ -14,6 +14,7 @@ from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
+from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, RecordsUnavailable
 from gateway.held.message import State
 from gateway.message.headers import HeaderSection
@@ -21,7 +22,6 @@ from gateway.message.optout import READABLE, in_text
 from gateway.message.sender import sender_domains
 from gateway.message.traits import read_traits
 from gateway.records.record import masked
-from gateway.smtp.metric import Metrics
 from gateway.smtp.release import release
 from tests.peers.house import INVOICE, MAILING, House, client_table
 from tests.peers.scripted import Stage

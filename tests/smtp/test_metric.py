@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from gateway.smtp.metric import Metrics
+from gateway.evidence.metric import Metrics
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # Sums of these are exact, and some are bounds themselves.
@@ -60,7 +60,7 @@ def test_several_processes_share_the_histogram(tmp_path: Path):
     """Through the files that the workers share, as ``/metrics`` reads them."""
     program = (
         "from prometheus_client import CollectorRegistry\n"
-        "from gateway.smtp.metric import Metrics\n"
+        "from gateway.evidence.metric import Metrics\n"
         "metrics = Metrics(CollectorRegistry())\n"
         "metrics.handed_over(0.004)\n"
         "metrics.handed_over(70)\n"
