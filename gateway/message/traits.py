@@ -65,6 +65,12 @@ def favourable(kind: Kind, topic: str | None, product_group: str | None) -> Trai
     return Traits(kind=kind, topic=topic, product_group=product_group)
 
 
+def declared_kind(value: str) -> tuple[Kind, str]:
+    """The kind that a text message's header declares, and what it said, for the record."""
+    said = value.strip().lower()[:64]
+    return _DECLARABLE.get(said, Kind.UNCLEAR), said
+
+
 def _declared(headers: HeaderSection) -> tuple[Kind, str]:
     if KIND_HEADER not in headers:
         return Kind.UNCLEAR, ""

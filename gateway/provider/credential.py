@@ -35,6 +35,9 @@ class Scheme(Protocol):
         An expected name that is empty is not compared.
         """
 
+    def name_in(self, request: Request) -> str:
+        """The name that the request shows in this way; "" where there is none."""
+
     def write(self, request: Request, credential: Credential) -> Request:
         """The request showing this credential in this way instead."""
 
@@ -49,6 +52,11 @@ class Plain(ABC):
     @abstractmethod
     def write(self, request: Request, credential: Credential) -> Request:
         """The request showing this credential in this way instead."""
+
+    def name_in(self, request: Request) -> str:
+        """The name that the request shows."""
+        shown = self.read(request)
+        return "" if shown is None else shown.name
 
     def shows(self, request: Request, expected: Credential) -> bool:
         """Whether the request shows this credential, compared in constant time."""

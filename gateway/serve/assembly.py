@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.contacts.digest import KeyRing, subject_of
 from gateway.contacts.parse import parse_contact
@@ -32,6 +33,9 @@ from gateway.smtp.evidence import Evidence
 from gateway.smtp.site import Site
 from gateway.upstream.target import Target, Timeouts, Tls
 from gateway.upstream.upstreams import Upstreams
+
+if TYPE_CHECKING:
+    from gateway.serve.plane import Plane
 
 _PROBE_SECONDS = 3.0
 
@@ -226,6 +230,8 @@ class Parts:
     shelf: Shelf
     ring: KeyRing
     seal: Sealer
+    plane: Plane | None = None
+    """The text message side, where there are routes."""
 
     async def rebuild(self, settings: Settings, metrics: Metrics) -> Site:
         """A new site of new settings on the same register, archive and pools.
@@ -239,6 +245,8 @@ class Parts:
         wanted = targets(settings)
         recorder = self.site.recorder
         await recorder.announce(text)
+        if self.plane is not None:
+            self.plane.rebuild(settings, rules)
         self.site.upstreams.reload(wanted)
         self.site = replace(
             self.site,
@@ -263,6 +271,8 @@ class Parts:
 
     async def aclose(self) -> None:
         """End in the order of the flow: nothing new, outcomes stored, stores closed."""
+        if self.plane is not None:
+            await self.plane.aclose()
         await self.site.upstreams.aclose()
         await self.site.recorder.aclose()
         await self.register.aclose()
@@ -313,7 +323,22 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
             metrics=metrics,
             owned_domains=frozenset(settings.controller.domains),
         )
-        parts = Parts(site, register, shelf, ring, seal)
+        plane = None
+        if settings.sms.routes:
+            # Late: a worker that carries mail alone does without the HTTP library.
+            from gateway.serve.plane import Plane
+
+            plane = Plane.build(
+                settings,
+                rules,
+                gate=site.gate,
+                ring=ring,
+                recorder=recorder,
+                shelf=shelf,
+                wire=register.connections.wire,
+                metrics=metrics,
+            )
+        parts = Parts(site, register, shelf, ring, seal, plane)
         undo.pop_all()
         return parts
 

@@ -19,6 +19,8 @@ class Assignment:
     smtp: list[int]
     """File descriptors of listening sockets."""
     smtp_tls: list[int]
+    sms: list[tuple[int, str]]
+    """Listening sockets of the text message side, each with the route whose own it is."""
     ready: int
     """File descriptor of a pipe; one octet on it says that the worker serves."""
 

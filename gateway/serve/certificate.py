@@ -5,15 +5,17 @@ from __future__ import annotations
 import ssl
 
 from gateway.failure import InputError
-from gateway.settings.model import SmtpTls
+from gateway.settings.value import Certificate
 
 
 class CertificateError(InputError):
     """The certificate or its key cannot be used."""
 
 
-def server_context(settings: SmtpTls | None) -> ssl.SSLContext | None:
+def server_context(settings: Certificate | None, setting: str) -> ssl.SSLContext | None:
     """The TLS context of the listeners, or None without a certificate.
+
+    ``setting`` is what an error names.
 
     Raises:
         CertificateError: naming the files and the reason.
@@ -22,11 +24,11 @@ def server_context(settings: SmtpTls | None) -> ssl.SSLContext | None:
     if settings is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    load_certificate(context, settings)
+    load_certificate(context, settings, setting)
     return context
 
 
-def load_certificate(context: ssl.SSLContext, settings: SmtpTls) -> None:
+def load_certificate(context: ssl.SSLContext, settings: Certificate, setting: str) -> None:
     """Load certificate and key into a context that may be in use already.
 
     Raises:
@@ -37,6 +39,6 @@ def load_certificate(context: ssl.SSLContext, settings: SmtpTls) -> None:
         context.load_cert_chain(settings.certificate, settings.key)
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(
-            f"smtp.tls: cannot use {settings.certificate} with {settings.key}: "
+            f"{setting}: cannot use {settings.certificate} with {settings.key}: "
             f"{error.strerror or error}; both are PEM files, and the key belongs to the certificate"
         ) from None

@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -28,6 +29,10 @@ from gateway.serve.logging import configure
 from gateway.smtp.listener import Listener
 from gateway.smtp.server import Server
 
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+    from gateway.sms.server import Door
+
 log = structlog.get_logger(__name__)
 
 _GAUGE_SECONDS = 1.0
@@ -41,6 +46,8 @@ class Service:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._metrics = Metrics(CollectorRegistry())
+        self._sms_servers: list[asyncio.Server] = []
+        self._sms_tls: ssl.SSLContext | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM; then drain."""
@@ -52,20 +59,25 @@ class Service:
         # A Ctrl-C at the terminal reaches the supervisor, which drains the workers.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        context = server_context(settings.smtp.tls)
+        context = server_context(settings.smtp.tls, "smtp.tls")
         parts = await build_parts(settings, self._metrics)
         listener = Listener(parts.site, context, assignment.workers)
         try:
             await self._listen(listener, assignment.smtp, None)
             await self._listen(listener, assignment.smtp_tls, context)
+            door = await self._open_door(parts, settings)
             _keep_what_lasts()
             os.write(assignment.ready, b"r")
             os.close(assignment.ready)
             async with asyncio.TaskGroup() as tasks:
                 gauges = tasks.create_task(self._gauges(parts, listener))
-                reloads = tasks.create_task(self._reloads(parts, listener, context))
+                reloads = tasks.create_task(self._reloads(parts, listener, context, door))
                 await self._stop.wait()
-                finished = await listener.drain(listener.site.settings.drain_timeout)
+                seconds = listener.site.settings.drain_timeout
+                drained = [listener.drain(seconds)]
+                if door is not None:
+                    drained.append(self._close_door(door, seconds))
+                finished = all(await asyncio.gather(*drained))
                 self._metrics.publish()
                 log.info("drained", finished=finished)
                 gauges.cancel()
@@ -87,8 +99,35 @@ class Service:
                 )
             )
 
+    async def _open_door(self, parts: Parts, settings: Settings) -> Door | None:
+        """Listen for text messages, where there are routes."""
+        if parts.plane is None:
+            return None
+        from gateway.sms.server import Door
+
+        door = Door(parts.plane.site, self._assignment.workers)
+        self._sms_tls = server_context(settings.sms.tls, "sms.tls")
+        for descriptor, route in self._assignment.sms:
+            server = await asyncio.get_running_loop().create_server(
+                door.server(route),
+                sock=socket.socket(fileno=descriptor),
+                ssl=self._sms_tls,
+                ssl_handshake_timeout=30 if self._sms_tls is not None else None,
+            )
+            self._sms_servers.append(server)
+        return door
+
+    async def _close_door(self, door: Door, seconds: float) -> bool:
+        for server in self._sms_servers:
+            server.close()
+        return await door.drain(seconds)
+
     async def _reloads(
-        self, parts: Parts, listener: Listener, context: ssl.SSLContext | None
+        self,
+        parts: Parts,
+        listener: Listener,
+        context: ssl.SSLContext | None,
+        door: Door | None,
     ) -> None:
         while True:
             await self._reload.wait()
@@ -96,12 +135,16 @@ class Service:
             try:
                 settings = read_accepted(Path(self._assignment.settings))
                 if context is not None and settings.smtp.tls is not None:
-                    load_certificate(context, settings.smtp.tls)
+                    load_certificate(context, settings.smtp.tls, "smtp.tls")
                 site = await parts.rebuild(settings, self._metrics)
             except GatewayError as error:
                 log.error("reload_refused", cause=str(error))
                 continue
             listener.swap(site, context)
+            if door is not None and parts.plane is not None:
+                door.site = parts.plane.site
+                if self._sms_tls is not None and settings.sms.tls is not None:
+                    load_certificate(self._sms_tls, settings.sms.tls, "sms.tls")
             configure(settings.log, worker=self._assignment.index)
             log.info("reloaded", rules=site.rules.name, version=site.rules.version)
 

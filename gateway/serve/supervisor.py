@@ -37,6 +37,7 @@ from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
+from gateway.serve.plane import routes_of
 from gateway.serve.socket import bind, close, name_of
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
@@ -61,6 +62,8 @@ class _Slot:
     index: int
     smtp: list[socket.socket] = field(default_factory=list)
     smtp_tls: list[socket.socket] = field(default_factory=list)
+    sms: list[tuple[socket.socket, str]] = field(default_factory=list)
+    """Each with the route whose own address it is."""
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -168,6 +171,10 @@ class Supervisor:
                 ):
                     slot.smtp_tls.append(one)
                     opened.append(one)
+            for address, setting, route in _sms_addresses(settings):
+                for slot, one in zip(self._slots, bind(address, setting, self._count), strict=True):
+                    slot.sms.append((one, route))
+                    opened.append(one)
         except GatewayError:
             close(opened)
             raise
@@ -180,6 +187,8 @@ class Supervisor:
             "ready",
             smtp=[name_of(one) for one in first.smtp],
             smtp_tls=[name_of(one) for one in first.smtp_tls],
+            sms=[name_of(one) for one, route in first.sms if not route],
+            sms_routes={route: name_of(one) for one, route in first.sms if route},
             http=[name_of(one) for one in sockets if one not in self._worker_sockets()],
             workers=self._count,
             rules=rules.name,
@@ -187,7 +196,11 @@ class Supervisor:
         )
 
     def _worker_sockets(self) -> list[socket.socket]:
-        return [one for slot in self._slots for one in (*slot.smtp, *slot.smtp_tls)]
+        return [
+            one
+            for slot in self._slots
+            for one in (*slot.smtp, *slot.smtp_tls, *(one for one, _ in slot.sms))
+        ]
 
     async def _serve_http(
         self, settings: Settings, keeper: Keeper, sockets: list[socket.socket]
@@ -230,6 +243,7 @@ class Supervisor:
         receiving, sending = os.pipe()
         smtp = [one.fileno() for one in slot.smtp]
         smtp_tls = [one.fileno() for one in slot.smtp_tls]
+        sms = [(one.fileno(), route) for one, route in slot.sms]
         assignment = Assignment(
             settings=str(self._accepted),
             index=slot.index,
@@ -237,6 +251,7 @@ class Supervisor:
             parent=os.getpid(),
             smtp=smtp,
             smtp_tls=smtp_tls,
+            sms=sms,
             ready=sending,
         )
         try:
@@ -246,7 +261,7 @@ class Supervisor:
                 "gateway.serve.worker",
                 assignment.to_json(),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(*smtp, *smtp_tls, sending),
+                pass_fds=(*smtp, *smtp_tls, *(one for one, _ in sms), sending),
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)},
             )
         finally:
@@ -340,9 +355,28 @@ class Supervisor:
             # The sockets stay what they are, and so does what a replaced worker says on them.
             smtp["tls"] = old.smtp.tls
             changed.append("smtp.tls")
+        sms = settings.sms
+        if [*_sms_addresses(settings)] != [*_sms_addresses(old)] or (sms.tls is None) != (
+            old.sms.tls is None
+        ):
+            sms = old.sms
+            changed.append("sms: listen, tls, or the routes' own addresses")
         if changed:
             log.warning("reload_needs_restart", settings=changed)
-        return replace(settings, **kept, smtp=replace(settings.smtp, **smtp))
+        return replace(settings, **kept, sms=sms, smtp=replace(settings.smtp, **smtp))
+
+
+def _sms_addresses(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Where the text message side listens: address, setting, and the route it is alone for."""
+    sms = settings.sms
+    if not sms.routes:
+        return
+    if any(route.listen is None for route in sms.routes):
+        for address in sms.listen:
+            yield address, "sms.listen", ""
+    for route in sms.routes:
+        if route.listen is not None:
+            yield route.listen, f"sms.routes {route.name}: listen", route.name
 
 
 class WorkerFailed(GatewayError):
@@ -378,7 +412,10 @@ def check_whole(settings: Settings) -> None:
 
     """
     load_rules(find_rules(settings.rules.set, settings.rules.folder))
-    server_context(settings.smtp.tls)
+    server_context(settings.smtp.tls, "smtp.tls")
     Credentials(settings.smtp.clients)
     for target in targets(settings):
         target.context()
+    if settings.sms.routes:
+        server_context(settings.sms.tls, "sms.tls")
+        routes_of(settings)

@@ -20,6 +20,7 @@ from gateway.decision.facts import Kind
 from gateway.settings.bound import Bound, Checked
 from gateway.settings.sms import Sms, SmsRoute
 from gateway.settings.value import (
+    Certificate,
     ClientKind,
     Count,
     Domain,
@@ -28,7 +29,7 @@ from gateway.settings.value import (
     Network,
     Seconds,
     Table,
-    business_id,
+    valid_business_id,
 )
 
 MIB = 1024 * 1024
@@ -74,7 +75,7 @@ class Controller(Table):
     """Who answers for the register (GDPR 4(7); the notice, sections 1 and 2)."""
 
     name: str
-    business_id: Annotated[str, Checked(business_id)] = ""
+    business_id: Annotated[str, Checked(valid_business_id)] = ""
     contact_email: str
     contact_phone: str = ""
     domains: Annotated[list[Domain], Bound(min_length=1)]
@@ -194,14 +195,6 @@ class SmtpUpstream(Table):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SmtpTls(Table):
-    """The certificate shown to clients."""
-
-    certificate: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Smtp(Table):
     """The mail side."""
 
@@ -209,7 +202,7 @@ class Smtp(Table):
     listen_tls: list[Listen] = field(default_factory=list)
     """Addresses where TLS begins at once (RFC 8314)."""
     hostname: str = field(default_factory=socket.getfqdn)
-    tls: SmtpTls | None = None
+    tls: Certificate | None = None
     clients: Annotated[list[SmtpClient], Bound(min_length=1)]
     upstreams: Annotated[list[SmtpUpstream], Bound(min_length=1)]
     max_message_size: Annotated[int, Bound(ge=1024, le=1024 * MIB)] = 50 * MIB

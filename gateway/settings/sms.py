@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from gateway.settings.bound import Bound, Checked
-from gateway.settings.value import ClientKind, Count, Listen, Name, Network, Seconds, Table
+from gateway.settings.value import (
+    Certificate,
+    ClientKind,
+    Count,
+    Listen,
+    Name,
+    Network,
+    Seconds,
+    Table,
+)
 
 MIB = 1024 * 1024
 _OPT_OUT_WORDS = (
@@ -234,19 +243,11 @@ class SmsRoute(Table):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SmsTls(Table):
-    """The certificate shown to tools and providers."""
-
-    certificate: Path
-    key: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sms(Table):
     """The text message side; without routes there is none."""
 
     listen: list[Listen] = field(default_factory=lambda: ["127.0.0.1:8081"])
-    tls: SmsTls | None = None
+    tls: Certificate | None = None
     """With it every address of this side speaks TLS."""
     routes: list[SmsRoute] = field(default_factory=list)
     opt_out_words: list[str] = field(default_factory=lambda: list(_OPT_OUT_WORDS))

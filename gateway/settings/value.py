@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from gateway.contacts.contact import ContactError
@@ -43,7 +45,7 @@ def _domain(value: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def business_id(value: str) -> str:
+def valid_business_id(value: str) -> str:
     """A Y-tunnus with its check digit, or nothing; raises ValueError."""
     if not value:
         return value
@@ -68,3 +70,11 @@ class Table:
 
     __slots__ = ()
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate(Table):
+    """The certificate that a listener shows."""
+
+    certificate: Path
+    key: Path

@@ -14,7 +14,6 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from gateway.clock import now_ms
-from gateway.contacts.contact import Channel
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Collected, Outcome
@@ -25,8 +24,10 @@ from gateway.records.archive import Archive, Found
 from gateway.records.archiver import Archiver
 from gateway.register import layout
 from gateway.serve.assembly import Parts, build_parts
+from gateway.serve.plane import Plane
 from gateway.serve.stores import open_database
 from gateway.settings.load import settings_from
+from gateway.sms.server import Door
 from gateway.smtp.listener import Listener
 from gateway.smtp.server import Server
 from tests.peers.scripted import ScriptedUpstream
@@ -75,6 +76,8 @@ class House:
         records: dict[str, Any] | None = None,
         rules: dict[str, Any] | None = None,
         upstream: dict[str, Any] | None = None,
+        sms: dict[str, Any] | None = None,
+        **tables: Any,
     ) -> None:
         names = ["main", *(f"spare{n}" for n in range(1, len(upstreams)))]
         self.settings = settings_from(
@@ -89,6 +92,8 @@ class House:
                 "register": {"url": register_url, "bucket_bits": 8, **(register or {})},
                 "rules": rules or {},
                 "records": records or {},
+                "sms": sms or {},
+                **tables,
                 "smtp": {
                     "hostname": "gateway.test",
                     "clients": list(clients or [client_table()]),
@@ -117,6 +122,10 @@ class House:
         self.listener: Listener
         self.port = 0
         self.tls_port = 0
+        self.door: Door
+        self.sms_port = 0
+        self.route_ports: dict[str, int] = {}
+        """Of routes that have an address of their own."""
 
     async def __aenter__(self) -> Self:
         self.metrics = Metrics(CollectorRegistry())
@@ -129,6 +138,8 @@ class House:
         self.port = await self._listen(None)
         if self._tls is not None:
             self.tls_port = await self._listen(self._tls)
+        if self.parts.plane is not None:
+            await self._open_door(self.parts.plane)
         self.archive = Archive(self.database, self.parts.seal)
         self.archiver = Archiver(
             self.parts.register.connections.wire,
@@ -140,6 +151,19 @@ class House:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def _open_door(self, plane: Plane) -> None:
+        loop = asyncio.get_running_loop()
+        self.door = Door(plane.site)
+        for route in ("", *(one.name for one in plane.site.routes.all if one.settings.listen)):
+            server = await loop.create_server(self.door.server(route), "127.0.0.1", 0)
+            self._stack.callback(server.close)
+            port = int(server.sockets[0].getsockname()[1])
+            if route:
+                self.route_ports[route] = port
+            else:
+                self.sms_port = port
+        self._stack.push_async_callback(self.door.drain, 1)
 
     async def _listen(self, context: ssl.SSLContext | None) -> int:
         server = await asyncio.get_running_loop().create_server(
@@ -165,9 +189,8 @@ class House:
         """Consents with all their proof."""
         for address in addresses:
             await self.know(address)
-            await self.tell(
-                address, EventKind.CONSENT, channel=Channel.EMAIL, proven=True, lifts=True
-            )
+            channel = parse_contact(address).channel
+            await self.tell(address, EventKind.CONSENT, channel=channel, proven=True, lifts=True)
 
     async def customer(self, *addresses: str) -> None:
         """Customers by soft opt-in."""

@@ -1,0 +1,130 @@
+"""The text message side of a worker, built from the settings.
+
+Loaded by workers that have routes only: its HTTP library is as large as all the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import time
+from typing import TYPE_CHECKING
+
+from gateway.contacts.digest import KeyRing
+from gateway.decision.rule import RuleSet
+from gateway.evidence.metric import Metrics
+from gateway.gate import Gate
+from gateway.held.shelf import Shelf
+from gateway.records.recorder import Exchange, Recorder
+from gateway.settings import Settings
+from gateway.settings.sms import Quiet
+from gateway.sms.evidence import Evidence
+from gateway.sms.outlet import Outlets, tls_context
+from gateway.sms.repeat import Repeats
+from gateway.sms.report import Reporter
+from gateway.sms.route import Route, Routes
+from gateway.sms.site import Site
+
+if TYPE_CHECKING:
+    from gateway.quiet.hours import QuietHours
+
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def routes_of(settings: Settings) -> Routes:
+    """The routes of these settings; raises InputError for one that cannot be used."""
+    for route in settings.sms.routes:
+        tls_context(route)
+    return Routes([Route.of(settings, route) for route in settings.sms.routes])
+
+
+def quiet_hours(quiet: Quiet | None) -> QuietHours | None:
+    """The quiet hours of these settings."""
+    if quiet is None:
+        return None
+    from gateway.quiet.hours import QuietHours
+
+    return QuietHours(
+        time.fromisoformat(quiet.begins),
+        time.fromisoformat(quiet.ends),
+        days=[_DAYS.index(day) for day in quiet.days],
+        holidays=quiet.holidays,
+        time_zone=quiet.time_zone,
+    )
+
+
+def opt_out_pattern(words: list[str]) -> re.Pattern[str] | None:
+    """What finds the means to refuse in a text: one of these words, as a word."""
+    if not words:
+        return None
+    either = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Plane:
+    """The text message side of one process, and how it ends."""
+
+    site: Site
+    ring: KeyRing
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        rules: RuleSet,
+        *,
+        gate: Gate,
+        ring: KeyRing,
+        recorder: Recorder,
+        shelf: Shelf,
+        wire: Exchange,
+        metrics: Metrics,
+    ) -> Plane:
+        """The parts of a process that has routes.
+
+        Raises:
+            InputError: a route cannot be used.
+
+        """
+        site = Site(
+            settings=settings,
+            rules=rules,
+            routes=routes_of(settings),
+            gate=gate,
+            evidence=Evidence(settings, rules, ring, recorder, metrics),
+            recorder=recorder,
+            contents=shelf.contents,
+            held=shelf.held,
+            outlets=Outlets(),
+            repeats=Repeats(wire),
+            reporter=Reporter(),
+            quiet=quiet_hours(settings.sms.quiet),
+            metrics=metrics,
+            opt_out=opt_out_pattern(settings.sms.opt_out_words),
+        )
+        return cls(site, ring)
+
+    def rebuild(self, settings: Settings, rules: RuleSet) -> Site:
+        """A site of new settings on the same connections.
+
+        Raises:
+            InputError: a route cannot be used; nothing has changed.
+
+        """
+        old = self.site
+        self.site = replace(
+            old,
+            settings=settings,
+            rules=rules,
+            routes=routes_of(settings),
+            evidence=Evidence(settings, rules, self.ring, old.recorder, old.metrics),
+            quiet=quiet_hours(settings.sms.quiet),
+            opt_out=opt_out_pattern(settings.sms.opt_out_words),
+        )
+        return self.site
+
+    async def aclose(self) -> None:
+        """Send the reports that wait, and close the connections."""
+        await self.site.reporter.aclose()
+        await self.site.outlets.aclose()

@@ -1,0 +1,364 @@
+"""From a request to its answer: judge, store, record, hand over, tell.
+
+The order is what keeps the promises, as it does for mail:
+
+1. The request is read whole.  Every recipient of every message in it is judged.  Where
+   one cannot be decided now (register, quiet hours), nothing of it is sent.
+2. What must outlive us is stored: texts, what is held or kept, and last the records.
+3. Those that are allowed are written into a request of their own.  Just before its body
+   leaves, look-ups that have grown old are repeated (``docs/flow.md``).
+4. The provider's answer is the tool's, with those added in the provider's own form that
+   it never saw.
+
+Nothing is ever handed over a second time: a tool hears whether that was possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+
+from gateway.clock import now_ms
+from gateway.decision.facts import Outcome
+from gateway.failure import GatewayError
+from gateway.gate import Verdict
+from gateway.provider.problem import Problem, Refusal
+from gateway.provider.request import Answer, Request
+from gateway.provider.submission import Decided, Fate, Submission, Told
+from gateway.records.record import Result
+from gateway.settings.sms import OnQuiet, OnSchedule, SmsOnSuppress
+from gateway.sms.evidence import Recorded
+from gateway.sms.judged import Judged, resting
+from gateway.sms.judging import confirm, judge
+from gateway.sms.keeping import Keeping
+from gateway.sms.outlet import ProviderAway
+from gateway.sms.repeat import Earlier
+from gateway.sms.route import Route
+from gateway.sms.site import Site
+
+log = structlog.get_logger(__name__)
+
+_RESULTS = {
+    Told.ACCEPTED: Result.FORWARDED,
+    Told.REFUSED: Result.REFUSED,
+    Told.LATER: Result.DEFERRED,
+}
+
+
+class Resting(Refusal):
+    """It is quiet where a recipient is; nothing was sent."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__(Problem.QUIET, "Quiet hours of a recipient; try again later")
+        self.until = until
+        """When all may be written to, in ms since the epoch."""
+
+
+class Delivery:
+    """One submission's way to its answer.
+
+    It goes on when the tool's connection is lost: what has begun is finished and
+    recorded even if nobody waits for the answer.
+    """
+
+    def __init__(
+        self, site: Site, route: Route, original: Request, submission: Submission, received: int
+    ) -> None:
+        """``original``: the request as it came, by which the tool's token is known."""
+        self._site = site
+        self._route = route
+        self._original = original
+        self._submission = submission
+        self._received = received
+        self._records: list[Recorded] = []
+        self._key: bytes | None = None
+        """What the request is remembered by, where it names itself."""
+        self._keeping = Keeping(site, route, submission)
+
+    async def run(self) -> Answer:
+        """Judge, store, record, hand over.
+
+        Raises:
+            Refusal: the whole request is refused; nothing was sent.
+            GatewayError: a fault of ours; nothing was sent.
+
+        """
+        site, route = self._site, self._route
+        now = now_ms()
+        if self._submission.scheduled and route.settings.on_schedule is OnSchedule.REFUSE:
+            raise Refusal(
+                Problem.MALFORMED,
+                "Messages that the provider sends later are refused: a ban may come meanwhile",
+            )
+        judged = await judge(site, route, self._submission, now)
+        self._refuse_unreadable(judged)
+        self._refuse_undecided(judged)
+        await self._record(judged, now)
+        decided = self._decided(judged, now)
+        if not decided.indices(Fate.SENT):
+            await self._keeping.commit()
+            answer = self._answer_here(decided)
+            self._note_unsent(decided)
+        else:
+            answer = await self._hand_over(decided)
+        return answer
+
+    # -- before anything is stored ------------------------------------------------
+
+    def _refuse_unreadable(self, judged: Sequence[Judged]) -> None:
+        """Refuse the whole where the provider's answer could not tell of single ones."""
+        causes = [one.addressees.cause for one in judged if one.addressees.cause]
+        nobody = not any(one.addressees.contacts for one in judged)
+        if causes and (nobody or not self._route.adapter.tells_each):
+            raise Refusal(Problem.BAD_RECIPIENT, causes[0])
+
+    def _refuse_undecided(self, judged: Sequence[Judged]) -> None:
+        """Refuse the whole where somebody's message cannot be decided now."""
+        until = 0
+        for one in judged:
+            for place, verdict in enumerate(one.verdicts):
+                if verdict.outcome is not Outcome.DEFER:
+                    continue
+                if not resting(one, place):
+                    self._site.metrics.fault("register")
+                    raise Refusal(Problem.BUSY, "Temporarily unavailable; try again later")
+                until = max(until, one.until[place] or 0)
+        if until and self._route.settings.on_quiet is OnQuiet.REFUSE:
+            raise Resting(until)
+
+    # -- deciding and storing -----------------------------------------------------
+
+    async def _record(self, judged: Sequence[Judged], now: int) -> None:
+        """Store all that must outlive us; a request that was said before is there already."""
+        site, route = self._site, self._route
+        outcomes = [[str(verdict.outcome) for verdict in one.verdicts] for one in judged]
+        key = self._key = site.repeats.key(route, self._submission.request)
+        if key is not None:
+            earlier = await site.repeats.recall(key)
+            if earlier is not None and earlier.outcomes == outcomes:
+                self._records = [
+                    Recorded(one, id_, ids)
+                    for one, id_, ids in zip(judged, earlier.messages, earlier.records, strict=True)
+                ]
+                self._keeping.skip()
+                return
+        self._records = [
+            site.evidence.record(
+                route,
+                self._submission.request,
+                one,
+                self._received,
+                now,
+                keeps=any(v.outcome in (Outcome.HOLD, Outcome.DEFER) for v in one.verdicts),
+                content=any(v.outcome is Outcome.FORWARD for v in one.verdicts),
+            )
+            for one in judged
+        ]
+        try:
+            await self._keeping.store(self._original, self._records)
+            await site.evidence.store(self._records)
+        except BaseException:
+            await self._keeping.undo()
+            raise
+        if key is not None:
+            await site.repeats.remember(
+                key,
+                Earlier(
+                    outcomes,
+                    [one.id for one in self._records],
+                    [[*one.ids] for one in self._records],
+                ),
+            )
+
+    def _decided(self, judged: Sequence[Judged], now: int) -> Decided:
+        fates, ids = [], []
+        for one, record in zip(judged, self._records, strict=True):
+            of_all = list(one.addressees.fates)
+            names = [""] * len(of_all)
+            for place, verdict, name in zip(
+                one.addressees.places, one.verdicts, record.ids, strict=True
+            ):
+                of_all[place] = self._fate(verdict.outcome)
+                names[place] = name
+            fates.append(of_all)
+            ids.append(names)
+        return Decided(fates, ids, now)
+
+    def _fate(self, outcome: Outcome) -> Fate:
+        if outcome is Outcome.FORWARD:
+            return Fate.SENT
+        if outcome is not Outcome.SUPPRESS:
+            return Fate.TAKEN
+        choice = self._route.settings.on_suppress
+        if choice is SmsOnSuppress.NATIVE:
+            refuses = self._submission.refuses or self._route.adapter.tells_each
+            return Fate.BLOCKED if refuses else Fate.TAKEN
+        return Fate.BLOCKED if choice is SmsOnSuppress.REJECT else Fate.TAKEN
+
+    # -- answering here -----------------------------------------------------------
+
+    def _answer_here(self, decided: Decided) -> Answer:
+        adapter = self._route.adapter
+        if decided.indices(Fate.TAKEN):
+            return adapter.accepted(self._submission, decided)
+        return adapter.blocked(self._submission, decided)
+
+    # -- handing over -------------------------------------------------------------
+
+    async def _hand_over(self, decided: Decided) -> Answer:
+        site, route, adapter = self._site, self._route, self._route.adapter
+        going = [
+            [place for place, verdict in enumerate(one.judged.verdicts) if _forwards(verdict)]
+            for one in self._records
+        ]
+        try:
+            await self._keeping.keep()
+            request = self._outgoing(decided)
+            begin = partial(confirm, site, [one.judged for one in self._records], going)
+            answer = await site.outlets.send(route, request, begin)
+        except BaseException as error:
+            begun = isinstance(error, ProviderAway) and error.begun
+            unknown = begun or not isinstance(error, GatewayError)
+            await self._note_failed(going, Result.UNKNOWN if unknown else Result.FAILED)
+            if begun:
+                site.metrics.fault("provider_unanswered")
+                log.warning("provider_unanswered", route=route.name, cause=str(error))
+                raise Refusal(
+                    Problem.UNANSWERED,
+                    "The provider did not answer; the message may have been sent",
+                ) from None
+            raise
+        if answer is None:
+            # The sandbox takes everything.
+            fates = [
+                [Fate.TAKEN if fate is Fate.SENT else fate for fate in each]
+                for each in decided.fates
+            ]
+            answer = adapter.accepted(self._submission, decided._replace(fates=fates))
+            told: Sequence[Told] = [Told.ACCEPTED] * len(decided.indices(Fate.SENT))
+            await self._conclude(decided, going, answer, told)
+            return answer
+        return await self._told(decided, going, answer)
+
+    def _outgoing(self, decided: Decided) -> Request:
+        """The request with those that are allowed, as the provider is to see it."""
+        request = self._route.adapter.narrowed(self._submission, decided.kept())
+        return self._site.outlets.outgoing(self._route, self._original, request)
+
+    async def _told(
+        self, decided: Decided, going: Sequence[Sequence[int]], answer: Answer
+    ) -> Answer:
+        """The provider has answered."""
+        adapter = self._route.adapter
+        told = adapter.told(answer, self._submission, decided)
+        usable = adapter.usable(answer)
+        if not usable or (not answer.good and answer.status >= 500):
+            log.warning("provider_failed", route=self._route.name, status=answer.status)
+            self._site.metrics.fault("provider")
+        if not answer.good:
+            await self._note_refused(going, answer, told)
+            if usable:
+                return answer
+            raise Refusal(
+                Problem.PROVIDER_AWAY if answer.status in (429, 502, 503) else Problem.UNANSWERED,
+                f"The provider answered {answer.status} and nothing that can be read",
+            )
+        if not usable:
+            # It said yes; what it said besides is lost.
+            await self._conclude(decided, going, answer, told)
+            return adapter.accepted(self._submission, decided)
+        await self._conclude(decided, going, answer, told)
+        return adapter.merged(answer, self._submission, decided)
+
+    # -- telling ------------------------------------------------------------------
+
+    async def _conclude(
+        self,
+        decided: Decided,
+        going: Sequence[Sequence[int]],
+        answer: Answer,
+        told: Sequence[Told],
+    ) -> None:
+        """The provider has taken it: what was kept of it is ours now."""
+        self._note_sent(going, answer, told)
+        self._note_unsent(decided)
+        await self._keeping.commit_in_time()
+
+    def _note_sent(
+        self, going: Sequence[Sequence[int]], answer: Answer, told: Sequence[Told]
+    ) -> None:
+        site, at, said = self._site, now_ms(), iter(told)
+        for record, places in zip(self._records, going, strict=True):
+            by_result: dict[Result, list[int]] = {}
+            for place in places:
+                result = _RESULTS[next(said, Told.ACCEPTED)]
+                by_result.setdefault(result, []).append(place)
+            for result, some in by_result.items():
+                site.evidence.outcome(self._route, record, some, result, at, answer)
+
+    def _note_unsent(self, decided: Decided) -> None:
+        """Those that were never to reach the provider, and the reports of some of them."""
+        site, route, at = self._site, self._route, now_ms()
+        alone = not decided.indices(Fate.SENT) and not decided.indices(Fate.TAKEN)
+        for number, record in enumerate(self._records):
+            suppressed: list[int] = []
+            rejected: list[int] = []
+            waiting: list[int] = []
+            places = record.judged.addressees.places
+            for place, verdict in enumerate(record.judged.verdicts):
+                if verdict.outcome is Outcome.SUPPRESS:
+                    fate = decided.fates[number][places[place]]
+                    heard = fate is Fate.BLOCKED and (alone or route.adapter.tells_each)
+                    (rejected if heard else suppressed).append(place)
+                elif verdict.outcome is not Outcome.FORWARD:
+                    waiting.append(place)
+            for some, result in (
+                (suppressed, Result.SUPPRESSED),
+                (rejected, Result.REJECTED),
+                (waiting, Result.HELD),
+            ):
+                site.evidence.outcome(route, record, some, result, at)
+            if route.settings.on_suppress is SmsOnSuppress.NATIVE:
+                self._report(decided, number, [places[place] for place in suppressed])
+
+    def _report(self, decided: Decided, number: int, places: Sequence[int]) -> None:
+        route = self._route
+        for place in places:
+            if decided.fates[number][place] is not Fate.TAKEN:
+                continue
+            report = route.adapter.report(
+                self._submission, decided, number, place, route.report_secret
+            )
+            if report is not None:
+                self._site.reporter.submit(report, route.settings.report_hosts)
+
+    async def _note_failed(self, going: Sequence[Sequence[int]], result: Result) -> None:
+        """Nobody hears of success: all else of the request comes to nothing as well."""
+        at = now_ms()
+        for record, places in zip(self._records, going, strict=True):
+            rest = [place for place in range(len(record.ids)) if place not in set(places)]
+            self._site.evidence.outcome(self._route, record, places, result, at)
+            self._site.evidence.outcome(self._route, record, rest, Result.FAILED, at)
+        await self._undo()
+
+    async def _note_refused(
+        self, going: Sequence[Sequence[int]], answer: Answer, told: Sequence[Told]
+    ) -> None:
+        self._note_sent(going, answer, told)
+        at = now_ms()
+        result = _RESULTS[told[0]] if told else Result.REFUSED
+        for record, places in zip(self._records, going, strict=True):
+            rest = [place for place in range(len(record.ids)) if place not in set(places)]
+            self._site.evidence.outcome(self._route, record, rest, result, at, answer)
+        await self._undo()
+
+    async def _undo(self) -> None:
+        """Take back what waits; said again, the request is a new one if anything did."""
+        if await self._keeping.undo() and self._key is not None:
+            await self._site.repeats.forget(self._key)
+
+
+def _forwards(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.FORWARD

@@ -1,0 +1,289 @@
+"""The HTTP server of the text message side: requests in, answers out, bounds around.
+
+One low-level aiohttp server for each listening socket; no router and no middleware, for
+what a path means is the adapter's to say.  Bounds: connections, requests under way, the
+size of a request, and the time from its first octet to its last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.clock import now_ms
+from gateway.failure import GatewayError
+from gateway.network import peer_address
+from gateway.provider.problem import Problem, Refusal
+from gateway.provider.request import Answer, Request
+from gateway.rate import Bucket
+from gateway.sms.delivery import Delivery, Resting
+from gateway.sms.outlet import passing_headers
+from gateway.sms.route import Route
+from gateway.sms.site import Site
+
+log = structlog.get_logger(__name__)
+
+_RETRY_AFTER = "5"
+
+
+class Door:
+    """What all listening sockets of one worker's text message side share."""
+
+    def __init__(self, site: Site, workers: int = 1) -> None:
+        self.site = site
+        self._workers = workers
+        self._under_way = 0
+        self._idle: asyncio.Event | None = None
+        """Set when nothing is under way, once a drain waits for it."""
+        self._buckets: dict[str, Bucket] = {}
+        self._servers: list[web.Server] = []
+
+    def server(self, listener: str = "") -> _Server:
+        """A server for one socket; ``listener``: the route whose own address it is."""
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._handle(listener, request)
+
+        settings = self.site.settings.sms
+        server = _Server(
+            handle,
+            most=settings.max_connections,
+            first=settings.read_timeout,
+            keepalive_timeout=settings.idle_timeout,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=0,
+        )
+        self._servers.append(server)
+        return server
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return sum(len(server.connections) for server in self._servers)
+
+    async def drain(self, seconds: float) -> bool:
+        """Let the requests under way end; whether they did."""
+        for server in self._servers:
+            server.pre_shutdown()
+        if self._under_way:
+            self._idle = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
+        finished = not self._under_way
+        for server in self._servers:
+            await server.shutdown(0 if finished else 0.1)
+        return finished
+
+    # -- one request --------------------------------------------------------------
+
+    async def _handle(self, listener: str, request: web.BaseRequest) -> web.StreamResponse:
+        site = self.site
+        if self._under_way >= site.settings.sms.max_requests:
+            site.metrics.fault("busy")
+            return _plain(503, "Too busy; try again later", retry=True)
+        self._under_way += 1
+        try:
+            return await self._answer(site, listener, request)
+        finally:
+            self._under_way -= 1
+            if self._idle is not None and not self._under_way:
+                self._idle.set()
+
+    async def _answer(
+        self, site: Site, listener: str, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        found = site.routes.find(listener, request.headers.get("Host", ""), path)
+        if found is None:
+            return _plain(404, "Not found")
+        route, inner = found
+        original = Request(request.method, path, query, tuple(request.headers.items()))
+        try:
+            route.admit_address(peer_address(request.remote))
+            original = original._replace(body=await self._body(site, request))
+            route.admit(original)
+            asked = original._replace(path=inner)
+            answer = await self._carry_out(site, route, original, asked, request)
+        except Resting as quiet:
+            wait = max(1, (quiet.until - now_ms() + 999) // 1000)
+            answer = route.adapter.problem(quiet.problem, str(quiet))
+            answer = answer._replace(headers=(*answer.headers, ("Retry-After", str(wait))))
+        except Refusal as refusal:
+            answer = route.adapter.problem(refusal.problem, str(refusal))
+            if refusal.problem.temporary:
+                answer = answer._replace(headers=(*answer.headers, ("Retry-After", _RETRY_AFTER)))
+        except GatewayError as error:
+            log.warning("sms_failed", route=route.name, cause=str(error))
+            site.metrics.fault(type(error).__name__)
+            answer = _try_later(route)
+        except Exception:
+            log.exception("sms_request_failed", route=route.name)
+            site.metrics.fault("program")
+            answer = _try_later(route)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        site.metrics.message(route.name, b"%d" % answer.status, len(original.body))
+        response = web.Response(status=answer.status, body=answer.body)
+        for name, value in answer.headers:
+            response.headers.add(name, value)
+        if answer.content_type:
+            response.headers["Content-Type"] = answer.content_type
+        return response
+
+    async def _body(self, site: Site, request: web.BaseRequest) -> bytes:
+        settings = site.settings.sms
+        length = request.content_length
+        if length is not None and length > settings.max_body:
+            raise Refusal(Problem.TOO_LARGE, f"the body is larger than {settings.max_body} octets")
+        if not request.can_read_body:
+            return b""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(settings.read_timeout):
+                while piece := await request.content.readany():
+                    body += piece
+                    if len(body) > settings.max_body:
+                        raise Refusal(
+                            Problem.TOO_LARGE,
+                            f"the body is larger than {settings.max_body} octets",
+                        )
+        except TimeoutError:
+            raise Refusal(Problem.TOO_SLOW, "the request did not come in time") from None
+        except (web.RequestPayloadError, ConnectionError):
+            raise Refusal(Problem.MALFORMED, "the body did not come whole") from None
+        return bytes(body)
+
+    async def _carry_out(
+        self,
+        site: Site,
+        route: Route,
+        original: Request,
+        asked: Request,
+        request: web.BaseRequest,
+    ) -> Answer | web.StreamResponse:
+        received = now_ms()
+        began = asyncio.get_running_loop().time()
+        submission = route.adapter.read(asked)
+        if submission is None:
+            return await self._pass(site, route, original, asked, request)
+        count = sum(len(message.destinations) for message in submission.messages)
+        if count > route.settings.max_recipients:
+            raise Refusal(Problem.TOO_MANY, f"more than {route.settings.max_recipients} recipients")
+        self._count(route, count, began)
+        # Finished and recorded even if the tool is gone: aiohttp leaves a handler alone
+        # then, and the drain waits for it.
+        answer = await Delivery(site, route, original, submission, received).run()
+        site.metrics.handed_over(asyncio.get_running_loop().time() - began)
+        return answer
+
+    def _count(self, route: Route, count: int, now: float) -> None:
+        """Count recipients against the route's rate; each worker has its share."""
+        rate = route.settings.messages_per_minute
+        if rate is None:
+            return
+        share = max(1.0, rate / self._workers)
+        bucket = self._buckets.get(route.name)
+        if bucket is None or bucket.rate != share:
+            bucket = self._buckets[route.name] = Bucket(share, now)
+        if not bucket.take(now, count):
+            raise Refusal(Problem.OVER_RATE, "Message rate exceeded; try again in a minute")
+
+    async def _pass(
+        self,
+        site: Site,
+        route: Route,
+        original: Request,
+        asked: Request,
+        request: web.BaseRequest,
+    ) -> web.StreamResponse | Answer:
+        """The provider's answer to what sends nothing, as it comes."""
+        if route.settings.sandbox is not None:
+            raise Refusal(Problem.UNKNOWN_PATH, "the sandbox keeps nothing that could be read")
+        outgoing = site.outlets.outgoing(route, original, asked)
+        async with site.outlets.passing(route, outgoing) as answer:
+            response = web.StreamResponse(status=answer.status)
+            for name, value in passing_headers(answer.headers):
+                response.headers.add(name, value)
+            if "Content-Type" in answer.headers:
+                response.headers["Content-Type"] = answer.headers["Content-Type"]
+            await response.prepare(request)
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
+            return response
+
+
+def _try_later(route: Route) -> Answer:
+    answer = route.adapter.problem(Problem.BUSY, "Temporarily unavailable; try again later")
+    return answer._replace(headers=(*answer.headers, ("Retry-After", _RETRY_AFTER)))
+
+
+def _plain(status: int, text: str, *, retry: bool = False) -> web.Response:
+    headers = {"Retry-After": _RETRY_AFTER} if retry else None
+    return web.Response(status=status, text=text + "\n", headers=headers)
+
+
+class _Connection(RequestHandler):
+    """A connection that must begin its first request in time."""
+
+    __slots__ = ("_begin_within", "_full", "_timer")
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        full: bool,
+        within: float,
+        **how: Any,  # noqa: ANN401 - the library's own options
+    ) -> None:
+        super().__init__(server, **how)
+        self._full = full
+        self._begin_within = within
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._full:
+            self.force_close()
+            transport.close()
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._begin_within, self._too_late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _too_late(self) -> None:
+        """Nothing whole has come: a head that never ends holds a connection for ever."""
+        if self._request_count == 0 and self.transport is not None:
+            self.transport.close()
+
+
+class _Server(web.Server):
+    """A server that bounds its connections."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        most: int,
+        first: float,
+        **how: Any,  # noqa: ANN401 - the library's own options
+    ) -> None:
+        super().__init__(handler, **how)
+        self._most = most
+        self._first = first
+
+    def __call__(self) -> RequestHandler:
+        full = len(self._connections) >= self._most
+        return _Connection(self, full=full, within=self._first, loop=self._loop, **self._kwargs)

@@ -1,0 +1,1 @@
+"""Local stand-ins for the providers, shaped by the vendors' own specifications."""

@@ -1,0 +1,44 @@
+"""One request's way through the proxy, to a provider on real sockets."""
+
+from tests.peers.provider import hanging_up, says, silence
+
+PATH = "/2010-04-01/Accounts/AC00000000000000000000000000000000/Messages.json"
+YES, NO = "+358401111111", "+358402222222"
+TEXT = "Syysale! Lopeta: vastaa STOP"
+
+
+def form(to: str, **more: str) -> dict[str, str]:
+    return {"To": to, "From": "LamisNET", "Body": TEXT, **more}
+
+
+async def test_who_consented_gets_it_and_who_banned_does_not(sms):
+    async with sms("twilio") as house:
+        await house.allow(YES, NO)
+        await house.ban(NO)
+        status, answer = await house.post(PATH, data=form(YES))
+        assert (status, answer["to"]) == (201, YES)
+        status, answer = await house.post(PATH, data=form(NO))
+        assert (status, answer["code"]) == (400, 21610)
+        assert len(house.provider.sends) == 1
+        assert await house.fate(YES) == [("forward", "R40", "forwarded")]
+        assert await house.fate(NO) == [("suppress", "R11", "rejected")]
+
+
+async def test_nothing_of_the_provider_nothing_is_said_to_be_sent(sms):
+    async with sms("twilio", answer_timeout=0.5) as house:
+        await house.allow(YES)
+        for fault, expected, result in (
+            (says(500, "<html>", "text/html"), 504, "deferred"),
+            (says(429, '{"code": 20429}'), 429, "deferred"),
+            (says(400, '{"code": 21211}'), 400, "refused"),
+            (silence, 504, "unknown"),
+            (hanging_up, 504, "unknown"),
+        ):
+            house.provider.answer = fault
+            status, _ = await house.post(PATH, data=form(YES))
+            assert status == expected
+            assert (await house.fate(YES))[-1] == ("forward", "R40", result)
+        await house.provider.stop()
+        status, answer = await house.post(PATH, data=form(YES))
+        assert (status, answer["status"]) == (503, 503)
+        assert (await house.fate(YES))[-1] == ("forward", "R40", "failed")
