@@ -13,7 +13,8 @@ from enum import Enum
 from gateway.contacts.contact import Contact, ContactError
 from gateway.contacts.phone import parse_phone
 
-_digits = re.compile("[0-9]+").fullmatch
+_DIGITS = re.compile("[0-9]+")
+_digits = _DIGITS.fullmatch
 _LETTER = re.compile(r"[^\W\d_]")
 _SHORT_CODE = 6
 
@@ -60,3 +61,10 @@ def parse_destination(text: str, notation: Notation = Notation.PLUS) -> Contact:
         if number[:1].isdigit() or number[:1] == "(":
             return parse_phone("+" + number)
     return parse_phone(number)
+
+
+def international_digits(text: str) -> str:
+    """The digits of a number as providers write them that want no ``+``; "" for a name."""
+    if _LETTER.search(text):
+        return ""
+    return "".join(_DIGITS.findall(text)).removeprefix("00")

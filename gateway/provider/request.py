@@ -185,6 +185,24 @@ def refuse_members(names: Sequence[str], document: Mapping[str, Any] | Pairs, wh
                 raise Refusal(Problem.HIDDEN_RECIPIENTS, f"{name} {why}")
 
 
+def names(text: str) -> frozenset[str]:
+    """The names in a text, with spaces between them."""
+    return frozenset(text.split())
+
+
+def only_known(known: frozenset[str], document: Mapping[str, Any] | Pairs, what: str) -> None:
+    """Refuse a member or field that is none of these: it may name recipients unseen."""
+    present = document if isinstance(document, Mapping) else [name for name, _ in document]
+    for one in present:
+        if one not in known:
+            # What is no plain word is not repeated: it may be somebody's number.
+            named = one if _plain_word(one) else "a member"
+            raise Refusal(
+                Problem.HIDDEN_RECIPIENTS, f"{named} of {what} is not known to the gateway"
+            )
+
+
+_plain_word = re.compile("[A-Za-z][A-Za-z_-]{0,30}").fullmatch
 _BRACKETS = re.compile(r"[\s\[\]._-]+[0-9]*|[\s\[\]._-]+")
 
 

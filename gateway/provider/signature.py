@@ -8,6 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
 
 from gateway.provider.request import Pairs
 
@@ -34,3 +38,35 @@ def twilio(token: str, url: str, pairs: Pairs) -> str:
 def sha256_hex(text: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(text).hexdigest()
+
+
+def vonage(secret: str, pairs: Pairs, digest: str) -> str:
+    """``sig`` of Vonage's SMS API in hex: a keyed hash of the sorted fields but itself.
+
+    https://developer.vonage.com/en/getting-started/concepts/signing-messages
+    """
+    text = "".join(
+        f"&{name}={value.replace('&', '_').replace('=', '_')}"
+        for name, value in sorted(pairs)
+        if name != "sig"
+    )
+    return hmac.digest(secret.encode(), text.encode(), digest).hex()
+
+
+def plivo(token: str, url: str, nonce: str) -> str:
+    """``X-Plivo-Signature-V2``: the URL without its query, and the nonce.
+
+    https://docs.plivo.com/docs/messaging/concepts/signature-validation
+    """
+    return hmac_base64(token, f"{url.partition('?')[0]}{nonce}".encode(), "sha256")
+
+
+def jwt(secret: str, claims: Mapping[str, Any]) -> str:
+    """A JSON Web Token of these claims, HS256 (RFC 7519)."""
+    parts = [_base64url(orjson.dumps(part)) for part in ({"typ": "JWT", "alg": "HS256"}, claims)]
+    signed = ".".join(parts)
+    return f"{signed}.{_base64url(hmac.digest(secret.encode(), signed.encode(), 'sha256'))}"
+
+
+def _base64url(text: bytes) -> str:
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()

@@ -74,6 +74,18 @@ class Decided(NamedTuple):
             if one is fate
         ]
 
+    def first_record(self) -> str:
+        """The record's id of the first destination that is a number; "" where none is."""
+        return next(
+            (
+                record
+                for fates, ids in zip(self.fates, self.ids, strict=True)
+                for fate, record in zip(fates, ids, strict=True)
+                if record and fate is not Fate.INVALID
+            ),
+            "",
+        )
+
     def kept(self) -> list[list[int]]:
         """For each message, the places of those that go to the provider."""
         return [
