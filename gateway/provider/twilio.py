@@ -70,7 +70,9 @@ class Twilio(Adapter):
         to = only_field(pairs, "To", needed=True)
         one = {name: only_field(pairs, name) for name in _SINGLE}
         service = one["MessagingServiceSid"]
-        has_text = any(name == "Body" for name, _ in pairs)
+        # A template takes the place of the text that may stand beside it.
+        named = {name for name, _ in pairs}
+        has_text = "Body" in named and "ContentSid" not in named
         message = Message(
             one["From"] or service,
             one["Body"] if has_text else None,
@@ -91,9 +93,12 @@ class Twilio(Adapter):
 
     def accepted(self, submission: Submission, decided: Decided) -> Answer:
         """201 and the message resource, queued."""
+        record = decided.first_record()
+        if not record:
+            return self.problem(Problem.BAD_RECIPIENT, "The 'To' number is not a valid number.")
         account, pairs, service = submission.document
         message = submission.messages[0]
-        sid = f"SM{hex_of(decided.ids[0][0])}"
+        sid = f"SM{hex_of(record)}"
         made = format_datetime(datetime.fromtimestamp(decided.at / 1000, UTC))
         uri = f"/2010-04-01/Accounts/{account}/Messages/{sid}"
         document: dict[str, Any] = {
