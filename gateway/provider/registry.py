@@ -9,8 +9,12 @@ from gateway.failure import InputError
 from gateway.provider.adapter import Adapter
 
 PROVIDERS: Final = {
-    "twilio": "Twilio",
     "infobip": "Infobip",
+    "messagebird": "MessageBird",
+    "plivo": "Plivo",
+    "twilio": "Twilio",
+    "vonage": "Vonage",
+    "vonage_messages": "VonageMessages",
 }
 """Each module of this package with the adapter's class in it."""
 
