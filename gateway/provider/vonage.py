@@ -115,6 +115,10 @@ class Vonage(Adapter):
 
     def read_message(self, request: Request, match: re.Match[str]) -> Submission:
         """The one message of a form, or of a JSON object of the same fields."""
+        if _is_json(request) and not request.body.lstrip().startswith((b"{", b"[")):
+            # The Python SDK keeps the type of a JSON request before on its client, and
+            # sends its form under that name; it leaves as what it is.
+            request = request.with_headers({"Content-Type": FORM})
         document = _read_json(request) if _is_json(request) else _read_form(request)
         to = as_text(document["to"], "to")
         one = {name: _text(document, name) for name in _READ}

@@ -155,7 +155,7 @@ def _chain(document: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """The message and those that may take its place, each with what it is called."""
     yield document, "the body"
     others = only_member(document, "failover")
-    if others is not None:
+    if others not in (None, []):
         for place, one in enumerate(as_list(others, "failover")):
             what = f"failover[{place}]"
             yield as_object(one, what), what
