@@ -10,13 +10,10 @@ from gateway.provider.adapter import Adapter
 
 PROVIDERS: Final = {
     "infobip": "Infobip",
-    "messagebird": "MessageBird",
-    "plivo": "Plivo",
     "twilio": "Twilio",
-    "vonage": "Vonage",
-    "vonage_messages": "VonageMessages",
 }
-"""Each module of this package with the adapter's class in it."""
+"""Each provider with the adapter's class; its module bears the provider's name, without
+the digits that a module's name cannot begin with."""
 
 
 def find_adapter(name: str) -> Adapter:
@@ -24,5 +21,5 @@ def find_adapter(name: str) -> Adapter:
     if name not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise InputError(f"no provider {name!r}; known are {known}")
-    module = import_module(f"gateway.provider.{name}")
+    module = import_module(f"gateway.provider.{name.lstrip('0123456789')}")
     return cast("Adapter", getattr(module, PROVIDERS[name])())
