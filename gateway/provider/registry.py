@@ -10,6 +10,7 @@ from gateway.provider.adapter import Adapter
 
 PROVIDERS: Final = {
     "infobip": "Infobip",
+    "sinch": "Sinch",
     "twilio": "Twilio",
 }
 """Each provider with the adapter's class; its module bears the provider's name, without

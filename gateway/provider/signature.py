@@ -35,6 +35,14 @@ def twilio(token: str, url: str, pairs: Pairs) -> str:
     return hmac_base64(token, text.encode(), "sha1")
 
 
+def sinch(secret: str, body: bytes, nonce: str, timestamp: str) -> str:
+    """``X-Sinch-Webhook-Signature``: the body, a nonce and a time with full stops between.
+
+    https://developers.sinch.com/docs/sms/api-reference/sms/webhooks
+    """
+    return hmac_base64(secret, body + f".{nonce}.{timestamp}".encode(), "sha256")
+
+
 def sha256_hex(text: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(text).hexdigest()
