@@ -9,6 +9,7 @@ from gateway.failure import InputError
 from gateway.provider.adapter import Adapter
 
 PROVIDERS: Final = {
+    "gatewayapi": "GatewayApi",
     "infobip": "Infobip",
     "sinch": "Sinch",
     "twilio": "Twilio",
