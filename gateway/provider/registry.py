@@ -12,6 +12,7 @@ PROVIDERS: Final = {
     "gatewayapi": "GatewayApi",
     "infobip": "Infobip",
     "sinch": "Sinch",
+    "telnyx": "Telnyx",
     "twilio": "Twilio",
 }
 """Each provider with the adapter's class; its module bears the provider's name, without
