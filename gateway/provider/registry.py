@@ -9,6 +9,7 @@ from gateway.failure import InputError
 from gateway.provider.adapter import Adapter
 
 PROVIDERS: Final = {
+    "46elks": "Elks",
     "gatewayapi": "GatewayApi",
     "infobip": "Infobip",
     "sinch": "Sinch",
