@@ -12,6 +12,7 @@ PROVIDERS: Final = {
     "46elks": "Elks",
     "gatewayapi": "GatewayApi",
     "infobip": "Infobip",
+    "link": "Link",
     "sinch": "Sinch",
     "telnyx": "Telnyx",
     "twilio": "Twilio",
