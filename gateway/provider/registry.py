@@ -13,9 +13,13 @@ PROVIDERS: Final = {
     "gatewayapi": "GatewayApi",
     "infobip": "Infobip",
     "link": "Link",
+    "messagebird": "MessageBird",
+    "plivo": "Plivo",
     "sinch": "Sinch",
     "telnyx": "Telnyx",
     "twilio": "Twilio",
+    "vonage": "Vonage",
+    "vonage_messages": "VonageMessages",
 }
 """Each provider with the adapter's class; its module bears the provider's name, without
 the digits that a module's name cannot begin with."""
