@@ -16,6 +16,7 @@ PROVIDERS: Final = {
     "messagebird": "MessageBird",
     "plivo": "Plivo",
     "sinch": "Sinch",
+    "sns": "Sns",
     "telnyx": "Telnyx",
     "twilio": "Twilio",
     "vonage": "Vonage",
