@@ -114,6 +114,22 @@ class Token(Plain):
 
 
 @dataclass(frozen=True)
+class Header(Plain):
+    """A header of its own, such as ``X-Api-Key``."""
+
+    name: str
+
+    def read(self, request: Request) -> Credential | None:
+        """The credential, where there is one."""
+        value = request.header(self.name.lower()).strip()
+        return Credential("", value) if value else None
+
+    def write(self, request: Request, credential: Credential) -> Request:
+        """The request with this credential in its place."""
+        return request.with_headers({self.name: credential.secret})
+
+
+@dataclass(frozen=True)
 class Query(Plain):
     """A parameter of the query, such as ``?token=``."""
 
