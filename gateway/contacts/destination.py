@@ -56,10 +56,11 @@ def parse_destination(text: str, notation: Notation = Notation.PLUS) -> Contact:
     elif _LETTER.search(number) and ":" not in number:
         raise Name("a name is no person's number")
     elif notation is Notation.INTERNATIONAL and "+" not in number:
-        if number.startswith("00"):
-            return parse_phone("+" + number[2:].lstrip())
-        if number[:1].isdigit() or number[:1] == "(":
-            return parse_phone("+" + number)
+        bare = number.lstrip("( ")
+        if bare.startswith("00"):
+            return parse_phone("+" + bare[2:].lstrip(" (-./"))
+        if bare[:1].isdigit():
+            return parse_phone("+" + bare)
     return parse_phone(number)
 
 
