@@ -26,13 +26,14 @@ def same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
 
 
-def twilio(token: str, url: str, pairs: Pairs) -> str:
+def twilio(token: str, url: str, pairs: Pairs, digest: str = "sha1") -> str:
     """``X-Twilio-Signature`` of a form: the URL and its fields, sorted, without anything between.
 
+    ``digest`` is ``sha256`` where a key of its own signs webhooks, not the account's token.
     https://www.twilio.com/docs/usage/security
     """
     text = url + "".join(name + value for name, value in sorted(set(pairs)))
-    return hmac_base64(token, text.encode(), "sha1")
+    return hmac_base64(token, text.encode(), digest)
 
 
 def sinch(secret: str, body: bytes, nonce: str, timestamp: str) -> str:
