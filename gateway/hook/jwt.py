@@ -43,11 +43,12 @@ def timely(claims: dict[str, Any], now: int) -> bool:
     """
     times: dict[str, float] = {}
     for name in ("iat", "nbf", "exp"):
-        time = claims.get(name)
-        if isinstance(time, bool) or not isinstance(time, int | float | None):
+        if name not in claims:
+            continue
+        time = claims[name]
+        if isinstance(time, bool) or not isinstance(time, int | float):
             return False
-        if time is not None:
-            times[name] = time
+        times[name] = time
     return (
         abs(times.get("iat", now / 1000) * 1000 - now) <= TOLERANCE
         and times.get("nbf", 0) * 1000 <= now + TOLERANCE
