@@ -27,7 +27,7 @@ STOP_WORDS: Final[Lists] = {
     "en": (
         # Twilio's, https://help.twilio.com/articles/223134027
         *("STOP", "UNSUBSCRIBE", "END", "QUIT", "STOPALL", "REVOKE", "OPTOUT", "CANCEL"),
-        # and what AWS adds, https://docs.aws.amazon.com/sms-voice/latest/userguide/keywords.html
+        # and what AWS adds, https://docs.aws.amazon.com/sms-voice/latest/userguide/keywords-required.html
         *("ARRET", "REMOVE", "OPT-OUT", "TD"),
     ),
 }
