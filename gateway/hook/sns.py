@@ -1,0 +1,126 @@
+"""Incoming messages of AWS End User Messaging, which Amazon SNS delivers.
+
+JSON in JSON: the notification's ``Message`` holds the message.  It is signed with a
+certificate that the notification itself names by URL.  Nothing is fetched from there:
+the secret is that certificate (PEM, several where AWS changes it), which the operator
+has fetched and looked at.  Only signature version 2 (SHA-256) is taken; set the topic's
+``SignatureVersion`` to 2.  Raw delivery is not signed at all and is refused.
+https://docs.aws.amazon.com/sms-voice/latest/userguide/two-way-sms-payload.html
+https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from gateway.hook.hook import Hook, Incoming, Signs
+from gateway.hook.reading import (
+    document_of,
+    form_request,
+    moment,
+    person,
+    read_document,
+    text_of,
+    unknown_shape,
+)
+from gateway.provider.request import Request
+
+_NOTIFICATION = "Notification"
+_OTHER = ("SubscriptionConfirmation", "UnsubscribeConfirmation")
+_SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+_ATTRIBUTES = {"AWS.SNS.SMS.SMSType": "Transactional"}
+
+
+class Sns(Hook):
+    """``originationNumber``, ``destinationNumber``, ``messageBody`` in a notification.
+
+    The signature covers what is read, not the other members of the notification.
+    """
+
+    name = "sns"
+    title = "AWS SNS"
+    signs = Signs.BODY
+
+    def read(self, request: Request) -> tuple[Incoming, ...]:
+        """The one message; none where SNS asks whether it may deliver."""
+        notification = read_document(request, "text/plain")
+        kind = text_of(notification, "Type", needed=True)
+        if kind in _OTHER:
+            return ()
+        if kind != _NOTIFICATION:
+            raise unknown_shape()
+        message = document_of(text_of(notification, "Message", needed=True))
+        if "messageBody" not in message:
+            # Delivery events of the same service have a type.
+            if "eventType" in message:
+                return ()
+            raise unknown_shape()
+        return (
+            Incoming(
+                text_of(message, "inboundMessageId", needed=True),
+                person(text_of(message, "originationNumber", needed=True)),
+                text_of(message, "destinationNumber", needed=True),
+                text_of(message, "messageBody"),
+                moment(text_of(notification, "Timestamp")),
+                keyword=text_of(message, "messageKeyword"),
+            ),
+        )
+
+    def verified(self, request: Request, url: str, secret: str, now: int) -> bool:
+        """RSA with SHA-256, by one of the certificates that are pinned."""
+        from cryptography import x509
+
+        notification = read_document(request, "text/plain")
+        if text_of(notification, "SignatureVersion") != "2":
+            return False
+        if text_of(notification, "Type") != _NOTIFICATION:
+            return False
+        shown = text_of(notification, "Signature")
+        octets = base64.b64decode(shown, validate=True)
+        # The last sign of base 64 has bits that no octet needs.
+        if base64.b64encode(octets).decode() != shown:
+            return False
+        text = "".join(
+            f"{name}\n{notification[name]}\n" for name in _SIGNED if name in notification
+        )
+        certificates = x509.load_pem_x509_certificates(secret.encode())
+        return any(_good(one, octets, text.encode(), now) for one in certificates)
+
+    def compose(self, sender: str, to: str, text: str, account: str) -> Request:
+        """``Publish``; whoever sends it signs it (SigV4)."""
+        attributes = {**_ATTRIBUTES, "AWS.MM.SMS.OriginationNumber": sender}
+        pairs = [
+            ("Action", "Publish"),
+            ("Version", "2010-03-31"),
+            ("PhoneNumber", to),
+            ("Message", text),
+        ]
+        for number, (name, value) in enumerate(attributes.items(), 1):
+            entry = f"MessageAttributes.entry.{number}"
+            pairs += [
+                (f"{entry}.Name", name),
+                (f"{entry}.Value.DataType", "String"),
+                (f"{entry}.Value.StringValue", value),
+            ]
+        return form_request("/", *pairs)
+
+
+def _good(certificate: Any, octets: bytes, text: bytes, now: int) -> bool:  # noqa: ANN401
+    """Whether a certificate is valid now and its key has signed the text."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    key = certificate.public_key()
+    if not begin.timestamp() * 1000 <= now <= end.timestamp() * 1000:
+        return False
+    if not isinstance(key, RSAPublicKey):
+        return False
+    try:
+        key.verify(octets, text, PKCS1v15(), SHA256())
+    except InvalidSignature:
+        return False
+    return True
