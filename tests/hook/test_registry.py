@@ -12,7 +12,11 @@ from tests.hook.bits import NOW
 
 TO = "+358401234567"
 TEXT = "Olet poistettu. & = ✓"
-ACCOUNTS = {"twilio": "AC0123456789abcdef0123456789abcdef", "link": "P/17", "plivo": "MA1"}
+ACCOUNTS = {
+    "twilio": "AC0123456789abcdef0123456789abcdef",
+    "link": "P/17",
+    "plivo": "MAZGRKYJM1MJI2ZDG1YT",
+}
 ACCOUNT = "plan"
 
 # The form of each, from the vendors' pages: path, where the number, sender and text stand.
@@ -22,7 +26,7 @@ PATHS = {
     "infobip": "/sms/3/messages",
     "link": "/sms/send",
     "messagebird": "/messages",
-    "plivo": "/v1/Account/MA1/Message/",
+    "plivo": "/v1/Account/MAZGRKYJM1MJI2ZDG1YT/Message/",
     "sinch": "/xms/v1/plan/batches",
     "sns": "/",
     "telnyx": "/v2/messages",
