@@ -86,6 +86,10 @@ class Signed:
             return False
         return signature.same(shown.lower(), signature.vonage(expected.secret, pairs, digest))
 
+    def name_in(self, request: Request) -> str:
+        """The form's ``api_key``."""
+        return dict(_signed_form(request)).get("api_key", "")
+
     def write(self, request: Request, credential: Credential) -> Request:
         """The form signed with this credential instead, by the same kind of hash."""
         pairs = _signed_form(request)

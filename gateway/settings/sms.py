@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
+from gateway.provider.table import TableShape
 from gateway.settings.bound import Bound, Checked
 from gateway.settings.value import (
     Certificate,
@@ -250,6 +251,8 @@ class Sms(Table):
     tls: Certificate | None = None
     """With it every address of this side speaks TLS."""
     routes: list[SmsRoute] = field(default_factory=list)
+    providers: list[TableShape] = field(default_factory=list)
+    """Providers of one's own, which routes may name."""
     opt_out_words: list[str] = field(default_factory=lambda: list(_OPT_OUT_WORDS))
     """Words in the text that count as a means to refuse."""
     quiet: Quiet | None = None
@@ -268,6 +271,9 @@ class Sms(Table):
     idle_timeout: Seconds = 75
 
     def __post_init__(self) -> None:
+        own = [shape.name for shape in self.providers]
+        if len(own) > len(set(own)):
+            raise ValueError("two providers of the same name")
         for what in ("name", "prefix", "host"):
             values = [getattr(route, what) for route in self.routes if getattr(route, what)]
             twice = {one for one in values if values.count(one) > 1}

@@ -18,6 +18,7 @@ from gateway.provider.credential import Credential
 from gateway.provider.problem import Problem, Refusal
 from gateway.provider.registry import find_adapter
 from gateway.provider.request import Request
+from gateway.provider.table import Table
 from gateway.settings import Settings
 from gateway.settings.model import CLIENT_KINDS
 from gateway.settings.secret import read_secret
@@ -57,7 +58,9 @@ class Route:
     @classmethod
     def of(cls, settings: Settings, route: SmsRoute) -> Route:
         """The route of these settings; raises SettingsError, InputError."""
-        adapter = find_adapter(route.provider)
+        own = {shape.name: shape for shape in settings.sms.providers}
+        shape = own.get(route.provider)
+        adapter = find_adapter(route.provider) if shape is None else Table(shape)
         place = f"sms.routes {route.name}"
         token = secret = None
         if route.token_file is not None and route.password_file is not None:

@@ -1,9 +1,12 @@
 """One request's way through the proxy, to a provider on real sockets."""
 
+import aiohttp
+
 from tests.peers.provider import hanging_up, says, silence
 
 PATH = "/2010-04-01/Accounts/AC00000000000000000000000000000000/Messages.json"
 YES, NO = "+358401111111", "+358402222222"
+AUTH = {"Authorization": aiohttp.encode_basic_auth("AC00000000000000000000000000000000", "token")}
 TEXT = "Syysale! Lopeta: vastaa STOP"
 
 
@@ -15,9 +18,9 @@ async def test_who_consented_gets_it_and_who_banned_does_not(sms):
     async with sms("twilio") as house:
         await house.allow(YES, NO)
         await house.ban(NO)
-        status, answer = await house.post(PATH, data=form(YES))
+        status, answer = await house.post(PATH, data=form(YES), headers=AUTH)
         assert (status, answer["to"]) == (201, YES)
-        status, answer = await house.post(PATH, data=form(NO))
+        status, answer = await house.post(PATH, data=form(NO), headers=AUTH)
         assert (status, answer["code"]) == (400, 21610)
         assert len(house.provider.sends) == 1
         assert await house.fate(YES) == [("forward", "R40", "forwarded")]
@@ -35,10 +38,10 @@ async def test_nothing_of_the_provider_nothing_is_said_to_be_sent(sms):
             (hanging_up, 504, "unknown"),
         ):
             house.provider.answer = fault
-            status, _ = await house.post(PATH, data=form(YES))
+            status, _ = await house.post(PATH, data=form(YES), headers=AUTH)
             assert status == expected
             assert (await house.fate(YES))[-1] == ("forward", "R40", result)
         await house.provider.stop()
-        status, answer = await house.post(PATH, data=form(YES))
+        status, answer = await house.post(PATH, data=form(YES), headers=AUTH)
         assert (status, answer["status"]) == (503, 503)
         assert (await house.fate(YES))[-1] == ("forward", "R40", "failed")
