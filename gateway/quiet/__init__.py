@@ -1,0 +1,1 @@
+"""When text messages rest, by the clock and the calendar of whoever would get them."""
