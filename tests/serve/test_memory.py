@@ -11,7 +11,16 @@ YES, NO = "yes@example.com", "no@example.com"
 
 def test_a_worker_loads_no_library_that_it_does_not_need():
     """What each of these weighs, every worker would hold."""
-    heavy = ("aiohttp", "phonenumbers", "pydantic", "rich", "sqlalchemy", "stdnum", "typer")
+    heavy = (
+        "aiohttp",
+        "holidays",
+        "phonenumbers",
+        "pydantic",
+        "rich",
+        "sqlalchemy",
+        "stdnum",
+        "typer",
+    )
     program = (
         "import sys; sys.modules['rich'] = None; import gateway.serve.service; "
         f"print(*(name for name in {heavy!r} if sys.modules.get(name)))"
