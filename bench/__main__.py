@@ -30,7 +30,7 @@ PARTICIPANTS: tuple[type[Participant], ...] = (
     *(Direct, Bare, Gateway, TwoWorkers),
     *(*POSTFIX, *EXIM, *HARAKA),
 )
-SMALL = ("latency", "pause", "memory", "lookups", "instructions", "profile")
+SMALL = ("sms", "latency", "pause", "memory", "lookups", "instructions", "profile")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ TITLES = {
     "machine": "",
     "aims": "Aims",
     "table": "Side by side",
+    "sms": "Text messages",
     "latency": "Added latency at low load",
     "pause": "Longest pause of the event loop",
     "memory": "Memory",

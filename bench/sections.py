@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import aims, instructions, latency, lookups, machine, memory, pause, profile, table
+from bench import aims, instructions, latency, lookups, machine, memory, pause, profile, sms, table
 from bench.aims import Found
 from bench.ceiling import Bare
 from bench.gateway import Gateway
@@ -78,6 +78,8 @@ class Run:
                 self._of_gateway(gateway, bare, names)
         if "lookups" in names:
             self._try("lookups", self._lookups)
+        if "sms" in names:
+            self._try("sms", lambda: sms.lines(sms.measure(self._rounds, self._seconds)))
         if "instructions" in names:
             self._try("instructions", self._instructions)
 
