@@ -6,19 +6,21 @@ it is the id that a tool hears, so that its log leads to the record and back.
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from ulid import ULID
+
+# Crockford's digits as Python's base 32 has them; of a batch's ids each is written anew.
+_BASE_32 = str.maketrans("0123456789ABCDEFGHJKMNPQRSTVWXYZ", "0123456789abcdefghijklmnopqrstuv")
 
 
 def hex_of(record_id: str) -> str:
     """The record's id as 32 hex digits."""
-    return ULID.from_str(record_id).hex
+    return f"{int(record_id.translate(_BASE_32), 32):032x}"
 
 
 def uuid_of(record_id: str) -> str:
     """The record's id as a UUID."""
-    return str(UUID(hex=hex_of(record_id)))
+    digits = hex_of(record_id)
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def integer_of(record_id: str) -> int:

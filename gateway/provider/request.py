@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -206,6 +207,8 @@ _plain_word = re.compile("[A-Za-z][A-Za-z_-]{0,30}").fullmatch
 _BRACKETS = re.compile(r"[\s\[\]._-]+[0-9]*|[\s\[\]._-]+")
 
 
+# A tool sends the same few names again and again.
+@lru_cache(maxsize=4096)
 def _alike(one: str, name: str) -> bool:
     return one != name and _BRACKETS.sub("", one).casefold() == _BRACKETS.sub("", name).casefold()
 

@@ -11,7 +11,8 @@ from gateway.records.record import OutcomeRecord, Result, outcome_json
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 512
+_AT_ONCE = 4096
+"""A batch of text messages has a thousand recipients: no fewer may leave than come."""
 
 
 Told = tuple[int, bytes]
@@ -68,7 +69,7 @@ class OutcomeQueue:
         self._told.append((count, text))
 
     def take(self) -> list[Told]:
-        """The next outcomes, of some hundred records; :meth:`stored` or :meth:`put_back` them."""
+        """The next outcomes, of some thousand records; :meth:`stored` or :meth:`put_back` them."""
         taken: list[Told] = []
         records = 0
         while self._told and records < _AT_ONCE:

@@ -89,18 +89,17 @@ async def judge(site: Site, route: Route, submission: Submission, now: int) -> l
     Never raises for an unreachable register: the verdicts say so.
     """
     notation = route.adapter.notation
-    return await asyncio.gather(
-        *(
-            _judge(
-                site,
-                message,
-                traits_of(site, route, submission.request, message),
-                read_destinations(message.destinations, notation),
-                now,
-            )
-            for message in submission.messages
+    each = [
+        _judge(
+            site,
+            message,
+            traits_of(site, route, submission.request, message),
+            read_destinations(message.destinations, notation),
+            now,
         )
-    )
+        for message in submission.messages
+    ]
+    return [await each[0]] if len(each) == 1 else await asyncio.gather(*each)
 
 
 async def _judge(
