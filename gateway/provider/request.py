@@ -21,6 +21,8 @@ FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 _FIELDS = 20_000
 """Fields of a form at the most."""
+_CACHED = 64
+"""Characters of a name that is worth remembering."""
 
 
 class Request(NamedTuple):
@@ -207,9 +209,13 @@ _plain_word = re.compile("[A-Za-z][A-Za-z_-]{0,30}").fullmatch
 _BRACKETS = re.compile(r"[\s\[\]._-]+[0-9]*|[\s\[\]._-]+")
 
 
+def _alike(one: str, name: str) -> bool:
+    return _folds(one, name) if len(one) <= _CACHED else _folds.__wrapped__(one, name)
+
+
 # A tool sends the same few names again and again.
 @lru_cache(maxsize=4096)
-def _alike(one: str, name: str) -> bool:
+def _folds(one: str, name: str) -> bool:
     return one != name and _BRACKETS.sub("", one).casefold() == _BRACKETS.sub("", name).casefold()
 
 
