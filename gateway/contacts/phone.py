@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.contacts.contact import Channel, Contact, ContactError
+from gateway.contacts.contact import Channel, Contact, ContactError, make_contact
 from gateway.contacts.invisible import refuse_invisible
 
 # Where the fast path may take ``+`` and digits as they are: the country code, the
@@ -53,6 +53,7 @@ _fast = re.compile(
 _written = re.compile(r"[ (]*\+?[0-9][0-9 ()./-]*").fullmatch
 _e164 = re.compile(r"\+[1-9][0-9]{6,14}").fullmatch
 
+_SMS = Channel.SMS
 _LONGEST = 40  # characters; E.164 has 15 digits, the rest are separators
 _SHORT_CODE = 6  # digits; national numbers are longer, short codes are not
 
@@ -69,7 +70,7 @@ def parse_phone(text: str, region: str | None = None) -> Contact:
         ContactError: the text is not one number; the cause does not repeat it.
     """
     if _fast(text):
-        return Contact(Channel.SMS, text, text)
+        return make_contact((_SMS, text, text, ()))
     return _parse_slowly(text, region)
 
 

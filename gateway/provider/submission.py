@@ -86,6 +86,11 @@ class Decided(NamedTuple):
             "",
         )
 
+    def taken(self) -> Decided:
+        """The same with those that are sent as accepted here: for an answer of our own."""
+        fates = [[Fate.TAKEN if one is Fate.SENT else one for one in each] for each in self.fates]
+        return self._replace(fates=fates)
+
     def kept(self) -> list[list[int]]:
         """For each message, the places of those that go to the provider."""
         return [

@@ -232,11 +232,7 @@ class Delivery:
             raise
         if answer is None:
             # The sandbox takes everything.
-            fates = [
-                [Fate.TAKEN if fate is Fate.SENT else fate for fate in each]
-                for each in decided.fates
-            ]
-            answer = adapter.accepted(self._submission, decided._replace(fates=fates))
+            answer = adapter.accepted(self._submission, decided.taken())
             told: Sequence[Told] = [Told.ACCEPTED] * len(decided.indices(Fate.SENT))
             await self._conclude(decided, going, answer, told)
             return answer
@@ -268,7 +264,7 @@ class Delivery:
         if not usable:
             # It said yes; what it said besides is lost.
             await self._conclude(decided, going, answer, told)
-            return adapter.accepted(self._submission, decided)
+            return adapter.accepted(self._submission, decided.taken())
         await self._conclude(decided, going, answer, told)
         return adapter.merged(answer, self._submission, decided)
 

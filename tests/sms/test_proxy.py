@@ -45,3 +45,20 @@ async def test_nothing_of_the_provider_nothing_is_said_to_be_sent(sms):
         status, answer = await house.post(PATH, data=form(YES), headers=AUTH)
         assert (status, answer["status"]) == (503, 503)
         assert (await house.fate(YES))[-1] == ("forward", "R40", "failed")
+
+
+async def test_a_yes_that_cannot_be_read_is_told_as_the_provider_would(sms):
+    async with sms("infobip") as house:
+        await house.allow(YES)
+        house.provider.answer = says(200, "<html>ok</html>", "text/html")
+        body = {
+            "messages": [
+                {"sender": "LamisNET", "destinations": [{"to": YES}], "content": {"text": TEXT}}
+            ]
+        }
+        status, answer = await house.post(
+            "/sms/3/messages", json=body, headers={"Authorization": "App key"}
+        )
+        assert status == 200
+        assert [one["destination"] for one in answer["messages"]] == [YES]
+        assert await house.fate(YES) == [("forward", "R40", "forwarded")]
