@@ -1,4 +1,4 @@
-"""A message that waits for a person: its envelope and why each recipient is held."""
+"""A message that waits, for a person or a time: its envelope and why each recipient does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Self
 
 import orjson
 
+from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.failure import GatewayError
 from gateway.records.record import Fact
@@ -27,8 +28,13 @@ class State(StrEnum):
     """Stored for good, while the hand-over to its other recipients is under way: the
     client may still hear 4xx, so that nobody can act on it yet."""
     HELD = "held"
+    """It waits for a person."""
+    WAITING = "waiting"
+    """It waits for a time, and is decided anew and sent on by the gateway then."""
     RELEASING = "releasing"
-    """Somebody is sending it on; nobody else may begin to."""
+    """It is being sent on; nobody else may begin to."""
+    UNCERTAIN = "uncertain"
+    """It may have been sent, and nobody can say: it is never sent again from here."""
     RELEASED = "released"
     DISCARDED = "discarded"
 
@@ -49,8 +55,13 @@ class HeldRecipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldMessage:
-    """The envelope and what a person needs to decide; the content is kept apart."""
+    """The envelope and what a person needs to decide; the content is kept apart.
 
+    Of a text message the content is the request to the provider for exactly these
+    recipients, the sender is its sender ID, and the addresses are numbers.
+    """
+
+    channel: Channel = Channel.EMAIL
     message_id: str
     client: str
     upstream: str
@@ -62,23 +73,27 @@ class HeldMessage:
     params: tuple[str, ...] = ()
     """Parameters of MAIL, such as ``BODY=8BITMIME``, ``SMTPUTF8``, ``RET``, ``ENVID``."""
     recipients: tuple[HeldRecipient, ...]
+    due: int | None = None
+    """From when it may be sent, in ms since the epoch; None: it waits for a person."""
 
     def envelope(self) -> bytes:
         """The part that is sealed when stored."""
-        return orjson.dumps(
-            {
-                "v": 1,
-                "sender": self.sender,
-                "params": self.params,
-                "recipients": [asdict(recipient) for recipient in self.recipients],
-            }
-        )
+        members: dict[str, object] = {
+            "v": 1,
+            "sender": self.sender,
+            "params": self.params,
+            "recipients": [asdict(recipient) for recipient in self.recipients],
+        }
+        if self.due is not None:
+            members["due"] = self.due
+        return orjson.dumps(members)
 
     @classmethod
     def from_envelope(
         cls,
         envelope: bytes,
         *,
+        channel: Channel = Channel.EMAIL,
         message_id: str,
         client: str,
         upstream: str,
@@ -96,6 +111,7 @@ class HeldMessage:
                 for one in members["recipients"]
             )
             return cls(
+                channel=channel,
                 message_id=message_id,
                 client=client,
                 upstream=upstream,
@@ -105,6 +121,7 @@ class HeldMessage:
                 sender=members["sender"],
                 params=tuple(members["params"]),
                 recipients=recipients,
+                due=members.get("due"),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise HeldError(f"not an envelope ({type(error).__name__})") from None
@@ -123,3 +140,5 @@ class Held:
     """When it was released or discarded."""
     person: str
     reason: str
+    next_try: int | None = None
+    """When the gateway turns to it next; None: it does not."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterable, AsyncIterator, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -141,21 +141,25 @@ class ShelvedHeld:
         """Store the message, not yet to be released; its id."""
         return await (await self._shelf.stores()).held.prepare(message)
 
-    async def keep(self, held_id: str) -> None:
-        """Nothing but :meth:`revoke` takes it away any more."""
-        await (await self._shelf.stores()).held.keep(held_id)
+    async def keep(self, *held_ids: str) -> None:
+        """Nothing but :meth:`revoke` takes them away any more."""
+        await (await self._shelf.stores()).held.keep(*held_ids)
 
-    async def commit(self, held_id: str) -> None:
-        """The message waits for a person."""
-        await (await self._shelf.stores()).held.commit(held_id)
+    async def commit(self, *held_ids: str) -> None:
+        """The messages wait for a person or their time."""
+        await (await self._shelf.stores()).held.commit(*held_ids)
 
-    async def revoke(self, held_id: str) -> None:
-        """Forget a message that nobody has acted on."""
-        await (await self._shelf.stores()).held.revoke(held_id)
+    async def adopt(self, *held_ids: str) -> bool:
+        """:meth:`commit` what an earlier request stored; whether all is there."""
+        return await (await self._shelf.stores()).held.adopt(*held_ids)
+
+    async def revoke(self, *held_ids: str) -> int:
+        """Forget messages that nobody has acted on; how many."""
+        return await (await self._shelf.stores()).held.revoke(*held_ids)
 
     async def list(
         self,
-        states: Collection[State] = (State.HELD, State.RELEASING),
+        states: Collection[State] = (State.HELD, State.RELEASING, State.UNCERTAIN),
         *,
         limit: int = 100,
         before: str | None = None,
@@ -172,14 +176,38 @@ class ShelvedHeld:
         async for piece in (await self._shelf.stores()).held.open_content(held_id):
             yield piece
 
-    async def claim(self, held_id: str) -> Held:
+    async def due(
+        self, now: int, limit: int, without: Collection[str] = ()
+    ) -> Sequence[tuple[str, str]]:
+        """Messages whose time has come and their clients."""
+        return await (await self._shelf.stores()).held.due(now, limit, without)
+
+    async def claim(
+        self, held_id: str, *, of: State = State.HELD, until: int | None = None
+    ) -> Held:
         """Begin to release; raises HeldStateError."""
-        return await (await self._shelf.stores()).held.claim(held_id)
+        return await (await self._shelf.stores()).held.claim(held_id, of=of, until=until)
+
+    async def hand_over(self, held_id: str, reason: str, rest: HeldMessage | None = None) -> None:
+        """Give a claim back, to a person; raises HeldStateError."""
+        await (await self._shelf.stores()).held.hand_over(held_id, reason, rest)
+
+    async def put_off(self, held_id: str, until: int, rest: HeldMessage | None = None) -> None:
+        """Give a claim back until another time; raises HeldStateError."""
+        await (await self._shelf.stores()).held.put_off(held_id, until, rest)
+
+    async def doubt(self, held_id: str, reason: str) -> None:
+        """End a claim whose message may have left; raises HeldStateError."""
+        await (await self._shelf.stores()).held.doubt(held_id, reason)
 
     async def unclaim(self, held_id: str) -> None:
         """Give a claim back; raises HeldStateError."""
         await (await self._shelf.stores()).held.unclaim(held_id)
 
     async def mark_released(self, held_id: str, by: str, reason: str, at: int) -> None:
-        """A person sent it on at ``at`` (ms); raises HeldStateError."""
+        """It was sent on at ``at`` (ms); raises HeldStateError."""
         await (await self._shelf.stores()).held.mark_released(held_id, by, reason, at)
+
+    async def mark_stopped(self, held_id: str, by: str, reason: str, at: int) -> None:
+        """Nobody may have it any more; raises HeldStateError."""
+        await (await self._shelf.stores()).held.mark_stopped(held_id, by, reason, at)

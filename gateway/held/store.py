@@ -1,14 +1,19 @@
-"""Held messages: stored before the client hears 250, released or discarded by a person."""
+"""Held messages: stored before the client hears yes, then released or discarded.
+
+Who acts on one must win its row first: every step goes from a state that is named to
+the next, and of two at once only one finds the row in it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
+from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.failure import InputError
 from gateway.held.message import Held, HeldMessage, State
@@ -19,6 +24,9 @@ from gateway.records.schema import held as table
 from gateway.records.seal import Sealer
 
 _PREPARED_AGE: Final = 3_600_000
+_WAITS_FOR = case((table.c.due.is_(None), State.HELD.value), else_=State.WAITING.value)
+"""What a message is once it is ours: held for a person, or waiting for its time."""
+_SHOWN: Final = (State.HELD, State.RELEASING, State.UNCERTAIN)
 
 
 class HeldStateError(InputError):
@@ -57,11 +65,12 @@ class HeldStore:
             "upstream": message.upstream,
             "kind": message.kind.value,
             "topic": message.topic,
-            "content_id": message.content_id,
-            "sealed_envelope": self._sealer.seal(message.envelope(), _context(held_id)),
             "ended": None,
             "person": "",
             "reason": "",
+            "channel": message.channel.value,
+            "due": message.due,
+            **self._sealed(held_id, message),
         }
 
         async def work(connection: AsyncConnection) -> None:
@@ -70,28 +79,49 @@ class HeldStore:
         await self._database.write(work)
         return held_id
 
-    async def keep(self, held_id: str) -> None:
-        """Nothing but :meth:`revoke` takes it away any more.  Raises HeldStateError."""
-        await self._move(held_id, {State.PREPARED}, State.KEPT)
+    async def keep(self, *held_ids: str) -> None:
+        """Nothing but :meth:`revoke` takes them away any more.  Raises HeldStateError."""
+        await self._move(held_ids, {State.PREPARED}, state=State.KEPT.value)
 
-    async def commit(self, held_id: str) -> None:
-        """The client hears 250: the message waits for a person.  Raises HeldStateError."""
-        await self._move(held_id, {State.PREPARED, State.KEPT}, State.HELD)
+    async def commit(self, *held_ids: str) -> None:
+        """The client hears yes: all wait for a person or their time, or none does.
 
-    async def revoke(self, held_id: str) -> None:
-        """Forget a message that nobody has acted on: its client keeps it after all."""
-        untouched = [State.PREPARED.value, State.KEPT.value]
+        Raises HeldStateError.
+        """
+        await self._move(held_ids, {State.PREPARED, State.KEPT}, state=_WAITS_FOR)
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(
-                table.delete().where(table.c.id == held_id, table.c.state.in_(untouched))
-            )
+    async def adopt(self, *held_ids: str) -> bool:
+        """:meth:`commit` what was stored for a client that says the same again.
 
-        await self._database.write(work)
+        What has been acted on stays as it is.  False: not all are there; nothing is
+        done then.
+        """
+
+        async def work(connection: AsyncConnection) -> bool:
+            query = select(table.c.id).where(table.c.id.in_(held_ids))
+            if len(list(await connection.scalars(query))) < len(held_ids):
+                return False
+            untouched = _of(held_ids, {State.PREPARED, State.KEPT})
+            await connection.execute(update(table).where(untouched).values(state=_WAITS_FOR))
+            return True
+
+        return await self._database.write(work)
+
+    async def revoke(self, *held_ids: str) -> int:
+        """Forget messages that nobody has acted on: their client keeps them after all.
+
+        Returns how many.
+        """
+
+        async def work(connection: AsyncConnection) -> int:
+            untouched = _of(held_ids, {State.PREPARED, State.KEPT})
+            return int((await connection.execute(table.delete().where(untouched))).rowcount)
+
+        return await self._database.write(work)
 
     async def list(
         self,
-        states: Collection[State] = (State.HELD, State.RELEASING),
+        states: Collection[State] = _SHOWN,
         *,
         limit: int = 100,
         before: str | None = None,
@@ -125,42 +155,118 @@ class HeldStore:
         async for piece in self._contents.open(held.message.content_id):
             yield piece
 
-    async def claim(self, held_id: str) -> Held:
-        """Begin to release: of two persons at once only one gets it.
+    async def due(
+        self, now: int, limit: int, without: Collection[str] = ()
+    ) -> Sequence[tuple[str, str]]:
+        """Messages whose time has come and their clients, the longest due first.
+
+        ``without``: names of clients whose messages are left out.
+        """
+        query = (
+            select(table.c.id, table.c.client)
+            .where(table.c.due <= now, table.c.state == State.WAITING.value)
+            .order_by(table.c.due)
+            .limit(limit)
+        )
+        if without:
+            query = query.where(table.c.client.not_in(without))
+
+        async def work(connection: AsyncConnection) -> Sequence[tuple[str, str]]:
+            return [(row.id, row.client) for row in await connection.execute(query)]
+
+        return await self._database.read(work)
+
+    async def claim(
+        self, held_id: str, *, of: State = State.HELD, until: int | None = None
+    ) -> Held:
+        """Begin to release: of two at once only one gets it.  Raises HeldStateError.
 
         A claim lasts until it is marked or given back, even through a crash: only a
-        person can tell whether the message had left.  Raises HeldStateError.
+        person can tell whether the message had left.  ``until``: when who has it must
+        be done (ms); later the sweep shows it to people as uncertain.
         """
-        await self._move(held_id, {State.HELD}, State.RELEASING)
+        await self._move((held_id,), {of}, state=State.RELEASING.value, due=until)
         return await self.get(held_id)
 
     async def unclaim(self, held_id: str) -> None:
         """Give a claim back: the message did not leave.  Raises HeldStateError."""
-        await self._move(held_id, {State.RELEASING}, State.HELD)
+        await self._move((held_id,), {State.RELEASING}, state=State.HELD.value, due=None)
 
-    async def mark_released(self, held_id: str, by: str, reason: str, at: int) -> None:
-        """A person sent it on at ``at`` (ms); raises HeldStateError unless held or claimed."""
+    async def hand_over(self, held_id: str, reason: str, rest: HeldMessage | None = None) -> None:
+        """Give a claim back, for a person to decide why it was not sent.
+
+        ``rest``: what of it still waits, where some was sent.  Raises HeldStateError.
+        """
         await self._move(
-            held_id, {State.HELD, State.RELEASING}, State.RELEASED, by=by, reason=reason, at=at
+            (held_id,),
+            {State.RELEASING},
+            state=State.HELD.value,
+            due=None,
+            reason=reason,
+            **({} if rest is None else self._sealed(held_id, rest)),
         )
 
+    async def put_off(self, held_id: str, until: int, rest: HeldMessage | None = None) -> None:
+        """Give a claim back until another time (ms).
+
+        ``rest``: what of it still waits, or another time of its own.  Raises
+        HeldStateError.
+        """
+        await self._move(
+            (held_id,),
+            {State.RELEASING},
+            state=State.WAITING.value,
+            due=until,
+            **({} if rest is None else self._sealed(held_id, rest)),
+        )
+
+    async def doubt(self, held_id: str, reason: str) -> None:
+        """End a claim whose message may have left.  Raises HeldStateError."""
+        await self._move(
+            (held_id,), {State.RELEASING}, state=State.UNCERTAIN.value, due=None, reason=reason
+        )
+
+    async def mark_released(self, held_id: str, by: str, reason: str, at: int) -> None:
+        """It was sent on at ``at`` (ms); raises HeldStateError unless held or claimed.
+
+        Whoever comes back late from a claim that has run out still says so.
+        """
+        claimed = {State.HELD, State.RELEASING, State.UNCERTAIN}
+        await self._end(held_id, claimed, State.RELEASED, by, reason, at)
+
     async def mark_discarded(self, held_id: str, by: str, reason: str, at: int) -> None:
-        """A person threw it away at ``at`` (ms); raises HeldStateError unless held."""
-        await self._move(held_id, {State.HELD}, State.DISCARDED, by=by, reason=reason, at=at)
+        """A person threw it away at ``at`` (ms); raises HeldStateError unless it waits."""
+        waits = {State.HELD, State.WAITING, State.UNCERTAIN}
+        await self._end(held_id, waits, State.DISCARDED, by, reason, at)
+
+    async def mark_stopped(self, held_id: str, by: str, reason: str, at: int) -> None:
+        """Nobody may have it any more; raises HeldStateError unless claimed."""
+        await self._end(held_id, {State.RELEASING}, State.DISCARDED, by, reason, at)
 
     async def sweep(self) -> int:
-        """Forget messages prepared over an hour ago: their client never heard 250.
+        """Forget messages prepared over an hour ago: their client never heard yes.
 
         Those kept so long are shown to people: their client may have heard it, and
-        nobody came back to say.  Returns the number forgotten.
+        nobody came back to say.  So are claims that have run out: who had one may have
+        sent its message and died.  Returns the number forgotten.
         """
-        before = self._clock() - _PREPARED_AGE
+        now = self._clock()
+        before = now - _PREPARED_AGE
 
         async def work(connection: AsyncConnection) -> int:
             await connection.execute(
                 update(table)
                 .where(table.c.state == State.KEPT.value, table.c.created < before)
-                .values(state=State.HELD.value)
+                .values(state=State.HELD.value, due=None)
+            )
+            await connection.execute(
+                update(table)
+                .where(table.c.due <= now, table.c.state == State.RELEASING.value)
+                .values(
+                    state=State.UNCERTAIN.value,
+                    due=None,
+                    reason="its sending began and never ended: it may have been sent",
+                )
             )
             gone = await connection.execute(
                 table.delete().where(
@@ -171,33 +277,43 @@ class HeldStore:
 
         return await self._database.write(work)
 
+    async def _end(
+        self, held_id: str, of: set[State], to: State, by: str, reason: str, at: int
+    ) -> None:
+        await self._move(
+            (held_id,), of, state=to.value, person=by, reason=reason, ended=at, due=None
+        )
+
     async def _move(
         self,
-        held_id: str,
+        held_ids: Sequence[str],
         of: set[State],
-        to: State,
-        *,
-        by: str = "",
-        reason: str = "",
-        at: int | None = None,
+        **values: ColumnElement[str] | str | int | bytes | None,
     ) -> None:
-        async def work(connection: AsyncConnection) -> str | None:
-            changed = await connection.execute(
-                update(table)
-                .where(table.c.id == held_id, table.c.state.in_([state.value for state in of]))
-                .values(state=to.value, person=by, reason=reason, ended=at)
-            )
-            if changed.rowcount == 1:
-                return None
-            state = await connection.scalar(select(table.c.state).where(table.c.id == held_id))
-            return state or "unknown"
+        """Change all of them, or none where one is in another state."""
 
-        found = await self._database.write(work)
-        if found == "unknown":
-            raise HeldStateError("there is no held message of this id")
-        if found is not None:
-            wanted = " or ".join(sorted(of))
-            raise HeldStateError(f"the held message is {found}, not {wanted}")
+        async def work(connection: AsyncConnection) -> None:
+            query = select(table.c.state).where(table.c.id.in_(held_ids))
+            states = list(await connection.scalars(query))
+            if len(states) < len(held_ids):
+                raise HeldStateError("there is no held message of this id")
+            for state in states:
+                if state not in of:
+                    wanted = " or ".join(sorted(of))
+                    raise HeldStateError(f"the held message is {state}, not {wanted}")
+            changed = await connection.execute(
+                update(table).where(_of(held_ids, of)).values(**values)
+            )
+            if changed.rowcount != len(held_ids):
+                raise HeldStateError("somebody else was first")
+
+        await self._database.write(work)
+
+    def _sealed(self, held_id: str, message: HeldMessage) -> dict[str, str | bytes]:
+        return {
+            "content_id": message.content_id,
+            "sealed_envelope": self._sealer.seal(message.envelope(), _context(held_id)),
+        }
 
     def _held(self, row: Mapping[Any, Any]) -> Held:
         envelope = self._sealer.open(row["sealed_envelope"], _context(row["id"]))
@@ -207,6 +323,7 @@ class HeldStore:
             created=row["created"],
             message=HeldMessage.from_envelope(
                 envelope,
+                channel=Channel(row["channel"]),
                 message_id=row["message_id"],
                 client=row["client"],
                 upstream=row["upstream"],
@@ -217,7 +334,12 @@ class HeldStore:
             ended=row["ended"],
             person=row["person"],
             reason=row["reason"],
+            next_try=row["due"],
         )
+
+
+def _of(held_ids: Sequence[str], states: set[State]) -> ColumnElement[bool]:
+    return table.c.id.in_(held_ids) & table.c.state.in_([state.value for state in states])
 
 
 def _context(held_id: str) -> bytes:

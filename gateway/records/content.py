@@ -28,6 +28,8 @@ else:
 
 CHUNK: Final = 256 * 1024
 """Octets of a row before it is sealed."""
+_WAITS: Final = ("prepared", "kept", "held", "waiting", "releasing", "uncertain")
+"""States of a held message whose content is still needed."""
 _PIECE: Final = 64 * 1024
 _GROUP: Final = 4
 _PARTIAL_AGE: Final = 3_600_000
@@ -171,9 +173,7 @@ class ContentStore:
         content, message, held = schema.content.c, schema.message.c, schema.held.c
         now = self._clock()
         recorded = select(message.id).where(message.content == content.id).exists()
-        waits = select(held.id).where(
-            held.content_id == content.id, held.state.in_(("prepared", "held", "releasing"))
-        )
+        waits = select(held.id).where(held.content_id == content.id, held.state.in_(_WAITS))
         archived_to = select(func.max(message.received)).scalar_subquery()
         query = (
             select(content.id)

@@ -43,6 +43,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from gateway.failure import GatewayError, InputError, RecordsUnavailable
 from gateway.records import schema
+from gateway.records.migration import migrate
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -87,6 +88,9 @@ class Database:
         create: bool = True,
     ) -> Self:
         """Open the database at a path, or an SQLAlchemy URL such as PostgreSQL's.
+
+        One of an earlier version's schema is brought to this one's, unless ``create``
+        is false.
 
         ``timeout`` bounds every transaction, in seconds.  An SQLite file is made here
         (mode 0600) and never later: when it vanishes, transactions fail until it is
@@ -324,6 +328,8 @@ async def _ready(connection: AsyncConnection) -> None:
                 id=1, schema_version=schema.SCHEMA_VERSION, fence=0, seq=0, head=b"\0" * 32
             )
         )
+    elif schema.archive.name in names:
+        await migrate(connection)
     await _check(connection)
 
 

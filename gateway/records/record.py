@@ -49,7 +49,7 @@ class Result(StrEnum):
     SUPPRESSED = "suppressed"
     """Left out; the client heard a positive reply."""
     HELD = "held"
-    """Stored for a person."""
+    """Stored for a person, or until a time."""
     REJECTED = "rejected"
     """Suppressed, and the client heard so."""
     REFUSED = "refused"
@@ -61,7 +61,7 @@ class Result(StrEnum):
     UNKNOWN = "unknown"
     """It may have left: the answer was lost, or nobody ever told."""
     RELEASED = "released"
-    """A held message was sent on by a person."""
+    """A held message was sent on by a person, one that waited for a time by the gateway."""
     DISCARDED = "discarded"
     """A held message was thrown away by a person."""
 

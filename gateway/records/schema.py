@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 metadata = MetaData()
 
@@ -210,6 +210,15 @@ held = Table(
     Column("ended", _Big),
     Column("person", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("channel", Text, nullable=False, server_default="email"),
+    # When the gateway turns to it next, in ms; NULL: it waits for people alone.
+    Column("due", _Big),
     Index("held_state", "state", "id"),
     Index("held_content", "content_id"),
+)
+held_due = Index(
+    "held_due",
+    held.c.due,
+    sqlite_where=text("due IS NOT NULL"),
+    postgresql_where=text("due IS NOT NULL"),
 )

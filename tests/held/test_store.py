@@ -1,14 +1,18 @@
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import LargeBinary
 
+from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.held.message import HeldMessage, HeldRecipient, State
 from gateway.held.store import HeldStateError, HeldStore
+from gateway.records import schema
 from gateway.records.content import ContentMissing, ContentStore
 from gateway.records.database import Database
 from gateway.records.seal import Sealer
@@ -179,3 +183,134 @@ def test_an_envelope_reads_back_as_it_was_written(sender: str, params: list[str]
         content_id="x",
     )
     assert after == before
+
+
+DUE = NOW + 3_600_000
+
+
+def kept() -> HeldMessage:
+    return dataclasses.replace(message(), channel=Channel.SMS, due=DUE)
+
+
+async def waiting(shelf: Shelf) -> str:
+    held_id = await shelf.held.prepare(kept())
+    await shelf.held.commit(held_id)
+    return held_id
+
+
+async def test_a_message_that_waits_for_a_time_is_nobody_s_until_then(shelf: Shelf):
+    held_id = await waiting(shelf)
+    held = await shelf.held.get(held_id)
+    assert (held.state, held.next_try, held.message) == (State.WAITING, DUE, kept())
+    assert await shelf.held.list() == []
+    with pytest.raises(HeldStateError, match="is waiting, not held"):
+        await shelf.held.claim(held_id)
+    assert await shelf.held.due(DUE - 1, 10) == []
+    assert await shelf.held.due(DUE, 10) == [(held_id, "crm")]
+    assert await shelf.held.due(DUE, 10, ["crm"]) == []
+    await shelf.held.mark_discarded(held_id, "anna", "out of date", NOW)
+    assert await shelf.held.due(DUE, 10) == []
+
+
+async def test_what_is_due_comes_in_order_and_bounded(shelf: Shelf):
+    ids = []
+    for later in (2, 0, 1):
+        held_id = await shelf.held.prepare(dataclasses.replace(kept(), due=DUE + later))
+        await shelf.held.commit(held_id)
+        ids.append(held_id)
+    assert [one for one, _ in await shelf.held.due(DUE + 9, 2)] == [ids[1], ids[2]]
+
+
+async def test_of_many_who_claim_at_its_time_one_gets_it(shelf: Shelf):
+    held_id = await waiting(shelf)
+    claims = await asyncio.gather(
+        *(shelf.held.claim(held_id, of=State.WAITING, until=DUE) for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert sum(not isinstance(claim, Exception) for claim in claims) == 1
+    await shelf.held.put_off(held_id, DUE + 5)
+    held = await shelf.held.get(held_id)
+    assert (held.state, held.next_try, held.message.due) == (State.WAITING, DUE + 5, DUE)
+
+
+async def test_a_claim_is_given_back_to_a_person_with_what_is_left(shelf: Shelf):
+    held_id = await waiting(shelf)
+    await shelf.held.claim(held_id, of=State.WAITING, until=DUE)
+    rest = dataclasses.replace(kept(), content_id="c2", due=None)
+    await shelf.held.hand_over(held_id, "refused", rest)
+    held = await shelf.held.get(held_id)
+    assert (held.state, held.next_try, held.reason) == (State.HELD, None, "refused")
+    assert held.message == rest
+
+
+async def test_a_claim_that_runs_out_is_shown_and_never_sent_again(shelf: Shelf):
+    timed, by_person = await waiting(shelf), await shelf.held.prepare(message())
+    await shelf.held.commit(by_person)
+    await shelf.held.claim(timed, of=State.WAITING, until=NOW + 10)
+    await shelf.held.claim(by_person)
+    shelf.now = NOW + 10
+    await shelf.held.sweep()
+    assert (await shelf.held.get(timed)).state is State.UNCERTAIN
+    assert (await shelf.held.get(by_person)).state is State.RELEASING
+    with pytest.raises(HeldStateError, match="is uncertain"):
+        await shelf.held.claim(timed)
+    with pytest.raises(HeldStateError, match="is uncertain"):
+        await shelf.held.put_off(timed, DUE)
+    # Who comes back late still says what came of it.
+    await shelf.held.mark_released(timed, "gateway", "", NOW)
+
+
+async def test_several_are_committed_together_or_not_at_all(shelf: Shelf):
+    ids = [await shelf.held.prepare(message()), await shelf.held.prepare(kept())]
+    with pytest.raises(HeldStateError, match="no held message"):
+        await shelf.held.commit(*ids, "nobody")
+    assert [(await shelf.held.get(one)).state for one in ids] == [State.PREPARED] * 2
+    await shelf.held.commit(*ids)
+    assert [(await shelf.held.get(one)).state for one in ids] == [State.HELD, State.WAITING]
+    assert await shelf.held.revoke(*ids) == 0
+
+
+async def test_what_an_earlier_request_stored_is_adopted_whole_or_not(shelf: Shelf):
+    ids = [await shelf.held.prepare(kept()), await waiting(shelf)]
+    assert not await shelf.held.adopt(*ids, "nobody")
+    assert (await shelf.held.get(ids[0])).state is State.PREPARED
+    assert await shelf.held.adopt(*ids)
+    assert (await shelf.held.get(ids[0])).state is State.WAITING
+    await shelf.held.mark_discarded(ids[1], "anna", "x", NOW)
+    assert await shelf.held.adopt(*ids)
+    assert (await shelf.held.get(ids[1])).state is State.DISCARDED
+
+
+async def test_what_was_kept_for_a_time_and_never_told_goes_to_a_person(shelf: Shelf):
+    held_id = await shelf.held.prepare(kept())
+    await shelf.held.keep(held_id)
+    shelf.now += 3_600_001
+    await shelf.held.sweep()
+    held = await shelf.held.get(held_id)
+    assert (held.state, held.next_try) == (State.HELD, None)
+
+
+async def test_the_content_of_what_waits_is_not_swept(shelf: Shelf):
+    ids = {}
+    for name in ("kept", "waiting", "uncertain", "released"):
+        await shelf.contents.put(name, content(b"x"))
+        ids[name] = await shelf.held.prepare(dataclasses.replace(kept(), content_id=name))
+    await shelf.held.keep(ids["kept"])
+    for name in ("waiting", "uncertain", "released"):
+        await shelf.held.commit(ids[name])
+    for name in ("uncertain", "released"):
+        await shelf.held.claim(ids[name], of=State.WAITING, until=DUE)
+    await shelf.held.doubt(ids["uncertain"], "x")
+    await shelf.held.mark_released(ids["released"], "a", "b", NOW)
+    shelf.now += 3 * 86_400_000
+
+    async def a_later_message(connection):
+        columns = schema.message.c
+        values = {c.name: b"" if isinstance(c.type, LargeBinary) else "" for c in columns}
+        values |= {"received": shelf.now, "decided": shelf.now, "size": 0, "content": None}
+        await connection.execute(schema.message.insert().values(**values))
+
+    await shelf.database.write(a_later_message)
+    assert await shelf.contents.sweep() == 1
+    for name in ("kept", "waiting", "uncertain"):
+        assert await shelf.contents.size(name) == 1
