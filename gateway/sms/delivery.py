@@ -32,7 +32,7 @@ from gateway.settings.sms import OnQuiet, OnSchedule, SmsOnSuppress
 from gateway.sms.evidence import Recorded
 from gateway.sms.judged import Judged, resting
 from gateway.sms.judging import confirm, judge
-from gateway.sms.keeping import Keeping
+from gateway.sms.keeping import Keeping, Place
 from gateway.sms.outlet import ProviderAway
 from gateway.sms.repeat import Earlier
 from gateway.sms.route import Route
@@ -76,6 +76,8 @@ class Delivery:
         self._key: bytes | None = None
         """What the request is remembered by, where it names itself."""
         self._keeping = Keeping(site, route, submission)
+        self._stored: list[Place] = []
+        """Those that wait already since the same request was said before."""
 
     async def run(self) -> Answer:
         """Judge, store, record, hand over.
@@ -98,7 +100,11 @@ class Delivery:
         await self._record(judged, now)
         decided = self._decided(judged, now)
         if not decided.indices(Fate.SENT):
-            await self._keeping.commit()
+            try:
+                await self._keeping.commit()
+            except BaseException:
+                await self._note_failed([[] for _ in self._records], Result.FAILED)
+                raise
             answer = self._answer_here(decided)
             self._note_unsent(decided)
         else:
@@ -135,14 +141,16 @@ class Delivery:
         site, route = self._site, self._route
         outcomes = [[str(verdict.outcome) for verdict in one.verdicts] for one in judged]
         key = self._key = site.repeats.key(route, self._submission.request)
-        if key is not None:
-            earlier = await site.repeats.recall(key)
-            if earlier is not None and earlier.outcomes == outcomes:
+        earlier = None if key is None else await site.repeats.recall(key)
+        if earlier and earlier.fits(outcomes) and await self._keeping.adopt(earlier.held):
+            self._stored = earlier.waiting()
+            for number, place in self._stored:
+                outcomes[number][place] = earlier.outcomes[number][place]
+            if earlier.outcomes == outcomes:
                 self._records = [
                     Recorded(one, id_, ids)
                     for one, id_, ids in zip(judged, earlier.messages, earlier.records, strict=True)
                 ]
-                self._keeping.skip()
                 return
         self._records = [
             site.evidence.record(
@@ -157,31 +165,28 @@ class Delivery:
             for one in judged
         ]
         try:
-            await self._keeping.store(self._original, self._records)
+            await self._keeping.store(self._original, self._records, self._stored)
             await site.evidence.store(self._records)
         except BaseException:
             await self._keeping.undo()
             raise
+        for number, place in self._stored:
+            site.evidence.outcome(route, self._records[number], [place], Result.HELD, now_ms())
         if key is not None:
-            await site.repeats.remember(
-                key,
-                Earlier(
-                    outcomes,
-                    [one.id for one in self._records],
-                    [[*one.ids] for one in self._records],
-                ),
-            )
+            held = [*(earlier.held if self._stored and earlier else ()), *self._keeping.held]
+            ids = [[*one.ids] for one in self._records]
+            said = Earlier(outcomes, [one.id for one in self._records], ids, held)
+            await site.repeats.remember(key, said)
 
     def _decided(self, judged: Sequence[Judged], now: int) -> Decided:
         fates, ids = [], []
-        for one, record in zip(judged, self._records, strict=True):
+        for number, (one, record) in enumerate(zip(judged, self._records, strict=True)):
             of_all = list(one.addressees.fates)
             names = [""] * len(of_all)
-            for place, verdict, name in zip(
-                one.addressees.places, one.verdicts, record.ids, strict=True
-            ):
-                of_all[place] = self._fate(verdict.outcome)
-                names[place] = name
+            for place, there in enumerate(one.addressees.places):
+                stored = (number, place) in self._stored
+                of_all[there] = Fate.TAKEN if stored else self._fate(one.verdicts[place].outcome)
+                names[there] = record.ids[place]
             fates.append(of_all)
             ids.append(names)
         return Decided(fates, ids, now)
@@ -210,8 +215,8 @@ class Delivery:
     async def _hand_over(self, decided: Decided) -> Answer:
         site, route, adapter = self._site, self._route, self._route.adapter
         going = [
-            [place for place, verdict in enumerate(one.judged.verdicts) if _forwards(verdict)]
-            for one in self._records
+            [place for place in self._fresh(number) if _forwards(one.judged.verdicts[place])]
+            for number, one in enumerate(self._records)
         ]
         try:
             await self._keeping.keep()
@@ -303,7 +308,8 @@ class Delivery:
             rejected: list[int] = []
             waiting: list[int] = []
             places = record.judged.addressees.places
-            for place, verdict in enumerate(record.judged.verdicts):
+            for place in self._fresh(number):
+                verdict = record.judged.verdicts[place]
                 if verdict.outcome is Outcome.SUPPRESS:
                     fate = decided.fates[number][places[place]]
                     heard = fate is Fate.BLOCKED and (alone or route.adapter.tells_each)
@@ -333,8 +339,8 @@ class Delivery:
     async def _note_failed(self, going: Sequence[Sequence[int]], result: Result) -> None:
         """Nobody hears of success: all else of the request comes to nothing as well."""
         at = now_ms()
-        for record, places in zip(self._records, going, strict=True):
-            rest = [place for place in range(len(record.ids)) if place not in set(places)]
+        for number, (record, places) in enumerate(zip(self._records, going, strict=True)):
+            rest = [place for place in self._fresh(number) if place not in set(places)]
             self._site.evidence.outcome(self._route, record, places, result, at)
             self._site.evidence.outcome(self._route, record, rest, Result.FAILED, at)
         await self._undo()
@@ -345,10 +351,15 @@ class Delivery:
         self._note_sent(going, answer, told)
         at = now_ms()
         result = _RESULTS[told[0]] if told else Result.REFUSED
-        for record, places in zip(self._records, going, strict=True):
-            rest = [place for place in range(len(record.ids)) if place not in set(places)]
+        for number, (record, places) in enumerate(zip(self._records, going, strict=True)):
+            rest = [place for place in self._fresh(number) if place not in set(places)]
             self._site.evidence.outcome(self._route, record, rest, result, at, answer)
         await self._undo()
+
+    def _fresh(self, number: int) -> list[int]:
+        """The contacts of a message that this request decides on."""
+        stored = {place for one, place in self._stored if one == number}
+        return [place for place in range(len(self._records[number].ids)) if place not in stored]
 
     async def _undo(self) -> None:
         """Take back what waits; said again, the request is a new one if anything did."""

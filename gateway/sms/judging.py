@@ -44,10 +44,12 @@ def read_destinations(destinations: Sequence[str], notation: Notation) -> Addres
     return Addressees(contacts, places, fates, cause)
 
 
-def traits_of(site: Site, route: Route, request: Request, message: Message) -> Traits:
-    """What a message shows of itself."""
+def traits_of(
+    site: Site, route: Route, request: Request, message: Message, known: Kind | None = None
+) -> Traits:
+    """What a message shows of itself; ``known``: its kind, where that is settled."""
     declared, said = declared_kind(request.header(KIND_HEADER))
-    kind, turned_by = route.kind or declared, ""
+    kind, turned_by = known or route.kind or declared, ""
     if route.kind is not None and declared is Kind.MARKETING and kind is not Kind.MARKETING:
         kind, turned_by = Kind.MARKETING, "X-Gateway-Kind"
     topic = route.settings.topic
@@ -83,17 +85,20 @@ def _opt_out(site: Site, route: Route, text: str | None) -> str:
     return f"text: {found[0].casefold()}" if found is not None else ""
 
 
-async def judge(site: Site, route: Route, submission: Submission, now: int) -> list[Judged]:
+async def judge(
+    site: Site, route: Route, submission: Submission, now: int, known: Kind | None = None
+) -> list[Judged]:
     """Every message of a submission, judged; look-ups share one round trip.
 
-    Never raises for an unreachable register: the verdicts say so.
+    ``known``: its kind, where that is settled.  Never raises for an unreachable
+    register: the verdicts say so.
     """
     notation = route.adapter.notation
     each = [
         _judge(
             site,
             message,
-            traits_of(site, route, submission.request, message),
+            traits_of(site, route, submission.request, message, known),
             read_destinations(message.destinations, notation),
             now,
         )

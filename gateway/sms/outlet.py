@@ -28,7 +28,7 @@ from gateway.sms.route import Route
 
 MOST = 4 * 1024 * 1024
 """Octets of a provider's answer to a message, at the most."""
-_OF_CONNECTION = frozenset(
+OF_CONNECTION = frozenset(
     (
         "connection",
         "keep-alive",
@@ -46,6 +46,7 @@ _OF_CONNECTION = frozenset(
         "expect",
     )
 )
+"""Names of headers that speak of one connection and go no further."""
 _CONTROL = "x-gateway-"
 _FILE = 0o600
 
@@ -106,8 +107,12 @@ class Outlets:
 
         ``original``: as it came, by which the tool's token is known.
         """
-        hosted = request.with_headers({"Host": URL(route.base_url).authority})
-        return route.credited(original, hosted)
+        return route.credited(original, _hosted(route, request))
+
+    @staticmethod
+    def outgoing_stored(route: Route, request: Request, scheme: int | None) -> Request:
+        """The same of a request that was stored; raises InputError."""
+        return route.with_secret(_hosted(route, request), scheme)
 
     async def send(self, route: Route, request: Request, begin: Begin) -> Answer | None:
         """Hand the request over; None where the route has no provider but a file.
@@ -196,12 +201,16 @@ def tls_context(route: SmsRoute) -> ssl.SSLContext:
         raise InputError(f"sms.routes {route.name}: ca_file: {error}") from None
 
 
+def _hosted(route: Route, request: Request) -> Request:
+    return request.with_headers({"Host": URL(route.base_url).authority})
+
+
 def _headers(request: Request) -> list[tuple[str, str]]:
     """The headers that go on: none of the connection's, none that speak to the gateway."""
     kept = [
         (name, value)
         for name, value in request.headers
-        if name.lower() not in _OF_CONNECTION and not name.lower().startswith(_CONTROL)
+        if name.lower() not in OF_CONNECTION and not name.lower().startswith(_CONTROL)
     ]
     kept.append(("Host", request.header("host")))
     kept.append(("Accept-Encoding", "identity"))
@@ -213,7 +222,7 @@ def passing_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, value)
         for name, value in headers.items()
-        if name.lower() not in _OF_CONNECTION and name.lower() != "content-type"
+        if name.lower() not in OF_CONNECTION and name.lower() != "content-type"
     )
 
 

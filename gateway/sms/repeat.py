@@ -8,11 +8,13 @@ from being recorded, held or kept twice.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
 import structlog
 
+from gateway.decision.facts import Outcome
 from gateway.failure import GatewayError
 from gateway.provider.request import Request
 from gateway.records.recorder import Exchange
@@ -33,6 +35,23 @@ class Earlier(NamedTuple):
     """Of each contact of each message."""
     messages: list[str]
     records: list[list[str]]
+    held: Sequence[str] = ()
+    """What was stored of it to wait."""
+
+    def fits(self, outcomes: Sequence[Sequence[str]]) -> bool:
+        """Whether the same contacts are found in the request now."""
+        return [*map(len, self.outcomes)] == [*map(len, outcomes)]
+
+    def waiting(self) -> list[tuple[int, int]]:
+        """Message and contact of those for whom it was stored to wait."""
+        if not self.held:
+            return []
+        return [
+            (number, place)
+            for number, outcomes in enumerate(self.outcomes)
+            for place, outcome in enumerate(outcomes)
+            if outcome in (Outcome.HOLD, Outcome.DEFER)
+        ]
 
 
 class Repeats:
@@ -76,7 +95,8 @@ class Repeats:
 
     async def remember(self, key: bytes, earlier: Earlier) -> None:
         """Remember it for a day; a failure is logged and costs a record twice at worst."""
-        text = orjson.dumps(earlier)
+        # A list: orjson writes no named tuples.
+        text = orjson.dumps([*earlier])
         try:
             (said,) = await self._wire.exchange(
                 [(b"SET", key, text, b"EX", b"%d" % SECONDS)], _WITHIN

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gateway.contacts.contact import ContactError
 from gateway.contacts.destination import Notation, parse_destination
 from gateway.decision.facts import Kind
+from gateway.failure import InputError
 from gateway.network import Address, Networks, networks_of, within
 from gateway.provider.adapter import Adapter
 from gateway.provider.credential import Credential
@@ -27,6 +28,8 @@ from gateway.settings.value import ClientKind
 
 DEFAULT_SENDER = "default"
 """In the settings: a request that names no sender."""
+_BLANK = "-"
+"""Stands where a secret was; not empty, for some schemes show nothing then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,38 @@ class Route:
                 name = self.secret.name or scheme.name_in(original)
                 return scheme.write(request, Credential(name, self.secret.secret))
         raise Refusal(Problem.UNKNOWN_CALLER, "Authentication failed")
+
+    def without_token(self, original: Request, request: Request) -> tuple[Request, int | None]:
+        """The request as it is stored: without the tool's token, where there is one.
+
+        ``original``: as it came.  Also returns by which of the schemes the credential
+        is shown; None: by the tool's own, which stay in it.
+        """
+        if self.token is None or self.secret is None:
+            return request, None
+        for number, scheme in enumerate(self.adapter.schemes):
+            if scheme.shows(original, self.token):
+                shown = Credential(scheme.name_in(original), _BLANK)
+                return scheme.write(request, shown), number
+        raise Refusal(Problem.UNKNOWN_CALLER, "Authentication failed")
+
+    def with_secret(self, request: Request, number: int | None) -> Request:
+        """A stored request with the provider's credential put in (see :meth:`without_token`).
+
+        Raises:
+            InputError: the route has no secret any more.
+
+        """
+        if number is None:
+            return request
+        if self.secret is None or number >= len(self.adapter.schemes):
+            raise InputError(
+                f"sms.routes {self.name} has no password_file any more; without it what was "
+                "stored has no credential"
+            )
+        scheme = self.adapter.schemes[number]
+        name = self.secret.name or scheme.name_in(request)
+        return scheme.write(request, Credential(name, self.secret.secret))
 
     def authorises(self, sender: str) -> bool:
         """Whether the controller may send under this sender ID (Traficom 28)."""
