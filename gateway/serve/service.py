@@ -32,6 +32,7 @@ from gateway.smtp.server import Server
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.sms.server import Door
+    from gateway.sms.waiting import Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -72,16 +73,22 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 gauges = tasks.create_task(self._gauges(parts, listener))
                 reloads = tasks.create_task(self._reloads(parts, listener, context, door))
+                waiting = self._waiting(parts)
+                sending = tasks.create_task(waiting.run()) if waiting is not None else None
                 await self._stop.wait()
                 seconds = listener.site.settings.drain_timeout
                 drained = [listener.drain(seconds)]
                 if door is not None:
                     drained.append(self._close_door(door, seconds))
+                if waiting is not None:
+                    waiting.stop()
+                    drained.append(waiting.ended(seconds))
                 finished = all(await asyncio.gather(*drained))
                 self._metrics.publish()
                 log.info("drained", finished=finished)
-                gauges.cancel()
-                reloads.cancel()
+                for task in (gauges, reloads, sending):
+                    if task is not None:
+                        task.cancel()
         finally:
             await parts.aclose()
 
@@ -116,6 +123,15 @@ class Service:
             )
             self._sms_servers.append(server)
         return door
+
+    def _waiting(self, parts: Parts) -> Waiting | None:
+        """What sends text messages whose time has come; it is the first worker's work."""
+        plane = parts.plane
+        if plane is None or self._assignment.index != 0:
+            return None
+        from gateway.sms.waiting import Waiting
+
+        return Waiting(lambda: plane.site)
 
     async def _close_door(self, door: Door, seconds: float) -> bool:
         for server in self._sms_servers:
