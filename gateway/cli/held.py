@@ -1,9 +1,10 @@
-"""``held …``: the messages that wait for a person."""
+"""``held …``: the messages that wait for a person, or for a time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import orjson
 import typer
@@ -14,16 +15,18 @@ from gateway.cli.console import console
 from gateway.cli.moment import told
 from gateway.cli.option import Actor, Config, Json, open_stores, run, settings_of
 from gateway.clock import now_ms
+from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.evidence.metric import Metrics
 from gateway.failure import InputError
-from gateway.held.message import Held, State
+from gateway.gate import Verdict
+from gateway.held.message import Held, HeldRecipient, State
 from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.serve import assembly
 from gateway.serve.sandbox import running_sandboxes
 from gateway.settings import Settings
-from gateway.smtp.release import Released, release
+from gateway.smtp.release import release
 
 app = typer.Typer(no_args_is_help=True, help="Messages that wait for a person.")
 
@@ -33,7 +36,10 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded. Need
 
 @app.command("list")
 def list_command(
-    every: Annotated[bool, typer.Option("--all", help="Released and discarded ones too.")] = False,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Also those that wait for a time, were released or discarded."),
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     json: Json = False,
     config: Config = None,
@@ -49,13 +55,23 @@ def list_command(
             typer.echo(orjson.dumps(_row(one)))
     elif held:
         table = Table()
-        for heading in ("held", "since", "state", "client", "kind", "rules", "recipients"):
+        for heading in (
+            "held",
+            "since",
+            "state",
+            "channel",
+            "client",
+            "kind",
+            "rules",
+            "recipients",
+        ):
             table.add_column(heading, no_wrap=heading == "held")
         for one in held:
             table.add_row(
                 one.id,
                 told(one.created),
                 one.state,
+                one.message.channel,
                 one.message.client,
                 one.message.kind,
                 " ".join(sorted({r.rule for r in one.message.recipients})),
@@ -84,7 +100,10 @@ def show(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show a held message: recipients, rule, reason, facts; and its content on request."""
+    """Show a held message: recipients, rule, reason, facts; and its content on request.
+
+    Of a text message the content is each sender and text in it.
+    """
     settings = settings_of(config)
     held, octets = run(_show(settings, held_id, with_content=content is not None))
     if content is not None:
@@ -115,7 +134,21 @@ async def _show(settings: Settings, held_id: str, *, with_content: bool) -> tupl
         pieces = []
         if with_content:
             pieces = [piece async for piece in stores.held.open_content(held_id)]
-        return held, b"".join(pieces)
+        octets = b"".join(pieces)
+        if with_content and held.message.channel is Channel.SMS:
+            octets = _texts(octets)
+        return held, octets
+
+
+def _texts(octets: bytes) -> bytes:
+    """What people will read of a stored text message: the rest may be credentials."""
+    from gateway.sms.stored import Stored
+
+    lines = [
+        f"{sender or '(default sender)'}: {'(no text to be read here)' if text is None else text}\n"
+        for sender, text in Stored.from_json(octets).texts()
+    ]
+    return "".join(lines).encode()
 
 
 @app.command("release")
@@ -137,15 +170,25 @@ def release_command(
     for recipient, verdict in done.suppressed:
         rule = verdict.decision.rule
         typer.echo(f"{recipient.address}: not sent, {rule.id}: {rule.reason.en}")
+    for recipient in done.refused:
+        typer.echo(f"{recipient.address}: not sent, the provider did not take it; it stays held")
     if not done.sent:
         typer.echo(f"{held_id}: nothing was sent; it stays held, discard it with a reason")
-    if done.suppressed:
+    if done.suppressed or done.refused:
         raise typer.Exit(1)
+
+
+class _Done(NamedTuple):
+    """What a release did, by whichever channel."""
+
+    sent: Sequence[HeldRecipient]
+    suppressed: Sequence[tuple[HeldRecipient, Verdict]]
+    refused: Sequence[HeldRecipient]
 
 
 async def _release(
     settings: Settings, held_id: str, by: str, reason: str, kind: Kind | None
-) -> Released:
+) -> _Done:
     from gateway.serve.stores import open_database
 
     async with assembly.register_url(settings) as url, running_sandboxes(settings):
@@ -153,9 +196,27 @@ async def _release(
         await (await open_database(settings)).aclose()
         parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
         try:
-            return await release(parts.site, held_id, by=by, reason=reason, kind=kind)
+            held = await parts.site.held.get(held_id)
+            if held.message.channel is Channel.SMS:
+                return await _release_text(parts, held, by, reason, kind)
+            done = await release(parts.site, held_id, by=by, reason=reason, kind=kind)
+            return _Done(done.sent, done.suppressed, ())
         finally:
             await parts.aclose()
+
+
+async def _release_text(
+    parts: assembly.Parts, held: Held, by: str, reason: str, kind: Kind | None
+) -> _Done:
+    if parts.plane is None:
+        raise InputError(
+            f"sms.routes: no {held.message.client!r} any more; add it again to release its "
+            "messages, or discard them"
+        )
+    from gateway.sms.release import release as release_text
+
+    done = await release_text(parts.plane.site, held.id, by=by, reason=reason, kind=kind)
+    return _Done(done.sent, done.suppressed, done.refused)
 
 
 @app.command()
@@ -203,7 +264,9 @@ def _row(held: Held) -> dict[str, object]:
         "held": held.id,
         "message": message.message_id,
         "state": held.state,
+        "channel": message.channel,
         "since": told(held.created),
+        "due": told(held.next_try) if held.state is State.WAITING and held.next_try else None,
         "client": message.client,
         "upstream": message.upstream,
         "kind": message.kind,
