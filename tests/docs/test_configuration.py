@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -10,15 +10,15 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from gateway.settings.model import Settings, Table
+from gateway.settings.model import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 _ROW = re.compile(r"\| `([^`]+)` \| (.+?) \| (.+?) \| `(GATEWAY_[^`]+)` \| (.+?) \|")
 
 
-def _inner(annotation: Any) -> tuple[type[Table] | None, str]:
+def _inner(annotation: Any) -> tuple[type[Any] | None, str]:
     """The table that a field holds, and how its members are written below it."""
-    if isinstance(annotation, type) and issubclass(annotation, Table):
+    if isinstance(annotation, type) and is_dataclass(annotation):
         return annotation, ""
     arguments = get_args(annotation)
     if get_origin(annotation) in (list, dict):
@@ -56,7 +56,7 @@ def settings_of_model() -> dict[str, tuple[str, str]]:
     """Every setting's default and environment variable, by name."""
     found: dict[str, tuple[str, str]] = {}
 
-    def walk(model: type[Table], prefix: str, variable: str, *, whole: bool) -> None:
+    def walk(model: type[Any], prefix: str, variable: str, *, whole: bool) -> None:
         types = get_type_hints(model)
         for field in fields(model):
             name = field.name
