@@ -11,6 +11,7 @@ from enum import StrEnum
 from importlib import resources
 
 _FILE = "expectation.csv"
+_TEXT_FILE = "text-expectation.csv"
 
 
 class Fate(StrEnum):
@@ -21,9 +22,12 @@ class Fate(StrEnum):
     SUPPRESSED = "suppressed"
     """It does not arrive; the sending tool hears 250."""
     REJECTED = "rejected"
-    """It does not arrive; the sending tool hears 550 and the rule."""
+    """It does not arrive; the sending tool hears 550 and the rule, or of a text message
+    what the provider says of a number that has opted out."""
     HELD = "held"
     """It waits for a person; the sending tool hears 250."""
+    LATER = "later"
+    """It is not decided; the sending tool is told to try later, and nothing is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,17 @@ class Expected:
 
 
 def load_expectation() -> tuple[Expected, ...]:
-    """Every expectation, in the order of the file."""
-    text = resources.files(__package__).joinpath(_FILE).read_text(encoding="utf-8")
+    """Every expectation of mail, in the order of the file."""
+    return _load(_FILE)
+
+
+def load_text_expectation() -> tuple[Expected, ...]:
+    """Every expectation of text messages, in the order of the file."""
+    return _load(_TEXT_FILE)
+
+
+def _load(name: str) -> tuple[Expected, ...]:
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     return tuple(
         Expected(row["mailing"], row["address"], Fate(row["fate"]), row["rule"], row["about"])
         for row in csv.DictReader(text.splitlines())

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qs
 
+import orjson
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.contacts.contact import Channel
 from gateway.contacts.digest import subject_of
 from gateway.contacts.email import parse_email
 from gateway.demo.site import DemoSite
@@ -58,13 +63,32 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class TextArrival:
+    """One text message to one number, as it lies in the sandbox."""
+
+    route: str
+    sender: str
+    text: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """Everything the proof looks at."""
 
     arrivals: tuple[Arrival, ...]
+    texts: tuple[TextArrival, ...]
     records: tuple[Record, ...]
+    """Of mail."""
+    text_records: tuple[Record, ...]
     held: tuple[HeldCopy, ...]
+    """Of mail."""
     chain: Verification
+
+    @property
+    def all_records(self) -> tuple[Record, ...]:
+        """Of mail and of text messages."""
+        return self.records + self.text_records
 
 
 def observe(site: DemoSite) -> Observation:
@@ -78,10 +102,27 @@ def observe(site: DemoSite) -> Observation:
         Arrival(message_id_of(content), envelope.recipients, content)
         for envelope, content in read_sandbox(site.sandbox)
     )
-    return asyncio.run(_stores(site, arrivals))
+    return asyncio.run(_stores(site, arrivals, tuple(_texts(site.text_sandbox))))
 
 
-async def _stores(site: DemoSite, arrivals: tuple[Arrival, ...]) -> Observation:
+def _texts(file: Path) -> Iterator[TextArrival]:
+    """Every recipient of every request in the sandbox, read as its provider would."""
+    for line in file.read_bytes().splitlines():
+        request = orjson.loads(line)
+        route = request["route"]
+        if request["provider"] == "infobip":
+            for one in orjson.loads(request["body"])["messages"]:
+                for to in one["destinations"]:
+                    yield TextArrival(route, one["sender"], one["content"]["text"], to["to"])
+        else:
+            form = parse_qs(request["body"], keep_blank_values=True, strict_parsing=True)
+            for number in form["To"]:
+                yield TextArrival(route, form["From"][0], form["Body"][0], number)
+
+
+async def _stores(
+    site: DemoSite, arrivals: tuple[Arrival, ...], texts: tuple[TextArrival, ...]
+) -> Observation:
     settings = load_settings(site.config)
     seal = assembly.sealer(settings)
     database = await open_database(settings)
@@ -94,9 +135,15 @@ async def _stores(site: DemoSite, arrivals: tuple[Arrival, ...]) -> Observation:
         store = HeldStore(database, seal, ContentStore(database, seal))
         held = []
         for one in await store.list(limit=_ALL):
+            if not any("@" in to.address for to in one.message.recipients):
+                continue
             content = b"".join([piece async for piece in store.open_content(one.id)])
             held.append(HeldCopy(one, content))
-        return Observation(arrivals, tuple(records), tuple(held), await archive.verify())
+        mail, text = (
+            tuple(one for one in records if one.found.channel is channel)
+            for channel in (Channel.EMAIL, Channel.SMS)
+        )
+        return Observation(arrivals, texts, mail, text, tuple(held), await archive.verify())
     finally:
         await database.aclose()
 

@@ -8,3 +8,6 @@ EXPLAINED = "onni.rantamo@posti.example"
 
 EXPLAINED_SPELLING = "onni.rantamo+kauppa@posti.example"
 """…under this spelling of the address."""
+
+TEXTED_BANS_DURING_DEMO = "+358400000121"
+"""Bans marketing while the gateway runs, after the first text message."""

@@ -56,6 +56,8 @@ class GatewayProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.smtp: tuple[str, int] = ("", 0)
         """Where it takes mail, once started."""
+        self.sms = ""
+        """Where it takes text messages, as a URL."""
         self.http = ""
         """Where it answers on health, as host:port."""
 
@@ -94,6 +96,7 @@ class GatewayProcess:
             raise
         host, _, port = str(ready["smtp"][0]).rpartition(":")
         self.smtp = (host.strip("[]"), int(port))
+        self.sms = f"http://{ready['sms'][0]}"
         self.http = str(ready["http"][0])
 
     def _wait(self) -> dict[str, Any]:

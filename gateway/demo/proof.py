@@ -16,6 +16,8 @@ from gateway.decision.facts import Outcome
 from gateway.demo.expectation import Expected, Fate
 from gateway.demo.observation import Digests, Observation, Record, message_id_of, observe
 from gateway.demo.site import DemoSite
+from gateway.demo.texter import read_texts
+from gateway.demo.textproof import TextCase
 from gateway.demo.transcript import Sent, read_transcript, record_in, rule_in
 from gateway.records.record import Result
 
@@ -55,8 +57,8 @@ class Proof:
         return all(check.holds for check in self.checks)
 
 
-def prove(folder: Path, expectation: Sequence[Expected]) -> Proof:
-    """Compare what lies in a demo's folder with the expectation; blocks.
+def prove(folder: Path, expectation: Sequence[Expected], texts: Sequence[Expected]) -> Proof:
+    """Compare what lies in a demo's folder with the expectation of mail and of texts; blocks.
 
     The gateway must have ended (or have archived all it recorded).
 
@@ -66,7 +68,9 @@ def prove(folder: Path, expectation: Sequence[Expected]) -> Proof:
     """
     site = DemoSite(folder)
     case = _Case(site, expectation, read_transcript(site), observe(site))
+    text = TextCase(texts, read_texts(site), case.seen)
     arriving = sum(one.fate is Fate.ARRIVES for one in expectation)
+    texting = sum(one.fate is Fate.ARRIVES for one in texts)
     holding = sum(one.fate is Fate.HELD for one in expectation)
     checks = (
         Check(
@@ -90,7 +94,7 @@ def prove(folder: Path, expectation: Sequence[Expected]) -> Proof:
             tuple(case.replies()),
         ),
         Check(
-            "Every recipient has one record, by the expected rule",
+            "Every recipient of mail has one record, by the expected rule",
             f"{len(case.seen.records)} records in the archive",
             tuple(case.records()),
         ),
@@ -103,6 +107,21 @@ def prove(folder: Path, expectation: Sequence[Expected]) -> Proof:
             "Nobody changed the archive",
             f"hash chain of {case.seen.chain.links} links",
             case.seen.chain.faults,
+        ),
+        Check(
+            "Exactly the expected text messages arrived: each once, unchanged",
+            f"{texting} of {len(texts)} in the sandbox's file",
+            tuple(text.arrivals()),
+        ),
+        Check(
+            "Every tool heard of its text messages what its provider would have said",
+            f"{len(texts)} answers",
+            tuple(text.replies()),
+        ),
+        Check(
+            "Every number has one record for each text, by the expected rule",
+            f"{len(case.seen.text_records)} records in the archive",
+            tuple(text.records()),
         ),
     )
     return Proof(checks, case.seen)

@@ -23,9 +23,12 @@ from gateway.demo.person import BANS_DURING_DEMO, EXPLAINED_SPELLING
 from gateway.demo.process import GatewayProcess
 from gateway.demo.proof import Proof
 from gateway.demo.site import DemoSite
+from gateway.demo.texter import Texted
+from gateway.demo.texting import TEXT_AFTER_THE_BAN, TEXTINGS
 from gateway.demo.transcript import Sent
 
 _WIDTH = 100
+_TAKEN = ("201 queued", "200 PENDING")
 _FAULTS_SHOWN = 12
 _COUNTED = re.compile(r"(\d+) (forwarded|suppressed|held)")
 _COLOURS = {Outcome.FORWARD: "green", Outcome.SUPPRESS: "red", Outcome.HOLD: "yellow"}
@@ -33,8 +36,6 @@ _COLOURS = {Outcome.FORWARD: "green", Outcome.SUPPRESS: "red", Outcome.HOLD: "ye
 UNREACHED: Mapping[str, str] = {
     "R10": "marketing while the register is down: 451, the tool tries again",
     "R10s": "the same for service and transactional mail",
-    "R32": "an SMS to a work phone: no mail meets it",
-    "Q1": "an SMS in quiet hours: no mail meets it",
 }
 """Rules that this demo does not show, and why."""
 
@@ -81,9 +82,9 @@ def introduce(out: Console, site: DemoSite, recipients: int) -> None:
     _heading(out, "Suppression gateway: demo")
     _say(
         out,
-        "A shop's tools send mail through the gateway, which asks the customer register "
-        "about every recipient first. All people are made up; nothing leaves this machine: "
-        "what the gateway lets through lands in a Maildir, where the proof counts it.",
+        "A shop's tools send mail and text messages through the gateway, which asks the customer "
+        "register about every recipient first. All people are made up; nothing leaves this "
+        "machine: what the gateway lets through lands in a sandbox, where the proof counts it.",
     )
     _say(out, f"[dim]{recipients} expectations, written by hand; folder {escape(str(site.folder))}")
 
@@ -92,7 +93,8 @@ def started(out: Console, gateway: GatewayProcess) -> None:
     """Say that the gateway runs."""
     _heading(out, "1  The gateway and its register")
     host, port = gateway.smtp
-    _say(out, f"[bold]gateway serve[/]: takes mail at {host}:{port}, health at {gateway.http}")
+    _say(out, f"[bold]gateway serve[/]: takes mail at {host}:{port}")
+    _say(out, f"text messages at {gateway.sms}, health at {gateway.http}")
 
 
 def imported(out: Console, said: str) -> None:
@@ -115,6 +117,26 @@ def mailings(out: Console, sent: Sequence[Sent]) -> None:
     _say(out, "[dim]dropped: the tool hears 250; refused: it hears 550. One of each:")
     for example in _examples(sent):
         _say(out, f"[dim]{escape(example)}")
+
+
+def textings(out: Console, texted: Sequence[Texted]) -> None:
+    """Show every text message as its tool saw it."""
+    out.print()
+    table = _table("text message", "API")
+    for heading in ("to", "taken", "refused", "later"):
+        table.add_column(heading, justify="right")
+    for texting in TEXTINGS:
+        replies = [one.reply for one in texted if one.texting == texting.name]
+        taken = sum(reply in _TAKEN for reply in replies)
+        later = sum(reply.startswith("503") for reply in replies)
+        numbers = (len(replies), taken, len(replies) - taken - later, later)
+        table.add_row(texting.about, texting.api, *(str(n) if n else "" for n in numbers))
+    _print(out, table)
+    _say(
+        out,
+        "[dim]taken: went or held; refused: as the provider refuses a number that has opted out "
+        "(Twilio: error 21610; Infobip: REJECTED); later: 503, no record, the tool tries again.",
+    )
 
 
 def _counts(sent: Sequence[Sent]) -> dict[str, int]:
@@ -146,6 +168,13 @@ def banned(out: Console, address: str, said: str, after: Sequence[Sent]) -> None
         _say(out, escape(one.reply))
 
 
+def text_banned(out: Console, said: str, after: Sequence[Texted]) -> None:
+    """Show the same for a telephone number."""
+    _say(out, f"[bold]gateway register ban[/] {escape(said.strip())}")
+    for one in after:
+        _say(out, f"{TEXT_AFTER_THE_BAN.about}, to {one.number}: the tool hears {one.reply}")
+
+
 def rules(out: Console, seen: Observation) -> None:
     """Show what became of all recipients, by rule, as the archive has it."""
     _heading(out, "4  What went, what did not, and why")
@@ -155,7 +184,7 @@ def rules(out: Console, seen: Observation) -> None:
     table.columns[4].overflow = "ellipsis"
     table.columns[4].no_wrap = True
     by_rule: dict[str, list[Record]] = {}
-    for record in reversed(seen.records):
+    for record in reversed(seen.all_records):
         by_rule.setdefault(record.found.rule, []).append(record)
     known = load_rules(find_rules("finland", None))
     for rule in known.rules:
@@ -170,7 +199,9 @@ def rules(out: Console, seen: Observation) -> None:
                 Text(min((one.address for one in some), key=len), style="dim"),
             )
     _print(out, table)
-    _say(out, "Not shown, because no mail meets them while all parts run:")
+    _say(out, "Without a record, since nothing is decided yet:")
+    _say(out, f"  Q1   {known.rule('Q1').title.en}: a text to Sydney, where the hour is quiet now")
+    _say(out, "Not shown, because no message meets them while all parts run:")
     for rule_id, why in UNREACHED.items():
         _say(out, f"  {rule_id:<5}{why}")
 
@@ -222,7 +253,8 @@ def proof(out: Console, found: Proof) -> None:
     if found.holds:
         _say(
             out,
-            "[bold green]PROVED: exactly the expected mail arrived, unchanged, all on record.",
+            "[bold green]PROVED: exactly the expected mail arrived, unchanged, all on record; "
+            "and so did the text messages.",
         )
     else:
         failed = sum(not check.holds for check in found.checks)
@@ -234,7 +266,8 @@ def farewell(out: Console, kept: DemoSite | None) -> None:
     _heading(out, "Connect a tool of your own")
     _say(
         out,
-        "[bold]make serve[/] runs config.toml: SMTP at 127.0.0.1:2525, open to this machine only, "
+        "[bold]make serve[/] runs config.toml: SMTP at 127.0.0.1:2525 (text messages: README), "
+        "open to this machine only, "
         "mail lands in the Maildir data/sandbox. So that a tool logs in, give it these lines in "
         "config.toml instead of networks (and its password in the file):",
     )

@@ -17,13 +17,15 @@ import orjson
 from rich.console import Console
 
 from gateway.demo import report
-from gateway.demo.expectation import Expected, load_expectation
+from gateway.demo.expectation import Expected, load_expectation, load_text_expectation
 from gateway.demo.mailing import AFTER_THE_BAN, MAILINGS, Mailing
-from gateway.demo.person import BANS_DURING_DEMO, EXPLAINED
+from gateway.demo.person import BANS_DURING_DEMO, EXPLAINED, TEXTED_BANS_DURING_DEMO
 from gateway.demo.process import GatewayProcess, command
 from gateway.demo.proof import prove
 from gateway.demo.sending import Sender
 from gateway.demo.site import DemoSite
+from gateway.demo.texter import Texted, Texter, write_texts
+from gateway.demo.texting import TEXT_AFTER_THE_BAN, TEXTINGS, Texting
 from gateway.demo.transcript import Sent, write_transcript
 
 
@@ -43,10 +45,10 @@ def run_demo(*, keep: bool = False) -> bool:
     with _ending_tidily(), _folder(keep=keep) as folder:
         site = DemoSite(folder)
         site.create()
-        expectation = load_expectation()
-        report.introduce(console, site, len(expectation))
-        explanation = _send_everything(console, site, expectation)
-        proof = prove(folder, expectation)
+        expectation, texts = load_expectation(), load_text_expectation()
+        report.introduce(console, site, len(expectation) + len(texts))
+        explanation = _send_everything(console, site, expectation, texts)
+        proof = prove(folder, expectation, texts)
         report.rules(console, proof.observation)
         report.explained(console, explanation)
         report.proof(console, proof)
@@ -55,9 +57,12 @@ def run_demo(*, keep: bool = False) -> bool:
 
 
 def _send_everything(
-    console: Console, site: DemoSite, expectation: tuple[Expected, ...]
+    console: Console,
+    site: DemoSite,
+    expectation: tuple[Expected, ...],
+    texts: tuple[Expected, ...],
 ) -> dict[str, Any]:
-    """Run a gateway, import the register, send every mailing; one explanation."""
+    """Run a gateway, import the register, send every mailing and text; one explanation."""
     with GatewayProcess(site) as gateway:
         report.started(console, gateway)
         said = command(site, "register", "import", str(site.register_file), *_BY)
@@ -67,11 +72,22 @@ def _send_everything(
         for mailing in MAILINGS:
             sent += sender.send(mailing, _recipients(mailing, expectation))
         report.mailings(console, sent)
+        texter = Texter(gateway.sms)
+        texted: list[Texted] = []
+        for texting in TEXTINGS:
+            texted += texter.send(texting, _recipients(texting, texts))
+        report.textings(console, texted)
         explanation = _explanation(site)
         said = command(site, "register", "ban", BANS_DURING_DEMO, "--evidence", "phone call", *_BY)
         after = sender.send(AFTER_THE_BAN, _recipients(AFTER_THE_BAN, expectation))
         report.banned(console, BANS_DURING_DEMO, said, after)
+        said = command(
+            site, "register", "ban", TEXTED_BANS_DURING_DEMO, "--evidence", "phone call", *_BY
+        )
+        texted_after = texter.send(TEXT_AFTER_THE_BAN, _recipients(TEXT_AFTER_THE_BAN, texts))
+        report.text_banned(console, said, texted_after)
         write_transcript(site, [*sent, *after])
+        write_texts(site, [*texted, *texted_after])
         report.stopped(console, gateway.stop())
     return explanation
 
@@ -79,7 +95,7 @@ def _send_everything(
 _BY = ("--by", "demo")
 
 
-def _recipients(mailing: Mailing, expectation: tuple[Expected, ...]) -> list[str]:
+def _recipients(mailing: Mailing | Texting, expectation: tuple[Expected, ...]) -> list[str]:
     return [one.address for one in expectation if one.mailing == mailing.name]
 
 

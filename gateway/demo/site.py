@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from gateway.demo.mailing import SHOP
+from gateway.demo.texting import SENDER
 
 LOGINS = ("newsletter", "offers", "shop", "backoffice")
 """The sending tools, each with a login of its own."""
@@ -79,9 +82,64 @@ upstream = "sandbox"
 name = "sandbox"
 sandbox = "sandbox"
 
+[sms]
+listen = ["127.0.0.1:0"]
+
+[sms.quiet]                         # so that it is quiet in Sydney now, and not in Finland
+begins = "QUIET_BEGINS"
+ends = "QUIET_ENDS"
+holidays = false
+
+[[sms.routes]]                      # a tool that speaks Twilio's API
+name = "texts"
+provider = "twilio"
+prefix = "/texts"
+networks = ["127.0.0.0/8"]
+kind = "marketing"
+topic = "newsletter"
+senders = ["{SENDER}"]
+sandbox = "sandbox/sms.jsonl"
+
+[[sms.routes]]                      # one that sends many in one request, Infobip's API
+name = "batch"
+provider = "infobip"
+prefix = "/batch"
+networks = ["127.0.0.0/8"]
+kind = "marketing"
+topic = "newsletter"
+senders = ["{SENDER}"]
+sandbox = "sandbox/sms.jsonl"
+
+[[sms.routes]]                      # the workshop
+name = "shop-texts"
+provider = "twilio"
+prefix = "/shop-texts"
+networks = ["127.0.0.0/8"]
+kind = "service"
+senders = ["{SENDER}"]
+sandbox = "sandbox/sms.jsonl"
+
+[[sms.routes]]                      # says of each text what it is (X-Gateway-Kind)
+name = "codes"
+provider = "twilio"
+prefix = "/codes"
+networks = ["127.0.0.0/8"]
+kind = "declared"
+senders = ["{SENDER}"]
+sandbox = "sandbox/sms.jsonl"
+
 [http]
 listen = ["127.0.0.1:0"]
 """
+_QUIET_PLACE = "Australia/Sydney"
+"""Where a number of the sample register is; far enough from Finland for other hours."""
+
+
+def _config(now: datetime) -> str:
+    """The configuration; with quiet hours from an hour before now to two after, in Sydney."""
+    there = now.astimezone(ZoneInfo(_QUIET_PLACE))
+    begins, ends = there - timedelta(hours=1), there + timedelta(hours=2)
+    return _CONFIG.replace("QUIET_BEGINS", f"{begins:%H:%M}").replace("QUIET_ENDS", f"{ends:%H:%M}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +173,11 @@ class DemoSite:
         """The Maildir that stands for all recipients' mail servers."""
         return self.folder / "data" / "sandbox"
 
+    @property
+    def text_sandbox(self) -> Path:
+        """The file that stands for all recipients' telephones."""
+        return self.sandbox / "sms.jsonl"
+
     def password(self, login: str) -> str:
         """The password of a login."""
         return (self.folder / "secrets" / login).read_text(encoding="ascii").strip()
@@ -127,6 +190,6 @@ class DemoSite:
             path = self.folder / "secrets" / login
             path.write_text(f"{secrets.token_urlsafe(12)}\n", encoding="ascii")
             path.chmod(0o600)
-        self.config.write_text(_CONFIG, encoding="utf-8")
+        self.config.write_text(_config(datetime.now(UTC)), encoding="utf-8")
         sample = resources.files(__package__).joinpath("register.csv")
         self.register_file.write_bytes(sample.read_bytes())

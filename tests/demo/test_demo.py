@@ -17,14 +17,15 @@ from pathlib import Path
 import pytest
 
 from gateway.decision.load import find_rules, load_rules
-from gateway.demo.expectation import Fate, load_expectation
+from gateway.demo.expectation import Fate, load_expectation, load_text_expectation
 from gateway.demo.proof import Proof, prove
 from gateway.demo.report import UNREACHED
 from gateway.demo.site import DemoSite
+from gateway.demo.texter import read_texts, write_texts
 from gateway.demo.transcript import read_transcript, write_transcript
 from gateway.sandbox import read_sandbox
 
-ARRIVED, OCTETS, REPLIES, RECORDS, HELD, CHAIN = range(1, 7)
+ARRIVED, OCTETS, REPLIES, RECORDS, HELD, CHAIN, TEXTS, ANSWERS, TEXT_RECORDS = range(1, 10)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def copy(run: Run, tmp_path: Path) -> DemoSite:
 
 
 def proved(site: DemoSite) -> Proof:
-    return prove(site.folder, load_expectation())
+    return prove(site.folder, load_expectation(), load_text_expectation())
 
 
 def failing(proof: Proof) -> list[int]:
@@ -90,7 +91,7 @@ def change(site: DemoSite, statement: str) -> None:
 def test_it_proves_what_it_shows(run: Run) -> None:
     assert "PROVED: exactly the expected mail arrived" in run.output
     assert "✗" not in run.output
-    assert run.output.count("✓") == 7
+    assert run.output.count("✓") == 10
 
 
 def test_its_output_is_readable_without_a_terminal(run: Run) -> None:
@@ -101,7 +102,7 @@ def test_its_output_is_readable_without_a_terminal(run: Run) -> None:
 
 def test_every_rule_is_shown_or_named_as_not_reached(run: Run) -> None:
     rules = {rule.id for rule in load_rules(find_rules("finland", None)).rules}
-    met = {one.rule for one in load_expectation()}
+    met = {one.rule for one in (*load_expectation(), *load_text_expectation())}
     assert met | UNREACHED.keys() == rules
     assert not met & UNREACHED.keys()
     for rule in rules:
@@ -216,18 +217,82 @@ def test_a_refusal_that_named_the_wrong_rule(copy: DemoSite) -> None:
     assert len(proof.checks[REPLIES].faults) == 3
 
 
+def text_lines(site: DemoSite) -> list[bytes]:
+    return site.text_sandbox.read_bytes().splitlines(keepends=True)
+
+
+def test_every_rule_that_a_text_message_can_meet_is_met() -> None:
+    rules = [rule.id for rule in load_rules(find_rules("finland", None)).rules]
+    met = {one.rule for one in load_text_expectation()}
+    # An organisation's ban goes by the domain, R31 is about mail.
+    assert set(rules) - met == {"R10", "R10s", "R14", "R31"}
+
+
+def test_no_banned_number_is_in_the_sandbox_and_each_allowed_one_is_there_once(run: Run) -> None:
+    sandbox = DemoSite(run.folder).text_sandbox.read_text(encoding="utf-8")
+    allowed = [one.address for one in load_text_expectation() if one.fate is Fate.ARRIVES]
+    for number in {one.address for one in load_text_expectation()}:
+        assert sandbox.count(number[1:]) == allowed.count(number), number
+
+
+def test_a_text_that_is_missing_and_one_that_arrived_twice(copy: DemoSite) -> None:
+    lines = text_lines(copy)
+    copy.text_sandbox.write_bytes(b"".join(lines[1:]))
+    assert failing(proved(copy)) == [TEXTS]
+    copy.text_sandbox.write_bytes(b"".join([*lines, lines[0]]))
+    assert failing(proved(copy)) == [TEXTS]
+
+
+def test_a_text_that_reached_a_banned_number(copy: DemoSite) -> None:
+    batch = next(line for line in text_lines(copy) if b'"infobip"' in line)
+    more = batch.replace(b"+358400000101", b"+358400000102")
+    assert more != batch
+    copy.text_sandbox.write_bytes(copy.text_sandbox.read_bytes().replace(batch, batch + more))
+    proof = proved(copy)
+    assert failing(proof) == [TEXTS]
+    assert "rejected by R11" in "".join(proof.checks[TEXTS].faults)
+
+
+def test_a_text_that_was_altered(copy: DemoSite) -> None:
+    before = copy.text_sandbox.read_bytes()
+    after = before.replace(b"481516", b"481517", 1)
+    assert after != before
+    copy.text_sandbox.write_bytes(after)
+    assert failing(proved(copy)) == [TEXTS]
+
+
+def test_an_answer_about_a_text_that_was_not_true(copy: DemoSite) -> None:
+    texts = list(read_texts(copy))
+    place = next(i for i, one in enumerate(texts) if one.reply == "400 21610")
+    texts[place] = replace(texts[place], reply="201 queued")
+    write_texts(copy, texts)
+    assert failing(proved(copy)) == [ANSWERS]
+    write_texts(copy, texts[1:])
+    assert failing(proved(copy)) == [ANSWERS]
+
+
+def test_a_record_of_a_text_that_was_changed(copy: DemoSite) -> None:
+    change(
+        copy,
+        "UPDATE record SET rule = 'R30' WHERE rule = 'R32' AND id = "
+        "(SELECT min(id) FROM record WHERE rule = 'R32')",
+    )
+    assert failing(proved(copy)) == [CHAIN, TEXT_RECORDS]
+
+
 def test_an_expectation_that_does_not_come_true(run: Run) -> None:
     expectation = list(load_expectation())
     place = next(i for i, one in enumerate(expectation) if one.rule == "R41")
     expectation[place] = replace(expectation[place], rule="R45", fate=Fate.SUPPRESSED)
-    assert failing(prove(run.folder, expectation)) == [ARRIVED, RECORDS]
+    assert failing(prove(run.folder, expectation, load_text_expectation())) == [ARRIVED, RECORDS]
 
 
 def test_a_recipient_that_was_never_tried(run: Run) -> None:
     expectation = load_expectation()
     more = replace(expectation[0], address="kukaan@posti.example", fate=Fate.SUPPRESSED)
-    assert failing(prove(run.folder, (*expectation, more))) == [0]
-    assert failing(prove(run.folder, expectation[1:]))[0] == 0
+    texts = load_text_expectation()
+    assert failing(prove(run.folder, (*expectation, more), texts)) == [0]
+    assert failing(prove(run.folder, expectation[1:], texts))[0] == 0
 
 
 def test_the_sandbox_is_what_the_proof_reads(run: Run) -> None:
