@@ -29,6 +29,9 @@ Source = Annotated[str, typer.Option("--source", help="Where it came from.")]
 At = Annotated[
     str | None, typer.Option("--at", help="When it took effect (ISO 8601); default now.")
 ]
+OfChannel = Annotated[
+    Channel | None, typer.Option("--channel", help="Else e-mail for addresses, SMS for numbers.")
+]
 
 
 class BanScope(StrEnum):
@@ -50,6 +53,11 @@ _SCOPES: dict[BanScope, tuple[Scope, Channel | None]] = {
     BanScope.CONTACT: (Scope.CONTACT, None),
     BanScope.DISCLOSURE: (Scope.DISCLOSURE, None),
 }
+
+
+def _channel_of(address: str) -> Channel:
+    """The channel that reaches an address."""
+    return Channel.EMAIL if "@" in address else Channel.SMS
 
 
 async def _apply(settings: Settings, event: Event, address: str) -> tuple[list[Event], str]:
@@ -153,7 +161,7 @@ def _ban_event(
 def consent(
     address: Address,
     by: Actor,
-    channel: Annotated[Channel, typer.Option(help="For which channel.")] = Channel.EMAIL,
+    channel: OfChannel = None,
     topic: Annotated[str, typer.Option(help="For which topic; * for every one.")] = "*",
     pending: Annotated[
         bool, typer.Option("--pending", help="Asked for, not confirmed yet.")
@@ -176,7 +184,7 @@ def consent(
         actor=by,
         source=source,
         evidence=evidence,
-        channel=channel,
+        channel=channel or _channel_of(address),
         topic=topic,
         status=ConsentStatus.PENDING if pending else ConsentStatus.GRANTED,
         expires=moment(expires),
@@ -191,7 +199,7 @@ def consent(
 def withdraw(
     address: Address,
     by: Actor,
-    channel: Annotated[Channel, typer.Option(help="For which channel.")] = Channel.EMAIL,
+    channel: OfChannel = None,
     topic: Annotated[str, typer.Option(help="For which topic; * for every one.")] = "*",
     evidence: Evidence = "",
     source: Source = "command line",
@@ -206,7 +214,7 @@ def withdraw(
         actor=by,
         source=source,
         evidence=evidence,
-        channel=channel,
+        channel=channel or _channel_of(address),
         topic=topic,
     )
     _change(config, event, address, "consent withdrawn", json=json)

@@ -129,3 +129,13 @@ def test_times_that_cannot_be_are_refused(stopped):
     over = ("--expires", "2020-01-01")
     assert "over" in stopped.refused("register", "consent", "f@example.com", *BY, *over)
     assert "--by" in stopped.refused("register", "ban", "f@example.com", "--by", " ")
+
+
+def test_a_numbers_consent_and_its_withdrawal_are_for_text_messages(running):
+    number, proof = "+358401230001", ("--wording", "Text me", "--evidence", "form 1")
+    running.good("register", "consent", number, *BY, *proof)
+    assert running.outcome(number) == (0, "forward", "R40")
+    running.good("register", "withdraw", number, *BY)
+    assert running.outcome(number) == (1, "suppress", "R12")
+    running.good("register", "consent", number, *BY, *proof, "--channel", "email", status=0)
+    assert running.outcome(number) == (1, "suppress", "R12")
