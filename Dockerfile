@@ -27,11 +27,12 @@ ENV PATH=/app/bin:$PATH \
     GATEWAY_CONFIG=/etc/suppression-gateway/config.toml \
     GATEWAY_DATA_DIR=/var/lib/suppression-gateway \
     GATEWAY_SMTP__LISTEN='["0.0.0.0:2525"]' \
+    GATEWAY_SMS__LISTEN='["0.0.0.0:8081"]' \
     GATEWAY_HTTP__LISTEN='["0.0.0.0:8080"]'
 USER gateway
 WORKDIR /
 VOLUME /var/lib/suppression-gateway
-EXPOSE 2525 8080
+EXPOSE 2525 8080 8081
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=3)"]
 ENTRYPOINT ["suppression-gateway"]
