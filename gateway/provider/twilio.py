@@ -152,9 +152,11 @@ class Twilio(Adapter):
             ("To", message.destinations[0]),
             ("MessageSid", sid),
             ("AccountSid", account),
-            ("From", only_field(pairs, "From")),
             ("ApiVersion", "2010-04-01"),
         )
+        # Some parsers of forms drop an empty field, and with it the signature's fit.
+        if sender := only_field(pairs, "From"):
+            fields += (("From", sender),)
         if service:
             fields += (("MessagingServiceSid", service),)
         headers = [("Content-Type", FORM)]
