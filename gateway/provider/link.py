@@ -153,7 +153,7 @@ def _submission(
 ) -> Submission:
     parts = [document, *(document["sendRequestMessages"] if batch else ())]
     scheduled = any("schedul" in str(part.get("customParameters")).lower() for part in parts)
-    return Submission(request, messages, (document, batch), refuses=False, scheduled=scheduled)
+    return Submission(request, messages, (document, batch), scheduled=scheduled)
 
 
 def _read(message: dict[str, Any], what: str) -> Message:

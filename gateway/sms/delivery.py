@@ -198,8 +198,7 @@ class Delivery:
             return Fate.TAKEN
         choice = self._route.settings.on_suppress
         if choice is SmsOnSuppress.NATIVE:
-            refuses = self._submission.refuses or self._route.adapter.tells_each
-            return Fate.BLOCKED if refuses else Fate.TAKEN
+            return Fate.BLOCKED if self._submission.refuses else Fate.TAKEN
         return Fate.BLOCKED if choice is SmsOnSuppress.REJECT else Fate.TAKEN
 
     # -- answering here -----------------------------------------------------------

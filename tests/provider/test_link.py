@@ -54,7 +54,7 @@ def test_one_message_is_read():
     submission = LINK.read(one())
     (message,) = submission.messages
     assert message == ("Acme", "Moi ä", (MAIJA,), "")
-    assert not submission.refuses
+    assert submission.refuses
     assert not submission.scheduled
 
 
