@@ -91,18 +91,40 @@ class Gate:
             RegisterUnavailable: an outcome differs now, or the look-ups stay too slow.
 
         """
+        await self.confirm_together([(traits, verdicts)], rules)
+
+    async def confirm_together(
+        self, groups: Sequence[tuple[Traits, Sequence[Verdict]]], rules: RuleSet
+    ) -> None:
+        """:meth:`confirm` for verdicts of several traits on which one hand-over begins.
+
+        Returns only while all of them are fresh at once: confirmed one group after the
+        other, the first could grow old while the last is looked up.
+
+        Raises:
+            RegisterUnavailable: an outcome differs now, or the look-ups stay too slow.
+
+        """
+        if not groups:
+            return
         loop = asyncio.get_running_loop()
         settling = self._register.settling
-        asked_at = verdicts[0].asked_at
+        asked_at = min(verdicts[0].asked_at for _, verdicts in groups)
         slow = False
         for _ in range(_CONFIRMATIONS):
             if loop.time() - asked_at < settling:
                 return
             position = await self._register.position() if slow else ""
-            again = await self.judge(traits, [verdict.contact for verdict in verdicts], rules)
-            if [v.outcome for v in again] != [v.outcome for v in verdicts]:
-                raise RegisterUnavailable("the register changed before the hand-over")
-            asked_at = again[0].asked_at
+            again = await asyncio.gather(
+                *(
+                    self.judge(traits, [verdict.contact for verdict in verdicts], rules)
+                    for traits, verdicts in groups
+                )
+            )
+            for now_said, (_, verdicts) in zip(again, groups, strict=True):
+                if [v.outcome for v in now_said] != [v.outcome for v in verdicts]:
+                    raise RegisterUnavailable("the register changed before the hand-over")
+            asked_at = min(now_said[0].asked_at for now_said in again)
             now = loop.time()
             # So many contacts may take longer than a verdict lasts.  If nothing in the
             # register has changed since, what was found holds now as well.

@@ -146,9 +146,11 @@ async def confirm(site: Site, judged: Sequence[Judged], wanted: Sequence[Sequenc
         RegisterUnavailable: an outcome differs now, or look-ups stay too slow.
 
     """
+    groups = []
     for one, places in zip(judged, wanted, strict=True):
         chosen = set(places)
         for traits, members in one.groups:
             verdicts = [one.verdicts[place] for place in members if place in chosen]
             if verdicts:
-                await site.gate.confirm(traits, verdicts, site.rules)
+                groups.append((traits, verdicts))
+    await site.gate.confirm_together(groups, site.rules)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Self
 
@@ -32,6 +33,8 @@ class Provider:
 
     def __init__(self, answer: Answer) -> None:
         self.asked: list[Asked] = []
+        self.times: list[float] = []
+        """When each of them began to come, by the monotonic clock."""
         self.answer = answer
         """What it says; exchange it for another in the midst of a test."""
         self.port = 0
@@ -70,8 +73,10 @@ class Provider:
             self._runner = None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        began = time.monotonic()
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
+        self.times.append(began)
         self.asked.append(Asked(request.method, request.raw_path, headers, body))
         return await self.answer(request, body)
 

@@ -65,20 +65,31 @@ def route_table(provider: str, base_url: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def sms(tmp_path: Path, register_url: str) -> Callable[..., Any]:
-    """``async with sms("twilio", on_suppress="reject") as house``; ``table``: more of ``[sms]``."""
+    """``async with sms("twilio", on_suppress="reject") as house``.
+
+    ``table``: more of ``[sms]``; ``settle``: the register's.
+    """
 
     @asynccontextmanager
     async def make(
-        name: str, *, table: dict[str, Any] | None = None, **route: Any
+        name: str,
+        *,
+        table: dict[str, Any] | None = None,
+        settle: float | None = None,
+        **route: Any,
     ) -> AsyncIterator[SmsHouse]:
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
             standin = import_module(f"tests.peers.standins.{MODULES.get(name, name)}")
             provider = await enter(Provider(standin.answer))
             upstream = await enter(ScriptedUpstream())
-            routes = [route_table(name, provider.url, **route)]
+            routes = [route_table(name, **{"base_url": provider.url, **route})]
             house = SmsHouse(
-                tmp_path, register_url, [upstream], sms={"routes": routes, **(table or {})}
+                tmp_path,
+                register_url,
+                [upstream],
+                sms={"routes": routes, **(table or {})},
+                register={} if settle is None else {"settle": settle},
             )
             await enter(house)
             house.provider = provider
