@@ -8,7 +8,6 @@ provider's secret in its place.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ class Basic(Plain):
             return None
         try:
             name, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base 64, not ASCII, not UTF-8
             return None
         if self.token_name:
             return Credential("", name) if name else None

@@ -24,6 +24,7 @@ from gateway.clock import now_ms
 from gateway.decision.facts import Outcome
 from gateway.failure import GatewayError
 from gateway.gate import Verdict
+from gateway.provider.adapter import Adapter, status_told
 from gateway.provider.problem import Problem, Refusal
 from gateway.provider.request import Answer, Request
 from gateway.provider.submission import Decided, Fate, Submission, Told
@@ -252,8 +253,17 @@ class Delivery:
     ) -> Answer:
         """The provider has answered."""
         adapter = self._route.adapter
-        told = adapter.told(answer, self._submission, decided)
-        usable = adapter.usable(answer)
+        usable = _usable(adapter, answer)
+        try:
+            told = adapter.told(answer, self._submission, decided)
+            merged = answer
+            if answer.good and usable:
+                merged = adapter.merged(answer, self._submission, decided)
+        except Exception:
+            # It may have been sent: a shape that nobody thought of must not sound as if
+            # the request could be said again.
+            log.exception("provider_not_understood", route=self._route.name, status=answer.status)
+            told, usable = [status_told(answer.status)] * len(decided.indices(Fate.SENT)), False
         if not usable or (not answer.good and answer.status >= 500):
             log.warning("provider_failed", route=self._route.name, status=answer.status)
             self._site.metrics.fault("provider")
@@ -265,12 +275,9 @@ class Delivery:
                 Problem.PROVIDER_AWAY if answer.status in (429, 502, 503) else Problem.UNANSWERED,
                 f"The provider answered {answer.status} and nothing that can be read",
             )
-        if not usable:
-            # It said yes; what it said besides is lost.
-            await self._conclude(decided, going, answer, told)
-            return adapter.accepted(self._submission, decided.taken())
         await self._conclude(decided, going, answer, told)
-        return adapter.merged(answer, self._submission, decided)
+        # Not usable: it said yes; what it said besides is lost.
+        return merged if usable else adapter.accepted(self._submission, decided.taken())
 
     # -- telling ------------------------------------------------------------------
 
@@ -339,7 +346,7 @@ class Delivery:
         """Nobody hears of success: all else of the request comes to nothing as well."""
         at = now_ms()
         for number, (record, places) in enumerate(zip(self._records, going, strict=True)):
-            rest = [place for place in self._fresh(number) if place not in set(places)]
+            rest = _others(self._fresh(number), places)
             self._site.evidence.outcome(self._route, record, places, result, at)
             self._site.evidence.outcome(self._route, record, rest, Result.FAILED, at)
         await self._undo()
@@ -351,7 +358,7 @@ class Delivery:
         at = now_ms()
         result = _RESULTS[told[0]] if told else Result.REFUSED
         for number, (record, places) in enumerate(zip(self._records, going, strict=True)):
-            rest = [place for place in self._fresh(number) if place not in set(places)]
+            rest = _others(self._fresh(number), places)
             self._site.evidence.outcome(self._route, record, rest, result, at, answer)
         await self._undo()
 
@@ -364,6 +371,20 @@ class Delivery:
         """Take back what waits; said again, the request is a new one if anything did."""
         if await self._keeping.undo() and self._key is not None:
             await self._site.repeats.forget(self._key)
+
+
+def _usable(adapter: Adapter, answer: Answer) -> bool:
+    """Whether the tool may hear this answer.
+
+    Never a redirection: a tool that follows it would say its request, with all of its
+    recipients, to the provider itself.
+    """
+    return not 300 <= answer.status < 400 and adapter.usable(answer)
+
+
+def _others(contacts: Sequence[int], places: Sequence[int]) -> list[int]:
+    """Those of the contacts that are not among these."""
+    return sorted({*contacts} - {*places})
 
 
 def _forwards(verdict: Verdict) -> bool:

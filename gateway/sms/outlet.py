@@ -47,6 +47,8 @@ OF_CONNECTION = frozenset(
     )
 )
 """Names of headers that speak of one connection and go no further."""
+_NEEDED = frozenset(("authorization", "content-type"))
+"""Never taken out because a tool calls them the connection's."""
 _CONTROL = "x-gateway-"
 _FILE = 0o600
 
@@ -207,10 +209,17 @@ def _hosted(route: Route, request: Request) -> Request:
 
 def _headers(request: Request) -> list[tuple[str, str]]:
     """The headers that go on: none of the connection's, none that speak to the gateway."""
+    # What ``Connection`` names is of this one connection as well (RFC 9110, 7.6.1).
+    named = {
+        one.strip().lower()
+        for name, value in request.headers
+        if name.lower() == "connection"
+        for one in value.split(",")
+    } - _NEEDED
     kept = [
         (name, value)
         for name, value in request.headers
-        if name.lower() not in OF_CONNECTION and not name.lower().startswith(_CONTROL)
+        if name.lower() not in OF_CONNECTION | named and not name.lower().startswith(_CONTROL)
     ]
     kept.append(("Host", request.header("host")))
     kept.append(("Accept-Encoding", "identity"))

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -30,6 +31,7 @@ from gateway.sms.site import Site
 log = structlog.get_logger(__name__)
 
 _RETRY_AFTER = "5"
+_LAST_WORDS = 1.0
 
 
 class Door:
@@ -79,7 +81,8 @@ class Door:
                     await self._idle.wait()
         finished = not self._under_way
         for server in self._servers:
-            await server.shutdown(0 if finished else 0.1)
+            # Answers are still being written; a tool that reads none must not keep us.
+            await server.shutdown(_LAST_WORDS if finished else 0.1)
         return finished
 
     # -- one request --------------------------------------------------------------
@@ -101,6 +104,8 @@ class Door:
         self, site: Site, listener: str, request: web.BaseRequest
     ) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
+        if not _readable(request):
+            return _plain(400, "Bad request")
         found = site.routes.find(listener, request.headers.get("Host", ""), path)
         if found is None:
             return _plain(404, "Not found")
@@ -145,6 +150,9 @@ class Door:
             raise Refusal(Problem.TOO_LARGE, f"the body is larger than {settings.max_body} octets")
         if not request.can_read_body:
             return b""
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         body = bytearray()
         try:
             async with asyncio.timeout(settings.read_timeout):
@@ -215,15 +223,31 @@ class Door:
             if "Content-Type" in answer.headers:
                 response.headers["Content-Type"] = answer.headers["Content-Type"]
             await response.prepare(request)
-            async for piece in answer.content.iter_any():
-                await response.write(piece)
-            await response.write_eof()
+            try:
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+                await response.write_eof()
+            except (aiohttp.ClientError, OSError, asyncio.CancelledError):
+                # Half an answer stands on the connection: no other can follow it.
+                if request.transport is not None:
+                    request.transport.abort()
+                raise
             return response
 
 
 def _try_later(route: Route) -> Answer:
     answer = route.adapter.problem(Problem.BUSY, "Temporarily unavailable; try again later")
     return answer._replace(headers=(*answer.headers, ("Retry-After", _RETRY_AFTER)))
+
+
+def _readable(request: web.BaseRequest) -> bool:
+    """Whether the head is text: what is not could be neither recorded nor passed on."""
+    try:
+        for text in (request.raw_path, *request.headers.values()):
+            text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(status: int, text: str, *, retry: bool = False) -> web.Response:
