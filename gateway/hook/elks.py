@@ -17,6 +17,7 @@ class Elks(Hook):
 
     name = "46elks"
     title = "46elks"
+    keyed = True
     replies = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:

@@ -59,6 +59,9 @@ class Hook(ABC):
     """As the settings name it; the name of the provider's adapter."""
     title: ClassVar[str]
     signs: ClassVar[Signs] = Signs.NONE
+    keyed: ClassVar[bool] = False
+    """Whether the secret itself may be shown, in the URL or by Basic: where there is no
+    signature, or only for those who ask for one.  Never where it is a public key."""
     replies: ClassVar[bool] = False
     """Whether ``answer`` sends the reply."""
 

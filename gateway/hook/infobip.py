@@ -29,6 +29,7 @@ class Infobip(Hook):
 
     name = "infobip"
     title = "Infobip"
+    keyed = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:
         """Each result that is a message: with its whole text, and the keyword apart."""

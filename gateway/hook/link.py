@@ -29,6 +29,7 @@ class Link(Hook):
 
     name = "link"
     title = "LINK Mobility"
+    keyed = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:
         """The one message; of a picture or binary message its text, where it has one."""

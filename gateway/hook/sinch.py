@@ -33,6 +33,7 @@ class Sinch(Hook):
     name = "sinch"
     title = "Sinch"
     signs = Signs.BODY
+    keyed = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:
         """The one message; of a picture message its text, of a binary one nothing."""

@@ -43,6 +43,7 @@ class Vonage(Hook):
     name = "vonage"
     title = "Vonage SMS"
     signs = Signs.BODY
+    keyed = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:
         """The one message, or the one part of a message."""

@@ -93,7 +93,7 @@ class Words:
                         f" and of {said.value}; take it out of one"
                     )
         self._everything = {*_words_of(everything), *self._of(Said.STOP)}
-        self._arguments = {_trimmed(_normal(one)) for one in arguments}
+        self._arguments = {compared(one) for one in arguments}
         self._first = _pattern(self._said)
 
     def _of(self, said: Said) -> Iterator[str]:
@@ -150,6 +150,11 @@ class Words:
         if said is Said.HELP and tokens:
             return OTHER
         return Meaning(said, word, argument)
+
+
+def compared(argument: str) -> str:
+    """The form in which ``Meaning.argument`` says what may follow a word."""
+    return " ".join(token for token in map(_trimmed, _normal(argument).split()) if token)
 
 
 def _normal(text: str) -> str:

@@ -335,7 +335,7 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
                 ring=ring,
                 recorder=recorder,
                 shelf=shelf,
-                wire=register.connections.wire,
+                register=register,
                 metrics=metrics,
             )
         parts = Parts(site, register, shelf, ring, seal, plane)

@@ -15,15 +15,18 @@ from gateway.decision.rule import RuleSet
 from gateway.evidence.metric import Metrics
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
-from gateway.records.recorder import Exchange, Recorder
+from gateway.records.recorder import Recorder
+from gateway.register.register import Register
 from gateway.settings import Settings
 from gateway.settings.sms import Quiet
 from gateway.sms.evidence import Evidence
+from gateway.sms.incoming import Incomings
 from gateway.sms.outlet import Outlets, tls_context
 from gateway.sms.repeat import Repeats
 from gateway.sms.report import Reporter
 from gateway.sms.route import Route, Routes
 from gateway.sms.site import Site
+from gateway.sms.webhook import webhooks
 
 if TYPE_CHECKING:
     from gateway.quiet.hours import QuietHours
@@ -78,7 +81,7 @@ class Plane:
         ring: KeyRing,
         recorder: Recorder,
         shelf: Shelf,
-        wire: Exchange,
+        register: Register,
         metrics: Metrics,
     ) -> Plane:
         """The parts of a process that has routes.
@@ -87,10 +90,11 @@ class Plane:
             InputError: a route cannot be used.
 
         """
+        routes, wire = routes_of(settings), register.connections.wire
         site = Site(
             settings=settings,
             rules=rules,
-            routes=routes_of(settings),
+            routes=routes,
             gate=gate,
             evidence=Evidence(settings, rules, ring, recorder, metrics),
             recorder=recorder,
@@ -101,6 +105,7 @@ class Plane:
             reporter=Reporter(),
             quiet=quiet_hours(settings.sms.quiet),
             metrics=metrics,
+            incoming=Incomings(register, ring, wire, webhooks(settings, routes.all)),
             opt_out=opt_out_pattern(settings.sms.opt_out_words),
         )
         return cls(site, ring)
@@ -113,11 +118,13 @@ class Plane:
 
         """
         old = self.site
+        routes = routes_of(settings)
         self.site = replace(
             old,
             settings=settings,
             rules=rules,
-            routes=routes_of(settings),
+            routes=routes,
+            incoming=old.incoming.renewed(webhooks(settings, routes.all)),
             evidence=Evidence(settings, rules, self.ring, old.recorder, old.metrics),
             quiet=quiet_hours(settings.sms.quiet),
             opt_out=opt_out_pattern(settings.sms.opt_out_words),

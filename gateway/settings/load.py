@@ -157,7 +157,7 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             incoming=incoming
             and replace(
                 incoming,
-                secret_file=beside(incoming.secret_file),
+                secret_file=folder / incoming.secret_file,
                 forward_secret_file=beside(incoming.forward_secret_file),
             ),
         )

@@ -95,6 +95,12 @@ def _hook_url(value: str) -> str:
     return value
 
 
+def _public_url(value: str) -> str:
+    if "?" in value or "#" in value:
+        raise ValueError("write it without a query: the key behind it is secret_file's")
+    return _hook_url(value)
+
+
 def _time(value: str) -> str:
     hours, colon, minutes = value.partition(":")
     digits = len(hours) == len(minutes) == 2 and hours.isdigit() and minutes.isdigit()
@@ -106,6 +112,7 @@ def _time(value: str) -> str:
 Prefix = Annotated[str, Checked(_prefix)]
 Url = Annotated[str, Checked(_url)]
 HookUrl = Annotated[str, Checked(_hook_url)]
+PublicUrl = Annotated[str, Checked(_public_url)]
 TimeOfDay = Annotated[str, Checked(_time)]
 
 
@@ -130,14 +137,20 @@ class Quiet(Table):
 class SmsIncoming(Table):
     """What a provider tells of messages that people send."""
 
-    public_url: HookUrl
-    """The URL that the provider calls, as it is written in its settings."""
-    secret_file: Path | None = None
+    public_url: PublicUrl
+    """The URL that the provider calls, as it is written in its settings, without a key.
+
+    It leads to the path ``/incoming/`` and the route's name on the gateway."""
+    secret_file: Path
     """What the provider signs with; where it signs nothing, the key in the URL."""
     forward_to: HookUrl = ""
     """The tool's own URL, which hears everything next; empty: nobody does."""
     forward_secret_file: Path | None = None
-    """What the tool checks the signature with; default: the same secret."""
+    """What the tool checks the signature with; default: the same secret.  Where the
+    provider signs nothing: the key in the tool's URL; default: none."""
+    account: str = ""
+    """The account's id, where the path of the provider's API names it; default: the
+    route's ``username``."""
     stop: StopScope = StopScope.ALL
     confirm: str = ""
     """The text that confirms a STOP, once; empty: none is sent."""

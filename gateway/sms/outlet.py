@@ -97,11 +97,14 @@ class Outlets:
     def __init__(self) -> None:
         self._sessions: dict[str, tuple[SmsRoute, aiohttp.ClientSession]] = {}
         self._old: list[aiohttp.ClientSession] = []
+        self._of_tools: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
         """Close every connection."""
         for session in (*(session for _, session in self._sessions.values()), *self._old):
             await session.close()
+        if self._of_tools is not None:
+            await self._of_tools.close()
 
     @staticmethod
     def outgoing(route: Route, original: Request, request: Request) -> Request:
@@ -115,6 +118,36 @@ class Outlets:
     def outgoing_stored(route: Route, request: Request, scheme: int | None) -> Request:
         """The same of a request that was stored; raises InputError."""
         return route.with_secret(_hosted(route, request), scheme)
+
+    async def tell(self, route: Route, url: str, request: Request, within: float) -> int:
+        """Pass an incoming request on to the tool; the status of its answer, and no more.
+
+        Raises:
+            ProviderAway: it did not answer in time.
+
+        """
+        target = URL(url, encoded=True)
+        hosted = request.with_headers({"Host": target.authority})
+        try:
+            async with asyncio.timeout(within):
+                async with self._tools().request(
+                    request.method,
+                    target,
+                    headers=_headers(hosted),
+                    data=request.body or None,
+                    allow_redirects=False,
+                    skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+                ) as response:
+                    return response.status
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise ProviderAway(
+                f"the tool of {route.name}: {type(error).__name__}", begun=False
+            ) from None
+
+    def _tools(self) -> aiohttp.ClientSession:
+        if self._of_tools is None:
+            self._of_tools = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self._of_tools
 
     async def send(self, route: Route, request: Request, begin: Begin) -> Answer | None:
         """Hand the request over; None where the route has no provider but a file.

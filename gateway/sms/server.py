@@ -27,6 +27,7 @@ from gateway.sms.delivery import Delivery, Resting
 from gateway.sms.outlet import passing_headers
 from gateway.sms.route import Route
 from gateway.sms.site import Site
+from gateway.sms.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
@@ -106,6 +107,9 @@ class Door:
         path, _, query = request.raw_path.partition("?")
         if not _readable(request):
             return _plain(400, "Bad request")
+        webhook = site.incoming.find(listener, path)
+        if webhook is not None:
+            return await self._receive(site, webhook, path, query, request)
         found = site.routes.find(listener, request.headers.get("Host", ""), path)
         if found is None:
             return _plain(404, "Not found")
@@ -136,12 +140,27 @@ class Door:
         if isinstance(answer, web.StreamResponse):
             return answer
         site.metrics.message(route.name, b"%d" % answer.status, len(original.body))
-        response = web.Response(status=answer.status, body=answer.body)
-        for name, value in answer.headers:
-            response.headers.add(name, value)
-        if answer.content_type:
-            response.headers["Content-Type"] = answer.content_type
-        return response
+        return _response(answer)
+
+    async def _receive(
+        self, site: Site, webhook: Webhook, path: str, query: str, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        """A provider's call; what it hears of a failure tells nothing but to come again."""
+        name = webhook.route.name
+        called = Request(request.method, path, query, tuple(request.headers.items()))
+        try:
+            called = called._replace(body=await self._body(site, request))
+            # Like a delivery it is finished even if the provider is gone.
+            return _response(await site.incoming.receive(site, webhook, called))
+        except Refusal as refusal:
+            return _plain(refusal.problem.status, str(refusal), retry=refusal.problem.temporary)
+        except GatewayError as error:
+            log.warning("incoming_failed", route=name, cause=str(error))
+            site.metrics.fault(type(error).__name__)
+        except Exception:
+            log.exception("incoming_request_failed", route=name)
+            site.metrics.fault("program")
+        return _plain(503, "Temporarily unavailable; try again later", retry=True)
 
     async def _body(self, site: Site, request: web.BaseRequest) -> bytes:
         settings = site.settings.sms
@@ -233,6 +252,15 @@ class Door:
                     request.transport.abort()
                 raise
             return response
+
+
+def _response(answer: Answer) -> web.Response:
+    response = web.Response(status=answer.status, body=answer.body)
+    for name, value in answer.headers:
+        response.headers.add(name, value)
+    if answer.content_type:
+        response.headers["Content-Type"] = answer.content_type
+    return response
 
 
 def _try_later(route: Route) -> Answer:

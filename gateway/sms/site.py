@@ -20,6 +20,7 @@ from gateway.sms.route import Routes
 
 if TYPE_CHECKING:
     from gateway.quiet.hours import QuietHours
+    from gateway.sms.incoming import Incomings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,5 +40,6 @@ class Site:
     reporter: Reporter
     quiet: QuietHours | None
     metrics: Metrics
+    incoming: Incomings
     opt_out: re.Pattern[str] | None
     """Finds the means to refuse in a text."""
