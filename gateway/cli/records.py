@@ -19,7 +19,7 @@ from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records.finding import Found, Shown
-from gateway.records.record import Result
+from gateway.records.record import Direction, Result
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _print(found: list[Found]) -> None:
             told(one.decided),
             one.client,
             one.kind,
-            one.outcome,
+            one.outcome if one.direction is Direction.OUT else "came in",
             one.rule,
             one.result or "…",
         )
@@ -184,7 +184,7 @@ def _row(shown: Shown) -> dict[str, object]:
         "recipient": shown.address,
         "recipient_digest": recipient.digest,
         "envelope_sender": shown.sender,
-        "decision": recipient.outcome.value,
+        "decision": recipient.outcome.value if message.direction is Direction.OUT else "",
         "rule": recipient.rule,
         "reasons": {"fi": rule.fi, "sv": rule.sv, "en": rule.en} if rule else {},
         "legal_source": rule.source if rule else "",

@@ -105,9 +105,9 @@ class Archive:
         ``before`` is the id of the last record of the previous page.
         """
         record, message = schema.record.c, schema.message.c
-        query: Select[Any] = select(*schema.record.c, message.kind, message.channel).join_from(
-            schema.record, schema.message, record.message_id == message.id
-        )
+        query: Select[Any] = select(
+            *schema.record.c, message.kind, message.channel, message.direction
+        ).join_from(schema.record, schema.message, record.message_id == message.id)
         if digests:
             query = query.where(record.digest.in_(list(digests)))
         if since is not None:

@@ -41,6 +41,7 @@ class Found:
     result: Result | None
     """The latest outcome told; ``None``: none yet."""
     result_at: int | None
+    direction: Direction = Direction.OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def found_of(row: Mapping[Any, Any]) -> Found:
         rule=row["rule"],
         result=None if row["result"] is None else Result(row["result"]),
         result_at=row["result_at"],
+        direction=Direction(row["direction"]),
     )
 
 

@@ -38,7 +38,9 @@ def routes_of(settings: Settings) -> Routes:
     """The routes of these settings; raises InputError for one that cannot be used."""
     for route in settings.sms.routes:
         tls_context(route)
-    return Routes([Route.of(settings, route) for route in settings.sms.routes])
+    routes = Routes([Route.of(settings, route) for route in settings.sms.routes])
+    webhooks(settings, routes.all)
+    return routes
 
 
 def quiet_hours(quiet: Quiet | None) -> QuietHours | None:

@@ -124,6 +124,7 @@ class Incomings:
         route = webhook.route
         key = message_key(route.name, one)
         contact = _person(one)
+        reply = ""
         if not await self._remembered.claim(key):
             log.info("incoming_repeated", route=route.name)
             return Heard(one, key, contact)
@@ -135,16 +136,17 @@ class Incomings:
                 await self._remembered.finish(key)
                 return Heard(one, key, None)
             reply = await self._act(webhook, one, contact, meaning)
+            reply = reply or await self._remembered.left(key)
             record = await self._record(site, webhook, one, contact, now)
             await self._remembered.finish(key, reply if webhook.hook.replies else "")
         except BaseException:
-            await self._release(key)
+            await self._release(key, reply)
             raise
         return Heard(one, key, contact, reply, record)
 
-    async def _release(self, key: bytes) -> None:
+    async def _release(self, key: bytes, reply: str) -> None:
         try:
-            await self._remembered.release(key)
+            await self._remembered.release(key, reply)
         except GatewayError as error:
             # It is free again in a minute.
             log.warning("incoming_not_released", cause=str(error))

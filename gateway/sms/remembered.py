@@ -18,6 +18,7 @@ from gateway.records.recorder import Exchange
 
 WORKING, DONE = b"working", b"done"
 _OWED = b"owed:"
+_LEFT = b":left"
 _WEEK = b"%d" % (7 * 86_400)
 _UNDER_WAY = b"60"
 """Seconds after which a message whose handler has vanished may be handled by another."""
@@ -68,9 +69,19 @@ class Remembered:
         value = b"" if found is None else _octets(found)
         return value.removeprefix(_OWED).decode() if value.startswith(_OWED) else ""
 
-    async def release(self, key: bytes) -> None:
-        """It came to nothing and is handled anew when it comes again."""
+    async def release(self, key: bytes, reply: str = "") -> None:
+        """It came to nothing and is handled anew when it comes again.
+
+        ``reply`` names what the person was to hear of as much as was done.
+        """
+        if reply:
+            await self._ask(b"SET", key + _LEFT, reply.encode(), b"EX", _WEEK)
         await self._ask(b"DEL", key)
+
+    async def left(self, key: bytes) -> str:
+        """The reply that an attempt before this one left behind; "" where there is none."""
+        found = await self._ask(b"GETDEL", key + _LEFT)
+        return "" if found is None else _octets(found).decode()
 
     # -- long messages ------------------------------------------------------------
 
