@@ -14,11 +14,11 @@ import structlog
 from gateway.clock import now_ms
 from gateway.contacts.contact import Channel, Contact
 from gateway.decision.facts import Kind, Outcome
-from gateway.failure import GatewayError
+from gateway.failure import GatewayError, InputError
 from gateway.hook.hook import Incoming
 from gateway.message.traits import Traits
 from gateway.provider.request import Answer, Request
-from gateway.provider.submission import Decided, Fate, Message, Told
+from gateway.provider.submission import Decided, Fate, Message, Submission, Told
 from gateway.records.record import Result
 from gateway.sms.evidence import Recorded
 from gateway.sms.judged import Addressees, Judged
@@ -60,6 +60,9 @@ async def by_api(site: Site, webhook: Webhook, one: Incoming, contact: Contact, 
         log.warning("confirmation_not_possible", route=route.name, cause="no credential of its own")
         return
     try:
+        submission = route.adapter.read(request)
+        if submission is None:
+            raise InputError("the provider has no such way to send")
         recorded = await _recorded(site, webhook, one, contact, text)
     except GatewayError as error:
         log.warning("confirmation_failed", route=route.name, cause=str(error))
@@ -77,7 +80,7 @@ async def by_api(site: Site, webhook: Webhook, one: Incoming, contact: Contact, 
     try:
         async with asyncio.timeout(webhook.settings.timeout):
             answer = await site.outlets.send(route, request, begin)
-        result = Result.FORWARDED if answer is None else _result(webhook, request, answer)
+        result = Result.FORWARDED if answer is None else _result(webhook, submission, answer)
     except (GatewayError, TimeoutError) as error:
         begun = error.begun if isinstance(error, ProviderAway) else begun
         result = Result.UNKNOWN if begun else Result.FAILED
@@ -88,14 +91,10 @@ async def by_api(site: Site, webhook: Webhook, one: Incoming, contact: Contact, 
     site.evidence.outcome(route, recorded, [0], result, now_ms(), answer)
 
 
-def _result(webhook: Webhook, request: Request, answer: Answer) -> Result:
+def _result(webhook: Webhook, submission: Submission, answer: Answer) -> Result:
     """What the provider says of it, read as of any message."""
-    adapter = webhook.route.adapter
-    submission = adapter.read(request)
-    if submission is None:
-        return Result.UNKNOWN
     decided = Decided([[Fate.SENT]], [[""]], now_ms())
-    told = adapter.told(answer, submission, decided)
+    told = webhook.route.adapter.told(answer, submission, decided)
     return _RESULTS[told[0]] if told else Result.UNKNOWN
 
 

@@ -52,8 +52,6 @@ class Heard(NamedTuple):
     key: bytes
     contact: Contact | None
     """The person; None: no number that the register could know."""
-    reply: str = ""
-    """Which reply the person is to get: the name of a setting."""
     record: str = ""
     """The id of its record; empty: it has none, or had one before."""
 
@@ -103,7 +101,7 @@ class Incomings:
             site.metrics.fault("incoming_unreadable")
             raise
         tool = webhook.for_tool(request, now)
-        heard = [await self._hear(site, webhook, one, now) for one in messages]
+        heard = [await self._hear(site, webhook, _clean(one), now) for one in messages]
         if not webhook.hook.replies:
             ends = await asyncio.gather(
                 self._pass_on(site, webhook, tool, heard),
@@ -138,11 +136,11 @@ class Incomings:
             reply = await self._act(webhook, one, contact, meaning)
             reply = reply or await self._remembered.left(key)
             record = await self._record(site, webhook, one, contact, now)
-            await self._remembered.finish(key, reply if webhook.hook.replies else "")
+            await self._remembered.finish(key, reply)
         except BaseException:
             await self._release(key, reply)
             raise
-        return Heard(one, key, contact, reply, record)
+        return Heard(one, key, contact, record)
 
     async def _release(self, key: bytes, reply: str) -> None:
         try:
@@ -225,15 +223,17 @@ class Incomings:
     # -- telling ------------------------------------------------------------------
 
     async def _send(self, site: Site, webhook: Webhook, heard: Heard) -> None:
-        if heard.reply and heard.contact is not None:
-            text = getattr(webhook.settings, heard.reply)
+        """Send what is owed to the person by the provider's API."""
+        owed = await self._remembered.collect(heard.key)
+        text = _text(webhook, owed)
+        if text and heard.contact is not None:
             await by_api(site, webhook, heard.one, heard.contact, text)
 
     async def _reply(self, site: Site, webhook: Webhook, heard: list[Heard]) -> str | None:
         """What the answer tells the person: what is owed, given to one call only."""
         for one in heard:
             owed = await self._remembered.collect(one.key)
-            text = getattr(webhook.settings, owed, "") if owed else ""
+            text = _text(webhook, owed)
             if not text or one.contact is None:
                 continue
             try:
@@ -281,6 +281,22 @@ class Incomings:
         if ids:
             upstream = "tool" if webhook.settings.forward_to else ""
             site.recorder.note_alike(ids, now_ms(), result, status, "", upstream)
+
+
+def _clean(one: Incoming) -> Incoming:
+    """The message without what no record could hold: a NUL, half a surrogate pair."""
+    text, recipient = (
+        said.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+        for said in (one.text, one.recipient)
+    )
+    return one._replace(text=text, recipient=recipient)
+
+
+def _text(webhook: Webhook, owed: str) -> str:
+    """The text of a reply by the name of its setting; "" where there is none (any more)."""
+    settings = webhook.settings
+    texts = {"confirm": settings.confirm, "restart": settings.restart, "help": settings.help}
+    return texts.get(owed, "")
 
 
 def _person(one: Incoming) -> Contact | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import pytest
 from aiohttp import encode_basic_auth
 
@@ -15,6 +16,7 @@ from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
+from gateway.failure import RecordsUnavailable
 from gateway.hook.registry import HOOKS, find_hook
 from gateway.provider.request import Request
 from gateway.records.record import Direction
@@ -374,3 +376,70 @@ async def test_the_tool_gets_a_key_and_a_signature_of_its_own(line, tmp_path):
         url = f"{one.tool.url}/inbound?of=tool"
         assert find_hook("twilio").signed(request, url, "own", now_ms())
         assert not find_hook("twilio").signed(request, url, SECRET, now_ms())
+
+
+async def test_several_messages_of_one_call_each_count_once(line, tmp_path, monkeypatch):
+    async with line("infobip", credentials(tmp_path)) as one:
+        first, second = (
+            orjson.loads(CALLS["infobip"](said(text, sender)).body)["results"][0]
+            for text, sender in (("STOP", PERSON), ("Lopeta", "+358402222222"))
+        )
+        call = CALLS["infobip"](said("", PERSON))
+        call = call._replace(body=orjson.dumps({"results": [first, second]}))
+        recorder, store = one.house.parts.site.recorder, one.house.parts.site.recorder.store
+
+        def once(message, *more):
+            monkeypatch.setattr(recorder, "store", fails)
+            return store(message, *more)
+
+        def fails(*_):
+            raise RecordsUnavailable("not now")
+
+        monkeypatch.setattr(recorder, "store", once)
+        assert (await one.call(call))[0] == 503
+        monkeypatch.setattr(recorder, "store", store)
+        assert [await one.call(call) for _ in range(2)] == [(200, "")] * 2
+        assert await one.bans() == await one.bans("+358402222222") == [(Scope.ALL, None)]
+        assert len([e for e in await one.events() if e.kind is EventKind.BAN]) == 1
+        assert len(one.house.provider.sends) == 2
+
+
+async def test_a_webhook_comes_in_at_the_routes_own_address_too(line):
+    own = {"prefix": None, "listen": "127.0.0.1:8999"}
+    async with line("twilio", own) as one:
+        request = CALLS["twilio"](said("STOP", PERSON))
+        for port, path, status in (
+            (one.house.route_ports["tool"], "/incoming/other", 404),
+            (one.house.route_ports["tool"], "/incoming/tool", 200),
+            (one.house.sms_port, "/incoming/tool", 200),
+        ):
+            url = f"http://127.0.0.1:{port}{path}"
+            headers = dict(request.headers)
+            async with one.house.http.post(url, data=request.body, headers=headers) as answer:
+                assert answer.status == status
+        assert await one.bans() == [(Scope.ALL, None)]
+
+
+async def test_a_webhook_is_not_bound_to_the_tools_networks(line):
+    async with line("twilio", {"networks": ["192.0.2.0/24"]}) as one:
+        assert (await one.says("STOP"))[0] == 200
+        assert (await one.house.post(PATH, data=form(PERSON), headers=AUTH))[0] == 401
+
+
+async def test_a_text_with_what_no_record_holds_still_bans(line):
+    async with line("twilio") as one:
+        assert (await one.says("STOP \0"))[0] == 200
+        assert await one.bans() == [(Scope.ALL, None)]
+        assert len(await one.house.found(PERSON)) == 2
+        assert (await one.house.archive.verify()).whole
+
+
+async def test_a_signed_call_by_get_reaches_the_tool_signed(line):
+    async with line("vonage") as one:
+        request = CALLS["vonage"](said("STOP", PERSON))
+        by_get = Request("GET", "/", request.body.decode())
+        assert (await one.call(by_get))[0] == 200
+        (heard,) = one.tool.asked
+        assert heard.method == "GET"
+        assert heard.path == f"/inbound?of=tool&{by_get.query}"
+        assert await one.bans() == [(Scope.ALL, None)]
