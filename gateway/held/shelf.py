@@ -71,6 +71,19 @@ class Shelf:
             raise RecordsUnavailable(f"the archive did not open in {self._timeout:g} s")
         return opening.result()
 
+    async def events(self, subjects: Sequence[str]) -> list[str]:
+        """The archived events of these digests, in JSON, oldest first.
+
+        Raises:
+            RecordsUnavailable: the archive cannot be read.
+
+        """
+        database = (await self.stores()).database
+        # Late, for it loads the database's library.
+        events = import_module("gateway.records.events")
+        found: list[str] = await events.EventArchive(database).of(subjects)
+        return found
+
     async def aclose(self) -> None:
         """Let what runs end, within the timeout, and close the archive if it was opened."""
         self._closed = True

@@ -92,7 +92,7 @@ class Plane:
             InputError: a route cannot be used.
 
         """
-        routes, wire = routes_of(settings), register.connections.wire
+        routes = routes_of(settings)
         site = Site(
             settings=settings,
             rules=rules,
@@ -103,11 +103,11 @@ class Plane:
             contents=shelf.contents,
             held=shelf.held,
             outlets=Outlets(),
-            repeats=Repeats(wire),
+            repeats=Repeats(register.connections.wire),
             reporter=Reporter(),
             quiet=quiet_hours(settings.sms.quiet),
             metrics=metrics,
-            incoming=Incomings(register, ring, wire, webhooks(settings, routes.all)),
+            incoming=Incomings(register, ring, shelf, webhooks(settings, routes.all)),
             opt_out=opt_out_pattern(settings.sms.opt_out_words),
         )
         return cls(site, ring)

@@ -21,6 +21,7 @@ from gateway.contacts.destination import Notation, parse_destination
 from gateway.contacts.digest import KeyRing, subject_of
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import GatewayError, RegisterUnavailable
+from gateway.held.shelf import Shelf
 from gateway.hook.hook import Incoming
 from gateway.hook.part import joined
 from gateway.hook.word import Meaning, Said
@@ -29,7 +30,6 @@ from gateway.provider.request import Answer, Request
 from gateway.records.form import Written
 from gateway.records.identifier import new_id
 from gateway.records.record import Direction, MessageRecord, RecipientRecord, Result
-from gateway.records.recorder import Exchange
 from gateway.register.register import Register
 from gateway.sms.confirmation import by_api, in_answer, pieces
 from gateway.sms.outlet import ProviderAway
@@ -63,18 +63,18 @@ class Incomings:
         self,
         register: Register,
         ring: KeyRing,
-        wire: Exchange,
+        shelf: Shelf,
         webhooks: Mapping[str, Webhook],
     ) -> None:
-        self._register, self._wire = register, wire
+        self._register, self._shelf = register, shelf
         self._webhooks = webhooks
         self._ring = ring
-        self._remembered = Remembered(wire)
-        self._stops = Stops(register, ring, self._remembered)
+        self._remembered = Remembered(register.connections.wire)
+        self._stops = Stops(register, ring, self._remembered, shelf.events)
 
     def renewed(self, webhooks: Mapping[str, Webhook]) -> Incomings:
         """The same with other settings."""
-        return Incomings(self._register, self._ring, self._wire, webhooks)
+        return Incomings(self._register, self._ring, self._shelf, webhooks)
 
     def find(self, listener: str, path: str) -> Webhook | None:
         """The webhook that a path names, on a shared address or on the route's own."""

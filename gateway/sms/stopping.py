@@ -7,6 +7,8 @@ scope stood already, or has come since, nothing is lifted.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+
 import structlog
 
 from gateway.clock import now_ms
@@ -32,11 +34,18 @@ _LATE = 60_000
 """Milliseconds by which the provider's clock may be behind ours."""
 
 
+Archived = Callable[[Sequence[str]], Awaitable[list[str]]]
+"""The archived events of these digests, in JSON."""
+
+
 class Stops:
     """Sets and lifts bans for what people write."""
 
-    def __init__(self, register: Register, ring: KeyRing, remembered: Remembered) -> None:
+    def __init__(
+        self, register: Register, ring: KeyRing, remembered: Remembered, archived: Archived
+    ) -> None:
         self._register = register
+        self._archived = archived
         self._ring = ring
         self._remembered = remembered
 
@@ -101,15 +110,23 @@ class Stops:
 
         The entry keeps one ban of each scope and would not show it.
         """
+        # The log first: what leaves it meanwhile is in the archive then.
+        events = await self._register.history(contact)
+        digests = [str(digest) for digest in self._ring.digests(subject_of(contact))]
+        events += map(Event.from_json, await self._archived(digests))
         objections = (EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE)
-        since = False
-        for event in await self._register.history(contact):
-            own = event.source == _source(webhook)
-            if own and event.kind is EventKind.BAN and event.at == lifted.at:
-                since = True
-            elif since and not own and event.kind in objections and _same(event, lifted):
-                return True
-        return False
+        own = _source(webhook)
+        since = min(
+            (event.recorded for event in events if event.source == own and event.at == lifted.at),
+            default=lifted.at,
+        )
+        return any(
+            event.source != own
+            and event.recorded >= since
+            and event.kind in objections
+            and _same(event, lifted)
+            for event in events
+        )
 
     def _event(
         self,

@@ -264,12 +264,26 @@ async def test_a_start_lifts_no_objection_made_elsewhere(line, before, kind):
         assert Scope.CHANNEL in [*(ban.scope for ban in entry.bans), *withdrawn]
 
 
-async def test_an_objection_that_comes_late_and_is_older_than_the_stop_stays(line):
+@pytest.mark.parametrize("archived", [True, False])
+async def test_an_objection_that_comes_late_and_is_older_than_the_stop_stays(line, archived):
     async with line("twilio") as one:
         await one.says("STOP")
         await one.house.ban(PERSON, at=1_000)
+        if archived:
+            await one.house.found()
+            assert await one.events() == []
         await one.says("START")
         assert await one.bans() == [(Scope.ALL, None)]
+
+
+async def test_a_start_lifts_a_stop_that_is_in_the_archive(line):
+    async with line("twilio") as one:
+        await one.house.ban(PERSON, at=1_000, scope=Scope.CONTACT)
+        await one.says("STOP")
+        await one.house.found()
+        _, text = await one.says("START")
+        assert TEXTS["restart"] in text
+        assert await one.bans() == [(Scope.CONTACT, None)]
 
 
 async def test_a_start_to_another_number_lifts_nothing(line):
