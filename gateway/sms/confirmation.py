@@ -109,8 +109,7 @@ def _request(webhook: Webhook, one: Incoming, contact: Contact, text: str) -> Re
     request = webhook.hook.compose(one.recipient, contact.canonical, text, account)
     if request is None:
         return None
-    hosted = request.with_headers({"Host": Outlets.authority(route)})
-    return route.adapter.schemes[0].write(hosted, route.secret)
+    return Outlets.outgoing_stored(route, request, 0)
 
 
 async def _recorded(
