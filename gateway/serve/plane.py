@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.contacts.digest import KeyRing
 from gateway.decision.rule import RuleSet
 from gateway.evidence.metric import Metrics
+from gateway.failure import InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
 from gateway.records.recorder import Recorder
@@ -44,18 +45,21 @@ def routes_of(settings: Settings) -> Routes:
 
 
 def quiet_hours(quiet: Quiet | None) -> QuietHours | None:
-    """The quiet hours of these settings."""
+    """The quiet hours of these settings; raises InputError for such as cannot be kept."""
     if quiet is None:
         return None
     from gateway.quiet.hours import QuietHours
 
-    return QuietHours(
-        time.fromisoformat(quiet.begins),
-        time.fromisoformat(quiet.ends),
-        days=[_DAYS.index(day) for day in quiet.days],
-        holidays=quiet.holidays,
-        time_zone=quiet.time_zone,
-    )
+    try:
+        return QuietHours(
+            time.fromisoformat(quiet.begins),
+            time.fromisoformat(quiet.ends),
+            days=[_DAYS.index(day) for day in quiet.days],
+            holidays=quiet.holidays,
+            time_zone=quiet.time_zone,
+        )
+    except ValueError as error:
+        raise InputError(f"sms.quiet: {error}") from None
 
 
 def opt_out_pattern(words: list[str]) -> re.Pattern[str] | None:

@@ -37,7 +37,7 @@ from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
-from gateway.serve.plane import routes_of
+from gateway.serve.plane import quiet_hours, routes_of
 from gateway.serve.socket import bind, close, name_of
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
@@ -419,3 +419,4 @@ def check_whole(settings: Settings) -> None:
     if settings.sms.routes:
         server_context(settings.sms.tls, "sms.tls")
         routes_of(settings)
+        quiet_hours(settings.sms.quiet)

@@ -53,6 +53,23 @@ def test_an_unknown_setting(folder, arguments, run):
     refused(run(folder, *arguments), "config.toml: smtp.liste: no such setting")
 
 
+@pytest.mark.parametrize(
+    ("quiet", "word"),
+    [
+        ({"time_zone": "Europe/Mustasaari"}, "is no time zone"),
+        (
+            {"days": [f"{day}day" for day in "mon tues wednes thurs fri satur sun".split()]},
+            "never all seven",
+        ),
+    ],
+)
+def test_quiet_hours_that_cannot_be_kept(folder, quiet, word, run):
+    route = {"name": "a", "provider": "twilio", "prefix": "/a", "networks": ["127.0.0.0/8"]}
+    routes = [{**route, "kind": "marketing", "sandbox": "sms.jsonl"}]
+    write_config(folder, tables(sms={"routes": routes, "quiet": quiet}))
+    refused(run(folder, "serve", "--check"), "sms.quiet: ", word)
+
+
 def test_a_configuration_that_is_not_toml(folder, run):
     (folder / "config.toml").write_text("smtp = {\n")
     refused(run(folder, "serve", "--check"), "config.toml: not valid TOML", "line 1")
