@@ -8,7 +8,19 @@ import orjson
 import typer
 
 from gateway.cli.address import read_contact
+from gateway.cli.moment import told
 from gateway.cli.option import Config, Json, open_register, run, settings_of
+from gateway.cli.trial import (
+    At,
+    MessageText,
+    RouteName,
+    SenderId,
+    Trial,
+    refuse_for_mail,
+    route_of,
+    route_traits,
+    trial,
+)
 from gateway.contacts.contact import Channel, Contact
 from gateway.decision.engine import Step
 from gateway.decision.engine import explain as explain_facts
@@ -35,6 +47,10 @@ def check(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="The message's topic.")] = None,
     product_group: Annotated[str | None, typer.Option(help="What it markets.")] = None,
+    route: RouteName = None,
+    sender: SenderId = None,
+    text: MessageText = None,
+    at: At = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show facts and every rule.")] = False,
     language: Annotated[str, typer.Option(help="Of the reasons: fi, sv or en.")] = "en",
     json: Json = False,
@@ -43,14 +59,27 @@ def check(
     """Say what would be decided now; exit status 1 if any may not go."""
     settings = settings_of(config)
     rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
-    contacts = [_contact(text, channel) for text in addresses]
-    traits = _traits(settings, client, kind, topic, product_group)
-    verdicts = run(_judge(settings, rules, traits, contacts))
-    for text, verdict in zip(addresses, verdicts, strict=True):
+    contacts = [_contact(address, channel) for address in addresses]
+    for contact in contacts:
+        refuse_for_mail(contact.channel, route=route, sender=sender, text=text, at=at)
+    if route is not None and client is not None:
+        raise InputError("--client and --route: name one of them, the tool that would send")
+    own = None if route is None else route_of(settings, route)
+    if own is None:
+        traits = _traits(settings, client, kind, topic, product_group)
+    else:
+        traits = route_traits(settings, own, kind, topic, product_group, sender)
+    message = trial(settings, traits, own, sender, text, at)
+    verdicts = run(_judge(settings, rules, message, contacts))
+    for address, verdict in zip(addresses, verdicts, strict=True):
+        until = message.until(verdict.contact)
         if json:
-            typer.echo(orjson.dumps(_row(text, verdict, rules, with_trace=explain)))
+            row = _row(address, verdict, rules, with_trace=explain)
+            typer.echo(orjson.dumps({**row, "quiet_until": until and told(until)}))
         else:
-            _print(text, verdict, rules, language, with_trace=explain)
+            _print(address, verdict, rules, language, with_trace=explain)
+            if until is not None:
+                typer.echo(f"  quiet there until {told(until)}")
     if any(verdict.outcome is not Outcome.FORWARD for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -83,18 +112,13 @@ def _contact(text: str, channel: Channel | None) -> Contact:
 
 
 async def _judge(
-    settings: Settings, rules: RuleSet, traits: Traits, contacts: list[Contact]
+    settings: Settings, rules: RuleSet, message: Trial, contacts: list[Contact]
 ) -> list[Verdict]:
     async with open_register(settings) as register:
         gate = Gate(register)
         verdicts = []
         for contact in contacts:
-            own = Traits(
-                kind=traits.kind,
-                channel=contact.channel,
-                topic=traits.topic,
-                product_group=traits.product_group,
-            )
+            own = message.traits_for(contact)
             verdicts += await gate.judge(own, [contact], rules)
         return verdicts
 
@@ -129,8 +153,8 @@ def _print(text: str, verdict: Verdict, rules: RuleSet, language: str, *, with_t
         return
     if verdict.contact.canonical != text:
         typer.echo(f"  read as {verdict.contact.canonical}, bans also as {verdict.contact.base}")
-    told = ", ".join(f"{name}={_value(value)}" for name, value in verdict.facts._asdict().items())
-    typer.echo(f"  facts: {told}")
+    shown = ", ".join(f"{name}={_value(value)}" for name, value in verdict.facts._asdict().items())
+    typer.echo(f"  facts: {shown}")
     for step in explain_facts(verdict.facts, rules):
         typer.echo(f"  {step.rule.id}: {'matches' if step.matched else _because(step)}")
 

@@ -12,6 +12,17 @@ from rich.table import Table
 from gateway.cli.console import console
 from gateway.cli.option import Config, Json, open_register, run, settings_of
 from gateway.cli.progress import octet_bar
+from gateway.cli.trial import (
+    At,
+    MessageText,
+    RouteName,
+    SenderId,
+    Trial,
+    refuse_for_mail,
+    route_of,
+    route_traits,
+    trial,
+)
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.decision.load import find_rules, load_rules
@@ -29,10 +40,18 @@ def wash(
     may_not_go: Annotated[
         Path | None, typer.Option("--may-not-go", help="Output; default IN.may-not-go.csv.")
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="The mailing's kind.")] = Kind.MARKETING,
-    channel: Annotated[Channel, typer.Option(help="How it would travel.")] = Channel.EMAIL,
+    kind: Annotated[
+        Kind | None, typer.Option(help="The mailing's kind; default marketing.")
+    ] = None,
+    channel: Annotated[
+        Channel | None, typer.Option(help="How it would travel; default e-mail, with --route SMS.")
+    ] = None,
     topic: Annotated[str | None, typer.Option(help="Its topic.")] = None,
     product_group: Annotated[str | None, typer.Option(help="What it markets.")] = None,
+    route: RouteName = None,
+    sender: SenderId = None,
+    text: MessageText = None,
+    at: At = None,
     column: Annotated[str | None, typer.Option(help="The column with the addresses.")] = None,
     region: Annotated[
         str | None, typer.Option(help="Country of numbers without + (FI, SE, …).")
@@ -45,11 +64,18 @@ def wash(
     settings = settings_of(config)
     go = may_go or source.with_suffix(f".may-go{source.suffix}")
     stop = may_not_go or source.with_suffix(f".may-not-go{source.suffix}")
-    group = product_group
-    if group is None and topic in settings.topics:
-        group = settings.topics[topic].product_group
-    traits = Traits(kind=kind, channel=channel, topic=topic, product_group=group)
-    result = run(_wash(settings, source, go, stop, traits, column, region, language))
+    own = None if route is None else route_of(settings, route)
+    way = channel or (Channel.EMAIL if own is None else Channel.SMS)
+    refuse_for_mail(way, route=route, sender=sender, text=text, at=at)
+    if own is not None:
+        traits = route_traits(settings, own, kind, topic, product_group, sender)
+    else:
+        group = product_group
+        if group is None and topic in settings.topics:
+            group = settings.topics[topic].product_group
+        traits = Traits(kind or Kind.MARKETING, channel=way, topic=topic, product_group=group)
+    message = trial(settings, traits, own, sender, text, at)
+    result = run(_wash(settings, source, go, stop, message, column, region, language))
     if json:
         typer.echo(
             orjson.dumps(
@@ -74,7 +100,7 @@ async def _wash(
     source: Path,
     go: Path,
     stop: Path,
-    traits: Traits,
+    message: Trial,
     column: str | None,
     region: str | None,
     language: str,
@@ -88,7 +114,8 @@ async def _wash(
                 stop,
                 gate=Gate(register),
                 rules=rules,
-                traits=traits,
+                traits=message.traits,
+                traits_for=message.traits_for,
                 column=column,
                 region=region,
                 language=language,

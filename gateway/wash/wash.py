@@ -53,12 +53,15 @@ async def wash_file(
     gate: Gate,
     rules: RuleSet,
     traits: Traits,
+    traits_for: Callable[[Contact], Traits] | None = None,
     column: str | None = None,
     region: str | None = None,
     language: str = "en",
     progress: Progress | None = None,
 ) -> WashResult:
     """Wash a CSV list; a row without a readable address may not go.
+
+    ``traits_for``: what a contact is judged with, where they differ (quiet hours).
 
     A row with more cells than the header may not go either: nobody can say what the
     last ones are.
@@ -92,9 +95,8 @@ async def wash_file(
                 contacts = [
                     _contact(row, place, len(header), traits.channel, region) for row in batch
                 ]
-                verdicts = iter(
-                    await gate.judge(traits, [c for c in contacts if isinstance(c, Contact)], rules)
-                )
+                known = [one for one in contacts if isinstance(one, Contact)]
+                verdicts = iter(await _judged(gate, rules, traits, traits_for, known))
                 for row, contact in zip(batch, contacts, strict=True):
                     even = [*row, *[""] * (len(header) - len(row))]
                     if isinstance(contact, str):
@@ -121,6 +123,26 @@ async def wash_file(
         for draft in drafts:
             draft.unlink(missing_ok=True)
     return result
+
+
+async def _judged(
+    gate: Gate,
+    rules: RuleSet,
+    traits: Traits,
+    traits_for: Callable[[Contact], Traits] | None,
+    contacts: list[Contact],
+) -> list[Verdict]:
+    """One verdict for each contact; contacts of the same traits share a round trip."""
+    if traits_for is None:
+        return await gate.judge(traits, contacts, rules)
+    alike: dict[Traits, list[int]] = {}
+    for place, contact in enumerate(contacts):
+        alike.setdefault(traits_for(contact), []).append(place)
+    found: dict[int, Verdict] = {}
+    for own, places in alike.items():
+        some = await gate.judge(own, [contacts[place] for place in places], rules)
+        found.update(zip(places, some, strict=True))
+    return [found[place] for place in range(len(contacts))]
 
 
 def _told(verdict: Verdict, language: str) -> tuple[str, str, str]:
