@@ -58,7 +58,17 @@ def test_an_unknown_setting(folder, arguments, run):
     [
         ({"time_zone": "Europe/Mustasaari"}, "is no time zone"),
         (
-            {"days": [f"{day}day" for day in "mon tues wednes thurs fri satur sun".split()]},
+            {
+                "days": [
+                    "monday",
+                    "tuesday",
+                    "wednesday",
+                    "thursday",
+                    "friday",
+                    "saturday",
+                    "sunday",
+                ]
+            },
             "never all seven",
         ),
     ],
