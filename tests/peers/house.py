@@ -24,6 +24,7 @@ from gateway.records.archive import Archive, Found
 from gateway.records.archiver import Archiver
 from gateway.register import layout
 from gateway.serve.assembly import Parts, build_parts
+from gateway.serve.certificate import server_context
 from gateway.serve.plane import Plane
 from gateway.serve.stores import open_database
 from gateway.settings.load import settings_from
@@ -156,7 +157,8 @@ class House:
         loop = asyncio.get_running_loop()
         self.door = Door(plane.site)
         for route in ("", *(one.name for one in plane.site.routes.all if one.settings.listen)):
-            server = await loop.create_server(self.door.server(route), "127.0.0.1", 0)
+            tls = server_context(self.settings.sms.tls, "sms.tls")
+            server = await loop.create_server(self.door.server(route), "127.0.0.1", 0, ssl=tls)
             self._stack.callback(server.close)
             port = int(server.sockets[0].getsockname()[1])
             if route:

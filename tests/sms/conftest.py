@@ -33,7 +33,8 @@ class SmsHouse(House):
     @property
     def url(self) -> str:
         """The base URL that a tool is pointed at."""
-        return f"http://127.0.0.1:{self.sms_port}/tool"
+        scheme = "http" if self.settings.sms.tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.sms_port}/tool"
 
     async def post(self, path: str, **how: Any) -> tuple[int, Any]:
         """A tool's POST; status and JSON, or text where it is none."""

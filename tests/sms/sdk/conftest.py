@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.register.server import EmbeddedRegister
+from tests.peers.certificates import Certificate, self_signed
 
 pytest.register_assert_rewrite("tests.sms.sdk.promises")
 
@@ -58,3 +59,9 @@ def secret_file(tmp_path: Path) -> Callable[[str], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """The gateway's, for SDKs that speak TLS alone."""
+    return self_signed(tmp_path_factory.mktemp("tls"))
