@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from gateway.provider.submission import Report
 
@@ -101,7 +102,8 @@ class Reporter:
             )
         async with self._session.request(
             report.method,
-            report.url,
+            # As it is: a signature may cover the URL's own characters.
+            URL(report.url, encoded=True),
             headers=report.headers,
             data=report.body,
             allow_redirects=False,
