@@ -16,6 +16,8 @@ YES, ALSO, NO = "+358401111111", "+358403333333", "+358402222222"
 SENDER = "LamisNET"
 TEXT = "Syysale! Lopeta: vastaa STOP"
 SECRET, TOKEN = "of-the-provider-1234", "of-the-gateway-5678"
+SLOW_REJECT = pytest.param("reject", marks=pytest.mark.slow)
+SLOW_DISCARD = pytest.param("discard", marks=pytest.mark.slow)
 REPORTS = "signs-the-reports-of-this-provider"
 
 
@@ -93,7 +95,7 @@ class Promises:
             assert self.sent(house) == [YES]
             assert await house.fate(YES) == [("forward", "R40", "forwarded")]
 
-    @pytest.mark.parametrize("choice", ["native", "reject", "discard"])
+    @pytest.mark.parametrize("choice", ["native", "reject", SLOW_DISCARD])
     async def test_suppressed(self, sms, secret_file, choice):
         async with self.house(sms, secret_file, on_suppress=choice) as house:
             await house.allow(NO)
@@ -149,7 +151,7 @@ class Batches:
         """What the SDK makes of an answer for YES, NO and ALSO."""
         raise NotImplementedError
 
-    @pytest.mark.parametrize("choice", ["native", "reject", "discard"])
+    @pytest.mark.parametrize("choice", ["native", SLOW_REJECT, SLOW_DISCARD])
     async def test_of_several_only_the_allowed(self, sms, secret_file, choice):
         async with self.house(sms, secret_file, on_suppress=choice) as house:
             await house.allow(YES, ALSO, NO)
