@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ from gateway.sms.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
+_UNHEARD = logging.Logger("unheard", logging.CRITICAL + 1)
+"""The library would log what strangers say wrongly, word by word: numbers and tokens too."""
 _RETRY_AFTER = "5"
 _LAST_WORDS = 1.0
 
@@ -60,6 +63,7 @@ class Door:
             first=settings.read_timeout,
             keepalive_timeout=settings.idle_timeout,
             access_log=None,
+            logger=_UNHEARD,
             auto_decompress=False,
             lingering_time=0,
         )

@@ -84,7 +84,7 @@ async def test_a_ban_while_the_provider_is_slow_to_take_the_connection(sms):
             await settled_ban(house, NO)
 
             async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                while piece := await reader.read(4096):
+                while b"STOP" not in seen and (piece := await reader.read(4096)):
                     seen.extend(piece)
                 writer.close()
 
