@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import orjson
 import structlog
 
 from gateway.clock import now_ms
@@ -379,7 +380,14 @@ def _usable(adapter: Adapter, answer: Answer) -> bool:
     Never a redirection: a tool that follows it would say its request, with all of its
     recipients, to the provider itself.
     """
-    return not 300 <= answer.status < 400 and adapter.usable(answer)
+    if 300 <= answer.status < 400 or not adapter.usable(answer):
+        return False
+    if answer.body and "json" in answer.content_type:
+        try:
+            orjson.loads(answer.body)
+        except orjson.JSONDecodeError:
+            return False
+    return True
 
 
 def _others(contacts: Sequence[int], places: Sequence[int]) -> list[int]:

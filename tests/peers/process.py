@@ -313,6 +313,10 @@ class RunningGateway:
         return self._port("smtp_tls")
 
     @property
+    def sms(self) -> int:
+        return self._port("sms")
+
+    @property
     def http(self) -> int:
         return self._port("http")
 
