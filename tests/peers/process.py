@@ -433,15 +433,19 @@ class Tongue:
         self._register = register
 
     async def allow(self, *addresses: str) -> None:
-        """Consents with all their proof."""
+        """Consents with all their proof, each for its own channel."""
         known = Attributes(source_known=True)
-        await self._tell(
-            addresses,
-            [
-                self._event(EventKind.DESCRIBE, attributes=known),
-                self._event(EventKind.CONSENT, channel=Channel.EMAIL, proven=True, lifts=True),
-            ],
-        )
+        for channel in Channel:
+            some = [one for one in addresses if parse_contact(one).channel is channel]
+            if not some:
+                continue
+            await self._tell(
+                some,
+                [
+                    self._event(EventKind.DESCRIBE, attributes=known),
+                    self._event(EventKind.CONSENT, channel=channel, proven=True, lifts=True),
+                ],
+            )
 
     async def customer(self, *addresses: str) -> None:
         """Customers, whom marketing may reach by soft opt-in."""
