@@ -374,7 +374,6 @@ class Delivery:
             await self._site.repeats.forget(self._key)
 
 
-
 def _usable(adapter: Adapter, answer: Answer) -> bool:
     """Whether the tool may hear this answer.
 
