@@ -73,6 +73,8 @@ class Adapter(ABC):
     """Paths that send nothing and may pass."""
     schemes: ClassVar[Sequence[Scheme]]
     """The ways in which a request shows its credential, the usual first."""
+    signs_host: ClassVar[bool] = False
+    """Whether credentials cover the host, so that a tool's own cannot go through."""
     idempotency: ClassVar[Sequence[str]] = ("idempotency-key",)
     """Headers (lower case) of which a repeated request shows the same value."""
     tells_each: ClassVar[bool] = False

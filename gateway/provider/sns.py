@@ -80,6 +80,7 @@ class Sns(Adapter):
     base_url = "https://sns.eu-north-1.amazonaws.com"
     sends = (sends("POST", r"/", "read_publish"),)
     schemes = (SigV4("sns"),)
+    signs_host = True
     idempotency = ("amz-sdk-invocation-id",)
     most = 1
 

@@ -19,6 +19,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from gateway.clock import now_ms
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError
 from gateway.serve.accepted import read_accepted
@@ -112,7 +113,11 @@ class Service:
             return None
         from gateway.sms.server import Door
 
-        door = Door(parts.plane.site, self._assignment.workers)
+        site = parts.plane.site
+        if site.quiet is not None:
+            # The calendar's library takes its time to load: not while somebody waits.
+            await asyncio.to_thread(site.quiet.until, "+358401234567", now_ms())
+        door = Door(site, self._assignment.workers)
         self._sms_tls = server_context(settings.sms.tls, "sms.tls")
         for descriptor, route in self._assignment.sms:
             server = await asyncio.get_running_loop().create_server(

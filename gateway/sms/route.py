@@ -66,6 +66,12 @@ class Route:
         adapter = find_adapter(route.provider) if shape is None else Table(shape)
         place = f"sms.routes {route.name}"
         token = secret = None
+        if adapter.signs_host and not (route.token_file and route.token_name and route.username):
+            raise InputError(
+                f"{place}: {adapter.title} signs the host, so that the tool's own credentials "
+                "cannot go through: set token_name and token_file (the tool's), username and "
+                "password_file (the provider's)"
+            )
         if route.token_file is not None and route.password_file is not None:
             token = Credential(
                 route.token_name, read_secret(route.token_file, f"{place}: token_file")

@@ -75,7 +75,8 @@ def line(sms: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
                 **TEXTS,
                 **incoming,
             }
-            async with sms(name, incoming=table, **(route or {})) as house:
+            signing = {**credentials(tmp_path), "token_name": "tool"} if name == "sns" else {}
+            async with sms(name, incoming=table, **{**signing, **(route or {})}) as house:
                 await house.know(PERSON)
                 yield Line(name, house, tool)
 

@@ -8,6 +8,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from gateway.failure import InputError
 from tests.peers.standins import sns
 from tests.sms.sdk.promises import SECRET, SENDER, TEXT, TOKEN, YES, Promises, Tokens
 
@@ -82,3 +83,8 @@ class TestSns(Tokens, Promises):
 
     def recipients(self, asked):
         return parse_qs(asked.body.decode())["PhoneNumber"]
+
+    async def test_a_route_without_a_token_is_refused_before_it_is_used(self, sms):
+        with pytest.raises(InputError, match="sms.routes tool: Amazon SNS signs the host"):
+            async with sms(self.provider):
+                pass
