@@ -82,14 +82,15 @@ class SigV4:
     def write(self, request: Request, credential: Credential) -> Request:
         """The request, to the Host that its headers name, signed with another secret.
 
-        The region is the one that the tool signed for.  Headers of AWS's that the new
+        The region is the one that the tool signed for, or the host's.  Headers of AWS's that the new
         signature does not cover are taken out; a session token belongs to the tool's key.
         """
         shown = _authorization(request.header("authorization"))
-        if not shown:
+        region = shown["region"] if shown else self._region_of(request.header("host"))
+        if not region:
             raise Refusal(Problem.UNKNOWN_CALLER, "the request has no AWS signature (version 4)")
         moment = datetime.fromtimestamp(self.clock() / 1000, UTC)
-        scope = Scope(moment.strftime(_STAMP), shown["region"], self.service)
+        scope = Scope(moment.strftime(_STAMP), region, self.service)
         kept = tuple(
             pair
             for pair in request.headers
@@ -107,6 +108,13 @@ class SigV4:
             f"Signature={_signature(request, signed, credential, scope)}"
         )
         return request.with_headers({"Authorization": value})
+
+    def _region_of(self, host: str) -> str:
+        """The region in a host of AWS's, for a request that no tool has signed."""
+        service, _, rest = host.partition(".")
+        region, _, domain = rest.partition(".")
+        known = domain in ("amazonaws.com", "amazonaws.com.cn")
+        return region if service == self.service and known else ""
 
     def _is_now(self, stamp: str) -> bool:
         if not _stamp(stamp):

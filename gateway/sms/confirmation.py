@@ -55,11 +55,10 @@ async def in_answer(
 async def by_api(site: Site, webhook: Webhook, one: Incoming, contact: Contact, text: str) -> None:
     """Send a text by the provider's API; a failure is logged, for the ban is what counts."""
     route = webhook.route
-    request = _request(webhook, one, contact, text)
-    if request is None:
-        log.warning("confirmation_not_possible", route=route.name, cause="no credential of its own")
-        return
     try:
+        request = _request(webhook, one, contact, text)
+        if request is None:
+            raise InputError("the route has no credential of its own")
         submission = route.adapter.read(request)
         if submission is None:
             raise InputError("the provider has no such way to send")

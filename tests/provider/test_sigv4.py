@@ -237,3 +237,14 @@ def test_what_is_written_holds_nothing_of_the_tools_signature():
     ]
     assert "AKIDEXAMPLE" not in repr(written)
     assert written.body == POST.body
+
+
+def test_a_message_that_waited_is_signed_for_the_region_of_its_host():
+    host = ("Host", "sns.eu-north-1.amazonaws.com")
+    request = Request("POST", "/", "", (host, ("Content-Type", FORM)), b"Action=Publish")
+    written = at(NOW, "sns").write(request, PROVIDER)
+    assert "/eu-north-1/sns/aws4_request" in written.header("authorization")
+    assert at(NOW, "sns").shows(written, PROVIDER)
+    for other in ("sqs.eu-north-1.amazonaws.com", "sns.eu-north-1.example.com", "sns"):
+        with pytest.raises(Refusal):
+            at(NOW, "sns").write(request.with_headers({"Host": other}), PROVIDER)

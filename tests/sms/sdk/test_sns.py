@@ -85,6 +85,6 @@ class TestSns(Tokens, Promises):
         return parse_qs(asked.body.decode())["PhoneNumber"]
 
     async def test_a_route_without_a_token_is_refused_before_it_is_used(self, sms):
-        with pytest.raises(InputError, match="sms.routes tool: Amazon SNS signs the host"):
+        with pytest.raises(InputError, match=r"sms\.routes tool: Amazon SNS signs the host"):
             async with sms(self.provider):
                 pass
