@@ -82,8 +82,9 @@ class SigV4:
     def write(self, request: Request, credential: Credential) -> Request:
         """The request, to the Host that its headers name, signed with another secret.
 
-        The region is the one that the tool signed for, or the host's.  Headers of AWS's that the new
-        signature does not cover are taken out; a session token belongs to the tool's key.
+        The region is the one that the tool signed for, or the host's.  Headers of AWS's
+        that the new signature does not cover are taken out; a session token belongs to
+        the tool's key.
         """
         shown = _authorization(request.header("authorization"))
         region = shown["region"] if shown else self._region_of(request.header("host"))
