@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.failure import GatewayError
+
 
 def demo(
     keep: Annotated[
@@ -17,8 +19,23 @@ def demo(
 
     try:
         proved = run_demo(keep=keep)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, GatewayError) as error:
+        if not _interrupted(error):
+            raise
         typer.echo("interrupted; the demo's gateway has ended", err=True)
         raise typer.Exit(130) from None
     if not proved:
         raise typer.Exit(1)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C is what it began with.
+
+    It ends the gateway as well, whose last words a connection that is being closed may
+    then take for a failure of its own.
+    """
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False

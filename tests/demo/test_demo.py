@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.demo import _interrupted
 from gateway.decision.load import find_rules, load_rules
 from gateway.demo.expectation import Fate, load_expectation, load_text_expectation
+from gateway.demo.process import DemoFailed
 from gateway.demo.proof import Proof, prove
 from gateway.demo.report import UNREACHED
 from gateway.demo.site import DemoSite
@@ -375,3 +377,14 @@ def test_killed_it_takes_its_gateway_along(base: Path) -> None:
     with started(folder) as process:
         process.kill()
     assert gone(folder)
+
+
+def test_an_interruption_that_a_closing_connection_hides_is_one() -> None:
+    """The gateway is interrupted too, and may answer QUIT with 421."""
+    with pytest.raises(DemoFailed) as hidden:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise DemoFailed("421 to QUIT")
+    assert _interrupted(hidden.value)
+    assert not _interrupted(DemoFailed("the gateway ended"))
