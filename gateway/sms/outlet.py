@@ -44,6 +44,11 @@ OF_CONNECTION = frozenset(
         "host",
         "accept-encoding",
         "expect",
+        # Not of the connection, but none of what a provider is asked by: the method is the
+        # one that was looked at.
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
     )
 )
 """Names of headers that speak of one connection and go no further."""

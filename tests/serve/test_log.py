@@ -1,11 +1,17 @@
 """No address, no word of a message and no secret in the log, whatever goes wrong."""
 
 import asyncio
+import io
+import json
 import os
 import signal
+import sys
 
 import pytest
+import structlog
 
+from gateway.serve.logging import configure
+from gateway.settings.model import Log
 from tests.peers.house import client_table
 from tests.peers.scripted import Stage
 
@@ -162,3 +168,23 @@ async def test_the_log_names_nobody(build, tmp_path, upstream):
             octets = path.read_bytes()
             for secret in ("aino.virtanen", "eino.korhonen", "kampanja@", "giraffe"):
                 assert secret.encode() not in octets, (path, secret)
+
+
+def test_a_line_is_one_write_so_that_two_workers_lines_never_run_together(monkeypatch):
+    written = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Stream())
+    try:
+        configure(Log(), worker=1)
+        structlog.get_logger().info("drained", finished=True)
+    finally:
+        structlog.contextvars.clear_contextvars()
+        structlog.reset_defaults()
+    [line] = written
+    assert line.endswith("\n")
+    assert json.loads(line)["event"] == "drained"
