@@ -1,10 +1,10 @@
-"""The entries of the record stream: one per message, per batch of outcomes, per rule set.
+"""The entries of the record stream: a message, a batch of outcomes, a rule set, an act.
 
 Fields of a stream entry: ``m`` a message's JSON with ``s`` its sealed parts; ``o`` a
-JSON array of outcomes, each of one record or many; ``r`` a rule set's JSON.  The sealed
-parts are framed (four octets of length, then the octets): the header section, the
-envelope sender, then one address per recipient, in order; an empty frame is a part that
-was not kept.
+JSON array of outcomes, each of one record or many; ``r`` a rule set's JSON; ``a`` an
+act's.  The sealed parts are framed (four octets of length, then the octets): the header
+section, the envelope sender, then one address per recipient, in order; an empty frame is
+a part that was not kept.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 
 import orjson
 
+from gateway.records.act import Act
 from gateway.records.record import MessageRecord, OutcomeRecord, RecordError, RuleSetRecord
 
 RECORDS: Final = b"sg:{rec}:records"
@@ -25,6 +26,7 @@ MESSAGE: Final = b"m"
 SEALED: Final = b"s"
 OUTCOMES: Final = b"o"
 RULES: Final = b"r"
+ACT: Final = b"a"
 
 _LENGTH: Final = 4
 """Octets of a frame's length, which is big-endian."""
@@ -87,7 +89,7 @@ def outcomes_json(outcomes: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(outcomes) + b"]"
 
 
-Parsed = tuple[MessageRecord, SealedParts] | RuleSetRecord | tuple[OutcomeRecord, ...]
+Parsed = tuple[MessageRecord, SealedParts] | RuleSetRecord | Act | tuple[OutcomeRecord, ...]
 
 
 def parse(fields: Mapping[bytes, bytes]) -> Parsed:
@@ -108,4 +110,6 @@ def parse(fields: Mapping[bytes, bytes]) -> Parsed:
         return tuple(told for one in outcomes for told in OutcomeRecord.each_of(one))
     if RULES in fields:
         return RuleSetRecord.from_json(fields[RULES])
+    if ACT in fields:
+        return Act.from_json(fields[ACT])
     raise RecordError("an entry of no known kind")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from gateway.records.act import Act
 from gateway.records.entry import SealedParts, pack, parse
 from gateway.records.line import KINDS, Line, Row, line_of
 from gateway.records.record import (
@@ -76,6 +77,8 @@ def long(fields: Mapping[bytes, bytes]) -> list[tuple[str, Line]]:
     parsed = parse(fields)
     if isinstance(parsed, RuleSetRecord):
         return [("rule_set", _rule_set_line(parsed))]
+    if isinstance(parsed, Act):
+        return [("act", act_line(parsed))]
     if parsed and isinstance(parsed[0], MessageRecord):
         message, parts = parsed
         return [
@@ -109,6 +112,20 @@ def _rule_set_line(rules: RuleSetRecord) -> Line:
         "rules": orjson.dumps(members["rules"]).decode(),
     }
     return line_of("rule_set", row)
+
+
+def act_line(act: Act) -> Line:
+    """The row of an act; raises RecordError."""
+    row = {
+        "id": act.id,
+        "at": act.at,
+        "action": act.action.value,
+        "actor": act.actor,
+        "subject": act.subject,
+        "reason": act.reason,
+        "detail": act.detail_json,
+    }
+    return line_of("act", row)
 
 
 def _message_row(message: MessageRecord, parts: SealedParts) -> Row:

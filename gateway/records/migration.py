@@ -40,5 +40,10 @@ async def _to_3(connection: AsyncConnection) -> None:
     await connection.run_sync(schema.held_due.create)
 
 
-_STEPS: Final[Mapping[int, Step]] = {2: _to_3}
+async def _to_4(connection: AsyncConnection) -> None:
+    """Acts, people, their requests, signatures over the chain."""
+    await connection.run_sync(schema.metadata.create_all, tables=list(schema.ADDED_IN_4))
+
+
+_STEPS: Final[Mapping[int, Step]] = {2: _to_3, 3: _to_4}
 """By the version that each starts from."""

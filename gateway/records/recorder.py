@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.failure import GatewayError, Overloaded, RecordsUnavailable
+from gateway.records.act import Act
 from gateway.records.entry import (
+    ACT,
     MESSAGE,
     OUTCOMES,
     RECORDS,
@@ -123,6 +125,13 @@ class Recorder:
         """
         await self._append((b"*", RULES, rules.to_json()))
         self._announced.add(rules.hash)
+
+    async def act(self, *acts: Act) -> None:
+        """Store what somebody is about to do; durable when this returns.
+
+        Raises RecordsUnavailable: the deed is not to be done then.
+        """
+        await asyncio.gather(*[self._append((b"*", ACT, act.to_json())) for act in acts])
 
     async def append(
         self,

@@ -1,7 +1,7 @@
 """The tables of the archive database, portable between SQLite and PostgreSQL.
 
-The journal tables (``message``, ``record``, ``outcome``, ``event``, ``rule_set``) are
-only ever added to, and every row of theirs has a place in ``chain``.  What is not
+The journal tables (``message``, ``record``, ``outcome``, ``event``, ``rule_set``,
+``act``) are only ever added to, and every row of theirs has a place in ``chain``.  What is not
 evidence but bookkeeping (``record.result``, ``cursor``, ``archive``) may change.
 """
 
@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 metadata = MetaData()
 
@@ -222,3 +222,122 @@ held_due = Index(
     sqlite_where=text("due IS NOT NULL"),
     postgresql_where=text("due IS NOT NULL"),
 )
+
+act = Table(
+    "act",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", _Big, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("act_at", "at"),
+    Index("act_subject", "subject", "at"),
+)
+"""What people did with personal data."""
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("seq", _Big, primary_key=True, autoincrement=False),
+    Column("at", _Big, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+"""Signatures over the chain's end at a time; ``key`` names the signer's public key."""
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", _Big, nullable=False),
+    Column("changed", _Big, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("merged_into", Text),
+    # When retention ends, in ms; NULL while a relationship, contract or warranty is open.
+    Column("retain_until", _Big),
+    Column("sealed_profile", LargeBinary, nullable=False),
+    Index("person_retain", "retain_until"),
+)
+"""People of the register; what is known of each lies sealed under the person's key."""
+
+person_contact = Table(
+    "person_contact",
+    metadata,
+    Column("person_id", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("since", _Big, nullable=False),
+    Column("until", _Big),
+    Column("sealed_address", LargeBinary, nullable=False),
+    Index("person_contact_digest", "digest"),
+)
+"""The contacts of people, those that they used to have too."""
+
+organisation = Table(
+    "organisation",
+    metadata,
+    Column("business_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("form", Text, nullable=False),
+    Column("legal_person", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", _Big, nullable=False),
+)
+"""Companies of a snapshot of a public register, by Y-tunnus."""
+
+organisation_domain = Table(
+    "organisation_domain",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("business_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", _Big, nullable=False),
+    Index("organisation_domain_id", "business_id"),
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("person_id", Text),
+    Column("digest", Text),
+    Column("received", _Big, nullable=False),
+    Column("due", _Big, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("closed", _Big),
+    Column("outcome", Text, nullable=False),
+    Column("sealed_detail", LargeBinary, nullable=False),
+    Index("request_state", "state", "due"),
+    Index("request_person", "person_id"),
+)
+"""Requests of people (GDPR 15-22) with the month that each must be answered in."""
+
+account = Table(
+    "account",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("token_hash", Text, nullable=False),
+    Column("created", _Big, nullable=False),
+    Column("expires", _Big),
+    Column("disabled", _Big),
+    Index("account_token", "token_hash", unique=True),
+)
+"""Who may use the HTTP API; a token's SHA-256, never the token."""
+
+ADDED_IN_4: Final = (
+    act,
+    checkpoint,
+    person,
+    person_contact,
+    organisation,
+    organisation_domain,
+    request,
+    account,
+)
+"""The tables that came with version 4."""

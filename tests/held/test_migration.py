@@ -9,10 +9,12 @@ from gateway.contacts.contact import Channel
 from gateway.failure import InputError, RecordsUnavailable
 from gateway.held.message import State
 from gateway.held.store import HeldStore
+from gateway.records import schema
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from tests.held.test_store import NOW, SEALER, content, message
 
+_DROP = "".join(f"DROP TABLE {table.name};\n" for table in schema.ADDED_IN_4)
 _COLUMNS = (
     "id, state, created, message_id, client, upstream, kind, topic, content_id, "
     "sealed_envelope, ended, person, reason"
@@ -33,6 +35,7 @@ async def old(tmp_path):
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(
         f"""
+        {_DROP}
         DROP INDEX held_due;
         CREATE TABLE kept AS SELECT {_COLUMNS} FROM held;
         DROP TABLE held;
@@ -70,7 +73,9 @@ async def test_it_is_brought_to_this_version_and_its_held_mail_can_be_released(o
     await store.mark_released(held_id, "anna", "checked", NOW)
     await opened[0].aclose()
     connection = sqlite3.connect(path)
-    assert connection.execute("SELECT schema_version FROM archive").fetchall() == [(3,)]
+    assert connection.execute("SELECT schema_version FROM archive").fetchall() == [(4,)]
+    acts = connection.execute("SELECT count(*) FROM act, person, request, checkpoint")
+    assert acts.fetchall() == [(0,)]
     migrated = connection.execute("SELECT name, sql FROM sqlite_master WHERE name LIKE 'held%'")
     assert "held_due" in dict(migrated.fetchall())
     connection.close()
