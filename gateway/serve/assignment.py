@@ -21,6 +21,8 @@ class Assignment:
     smtp_tls: list[int]
     sms: list[tuple[int, str]]
     """Listening sockets of the text message side, each with the route whose own it is."""
+    api: list[int]
+    """Listening sockets of the API: then the process serves it, and nothing else."""
     ready: int
     """File descriptor of a pipe; one octet on it says that the worker serves."""
 

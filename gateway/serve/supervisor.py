@@ -64,6 +64,7 @@ class _Slot:
     smtp_tls: list[socket.socket] = field(default_factory=list)
     sms: list[tuple[socket.socket, str]] = field(default_factory=list)
     """Each with the route whose own address it is."""
+    api: list[socket.socket] = field(default_factory=list)
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -81,6 +82,8 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._slots: list[_Slot] = []
+        self._office: _Slot | None = None
+        """The API's process, where the settings want one."""
         self._metrics_dir = self._settings.data_dir / "run" / "metrics"
         self._accepted = self._settings.data_dir / "run" / "settings.json"
         self._own = CollectorRegistry()
@@ -131,11 +134,11 @@ class Supervisor:
             async with Keeper(settings) as keeper:
                 try:
                     http = await self._serve_http(settings, keeper, sockets)
-                    await asyncio.gather(*(self._start(slot) for slot in self._slots))
+                    await asyncio.gather(*(self._start(slot) for slot in self._children))
                     self._announce(settings, sockets)
                     async with asyncio.TaskGroup() as tasks:
                         owned = [
-                            *(tasks.create_task(self._keep(slot)) for slot in self._slots),
+                            *(tasks.create_task(self._keep(slot)) for slot in self._children),
                             tasks.create_task(self._reloads(keeper)),
                             tasks.create_task(self._gauges(keeper)),
                         ]
@@ -175,10 +178,21 @@ class Supervisor:
                 for slot, one in zip(self._slots, bind(address, setting, self._count), strict=True):
                     slot.sms.append((one, route))
                     opened.append(one)
+            if settings.api.listen:
+                self._office = _Slot(self._count)
+                for address in settings.api.listen:
+                    [one] = bind(address, "api.listen")
+                    self._office.api.append(one)
+                    opened.append(one)
         except GatewayError:
             close(opened)
             raise
         return opened
+
+    @property
+    def _children(self) -> list[_Slot]:
+        """Every process of ours: the workers, and the API's."""
+        return self._slots if self._office is None else [*self._slots, self._office]
 
     def _announce(self, settings: Settings, sockets: list[socket.socket]) -> None:
         first = self._slots[0]
@@ -190,6 +204,7 @@ class Supervisor:
             sms=[name_of(one) for one, route in first.sms if not route],
             sms_routes={route: name_of(one) for one, route in first.sms if route},
             http=[name_of(one) for one in sockets if one not in self._worker_sockets()],
+            api=[name_of(one) for one in self._office.api] if self._office else [],
             workers=self._count,
             rules=rules.name,
             rules_version=rules.version,
@@ -198,8 +213,8 @@ class Supervisor:
     def _worker_sockets(self) -> list[socket.socket]:
         return [
             one
-            for slot in self._slots
-            for one in (*slot.smtp, *slot.smtp_tls, *(one for one, _ in slot.sms))
+            for slot in self._children
+            for one in (*slot.smtp, *slot.smtp_tls, *(one for one, _ in slot.sms), *slot.api)
         ]
 
     async def _serve_http(
@@ -244,6 +259,7 @@ class Supervisor:
         smtp = [one.fileno() for one in slot.smtp]
         smtp_tls = [one.fileno() for one in slot.smtp_tls]
         sms = [(one.fileno(), route) for one, route in slot.sms]
+        api = [one.fileno() for one in slot.api]
         assignment = Assignment(
             settings=str(self._accepted),
             index=slot.index,
@@ -252,6 +268,7 @@ class Supervisor:
             smtp=smtp,
             smtp_tls=smtp_tls,
             sms=sms,
+            api=api,
             ready=sending,
         )
         try:
@@ -261,7 +278,7 @@ class Supervisor:
                 "gateway.serve.worker",
                 assignment.to_json(),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(*smtp, *smtp_tls, *(one for one, _ in sms), sending),
+                pass_fds=(*smtp, *smtp_tls, *(one for one, _ in sms), *api, sending),
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)},
             )
         finally:
@@ -301,7 +318,7 @@ class Supervisor:
                 log.error("worker_restart_failed", worker=slot.index, cause=str(error))
 
     async def _end_workers(self) -> None:
-        running = [slot for slot in self._slots if slot.alive]
+        running = [slot for slot in self._children if slot.alive]
         for slot in running:
             self._signal(slot, signal.SIGTERM)
         bound = self._settings.drain_timeout + _END_SECONDS
@@ -339,7 +356,7 @@ class Supervisor:
                 log.error("reload_refused", cause=str(error))
                 continue
             self._settings = settings
-            for slot in self._slots:
+            for slot in self._children:
                 if slot.alive:
                     self._signal(slot, signal.SIGHUP)
 
@@ -356,6 +373,10 @@ class Supervisor:
             smtp["tls"] = old.smtp.tls
             changed.append("smtp.tls")
         sms = settings.sms
+        api = settings.api
+        if api.listen != old.api.listen or (api.tls is None) != (old.api.tls is None):
+            api = old.api
+            changed.append("api: listen, tls")
         if [*_sms_addresses(settings)] != [*_sms_addresses(old)] or (sms.tls is None) != (
             old.sms.tls is None
         ):
@@ -363,7 +384,7 @@ class Supervisor:
             changed.append("sms: listen, tls, or the routes' own addresses")
         if changed:
             log.warning("reload_needs_restart", settings=changed)
-        return replace(settings, **kept, sms=sms, smtp=replace(settings.smtp, **smtp))
+        return replace(settings, **kept, sms=sms, api=api, smtp=replace(settings.smtp, **smtp))
 
 
 def _sms_addresses(settings: Settings) -> Iterator[tuple[str, str, str]]:
@@ -416,6 +437,7 @@ def check_whole(settings: Settings) -> None:
     Credentials(settings.smtp.clients)
     for target in targets(settings):
         target.context()
+    server_context(settings.api.tls, "api.tls")
     if settings.sms.routes:
         server_context(settings.sms.tls, "sms.tls")
         routes_of(settings)

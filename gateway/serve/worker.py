@@ -20,7 +20,10 @@ def main() -> None:
     # structlog loads rich where it is installed, and rich a highlighter, to draw
     # tracebacks: 6 MB for what no worker does.
     sys.modules["rich"] = None  # type: ignore[assignment]
-    from gateway.serve.service import run
+    if assignment.api:
+        from gateway.serve.office import run
+    else:
+        from gateway.serve.service import run
 
     try:
         run(assignment)

@@ -255,6 +255,23 @@ class Http(Table):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Api(Table):
+    """The HTTP API; without an address there is none."""
+
+    listen: list[Listen] = field(default_factory=list)
+    tls: Certificate | None = None
+    networks: list[Network] = field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    """Who may ask; everyone else is answered 403."""
+    requests_per_minute: Count = 600
+    """Of one account."""
+    max_requests: Count = 64
+    """Under way at once."""
+    max_body: Annotated[int, Bound(ge=1024, le=64 * MIB)] = MIB
+    timeout: Seconds = 30
+    """Seconds that a request may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Records(Table):
     """What is written down of each message, and for how long."""
 
@@ -295,6 +312,7 @@ class Settings(Table):
     sms: Sms = field(default_factory=Sms)
     topics: dict[str, Topic] = field(default_factory=dict)
     http: Http = Http()
+    api: Api = Api()
     records: Records = Records()
     log: Log = Log()
     workers: Annotated[int, Bound(ge=1, le=64)] = 1

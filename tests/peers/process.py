@@ -317,6 +317,10 @@ class RunningGateway:
         return self._port("sms")
 
     @property
+    def api(self) -> int:
+        return self._port("api")
+
+    @property
     def http(self) -> int:
         return self._port("http")
 

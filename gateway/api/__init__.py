@@ -1,0 +1,1 @@
+"""The HTTP API: decisions, the register, records, held messages, for named accounts."""

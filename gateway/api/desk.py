@@ -1,0 +1,104 @@
+"""What the handlers work with: the stores and the gate of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.api.account import Account
+from gateway.api.ledger import Ledger
+from gateway.contacts.contact import Contact
+from gateway.contacts.digest import KeyRing
+from gateway.decision.facts import Kind
+from gateway.decision.rule import Rule, RuleSet
+from gateway.entry.event import Event
+from gateway.gate import Gate
+from gateway.held.message import Held, HeldRecipient
+from gateway.records.act import Act, Action, Detail
+from gateway.records.archive import Archive
+from gateway.records.recorder import Recorder
+from gateway.register.register import Register
+from gateway.settings import Settings
+
+
+class Decided(Protocol):
+    """What a release did for one recipient."""
+
+    @property
+    def recipient(self) -> HeldRecipient:
+        """The recipient."""
+
+    @property
+    def sent(self) -> bool:
+        """Whether the message went to it."""
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule that stopped it; None: sent, or the provider did not take it."""
+
+
+class Holding(Protocol):
+    """The held messages and how they end."""
+
+    async def waiting(self, limit: int) -> Sequence[Held]:
+        """Those that wait for a person, the newest first."""
+
+    async def get(self, held_id: str) -> Held:
+        """One of them; raises HeldStateError when there is none."""
+
+    async def release(
+        self, held_id: str, by: str, reason: str, kind: Kind | None
+    ) -> Sequence[Decided]:
+        """Decide anew and send; raises InputError when it may not be released as asked."""
+
+    async def discard(self, held_id: str, by: str, reason: str) -> None:
+        """Throw it away; raises HeldStateError when it does not wait."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """The parts of the API's process; swapped as one at a reload."""
+
+    settings: Settings
+    rules: RuleSet
+    gate: Gate
+    register: Register
+    ring: KeyRing
+    archive: Archive
+    recorder: Recorder
+    ledger: Ledger
+    history: Callable[[Contact], Awaitable[list[Event]]]
+    """Every change of a contact, archived or not yet, oldest first."""
+    organisation_history: Callable[[str], Awaitable[list[Event]]]
+    acts: Callable[..., Awaitable[list[Act]]]
+    """See :func:`gateway.records.deed.acts`."""
+    held: Holding
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, its form read, by a known account."""
+
+    desk: Desk
+    account: Account
+    form: Any
+    """The body or query, as the route's model; None without one."""
+    path: dict[str, str]
+    """What the path's places were filled with."""
+    reason: str
+    """Why, as the caller says in ``Gateway-Reason``; it is recorded."""
+
+    async def record(self, action: Action, subject: str = "", **detail: Detail) -> None:
+        """Record what the account is about to do.
+
+        Raises RecordsUnavailable: it is not to be done then.
+        """
+        act = Act(
+            action=action,
+            actor=self.account.name,
+            subject=subject,
+            reason=self.reason,
+            detail={"by": "api", **detail},
+        )
+        await self.desk.recorder.act(act)

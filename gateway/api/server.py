@@ -1,0 +1,306 @@
+"""The HTTP server of the API: who asks, what they may, and bounds around it.
+
+A caller that is not known learns nothing: not which paths there are, nor whether a
+contact is known.  Bounds: the body's size, requests under way, requests a minute of an
+account and wrong tokens a minute of an address, and the time a request may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import unquote
+
+import orjson
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from gateway.api import contacts, decisions, held, records
+from gateway.api.account import Account
+from gateway.api.desk import Call, Desk
+from gateway.api.document import document
+from gateway.api.problem import (
+    CONTENT_TYPE,
+    BadMember,
+    Problem,
+    bad_request,
+    problem_of,
+    unavailable,
+)
+from gateway.api.route import Route
+from gateway.failure import GatewayError
+from gateway.network import networks_of, peer_address, within
+from gateway.rate import Bucket
+
+log = structlog.get_logger(__name__)
+
+ROUTES: Final[Sequence[Route]] = (
+    *decisions.ROUTES,
+    *contacts.ROUTES,
+    *records.ROUTES,
+    *held.ROUTES,
+)
+"""Everything that may be asked, but for the document itself."""
+
+_DOCUMENT: Final = "/v1/openapi.json"
+_WRONG_TOKENS: Final = 30
+_REMEMBERED: Final = 10_000
+"""Accounts and addresses whose rate is remembered."""
+_PLACE: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:._-")
+_PLACE_MOST: Final = 64
+_REASON_MOST: Final = 500
+_SECURE: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Office:
+    """Serves the routes from one desk, which may be exchanged."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._document = orjson.dumps(document(ROUTES), option=orjson.OPT_INDENT_2)
+        self._table = _Table(ROUTES)
+        self._rates = _Rates()
+        self._strangers = _Rates()
+        self._under_way = 0
+
+    def server(self) -> web.Server:
+        """A server for a listening socket."""
+        return web.Server(self._handle, access_log=None, lingering_time=0)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        settings = self.desk.settings.api
+        if self._under_way >= settings.max_requests:
+            return _answer(unavailable("too busy; try again later"))
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(settings.timeout):
+                return await self._served(request)
+        except Problem as problem:
+            return _answer(problem)
+        except GatewayError as error:
+            log.warning("api_failed", path=_shape(request), cause=str(error))
+            return _answer(problem_of(error))
+        except TimeoutError:
+            return _answer(unavailable("it took too long; try again later"))
+        except Exception:
+            log.exception("api_request_failed", path=_shape(request))
+            return _answer(unavailable("a fault of the gateway's; try again later"))
+        finally:
+            self._under_way -= 1
+
+    async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
+        account = await self._account(request)
+        path = request.raw_path.partition("?")[0]
+        if path == _DOCUMENT:
+            if request.method != "GET":
+                raise _not_allowed(["GET"])
+            return web.Response(body=self._document, content_type="application/json")
+        route, places = self._table.find(request.method, path)
+        if route.permission is not None and not account.may(route.permission):
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                "not-allowed",
+                f"the role {account.role} does not allow this ({route.permission})",
+            )
+        reason = request.headers.get("Gateway-Reason", "")
+        if len(reason) > _REASON_MOST or not reason.isprintable():
+            raise bad_request("Gateway-Reason is one line of at most 500 characters")
+        form = await self._form(route, request)
+        call = Call(self.desk, account, form, places, reason)
+        answer = await route.handler(call)
+        if answer is None:
+            return web.Response(status=route.status.value, headers=_SECURE)
+        return web.Response(
+            body=answer.model_dump_json().encode(),
+            status=route.status.value,
+            content_type="application/json",
+            headers=_SECURE,
+        )
+
+    async def _account(self, request: web.BaseRequest) -> Account:
+        settings = self.desk.settings.api
+        peer = peer_address(request.remote)
+        if not within(networks_of(settings.networks), peer):
+            raise Problem(HTTPStatus.FORBIDDEN, "network", "not among api.networks")
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        account = None
+        if scheme.lower() == "bearer" and token:
+            if not self._strangers.left(str(peer), _WRONG_TOKENS):
+                raise _too_many()
+            account = await self.desk.ledger.find(token.strip())
+        if account is None:
+            self._strangers.take(str(peer), _WRONG_TOKENS)
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "unknown-token",
+                "send Authorization: Bearer and the token of an account",
+                headers={"WWW-Authenticate": 'Bearer realm="suppression gateway"'},
+            )
+        if not self._rates.take(account.name, settings.requests_per_minute):
+            raise _too_many()
+        return account
+
+    async def _form(self, route: Route, request: web.BaseRequest) -> BaseModel | None:
+        if route.body is not None:
+            if request.content_type != "application/json":
+                raise Problem(
+                    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", "send application/json"
+                )
+            return _validated(route.body, await self._body(request))
+        if route.query is not None:
+            twice = [name for name in request.query if len(request.query.getall(name)) > 1]
+            if twice:
+                raise bad_request(
+                    "a parameter stands there twice", BadMember(f"/{twice[0]}", "give it once")
+                )
+            return _validated(route.query, dict(request.query))
+        return None
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        most = self.desk.settings.api.max_body
+        body = bytearray()
+        if (request.content_length or 0) <= most:
+            while piece := await request.content.readany():
+                body += piece
+                if len(body) > most:
+                    break
+            else:
+                return bytes(body)
+        raise Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too-large",
+            f"the body has more than {most} octets",
+        )
+
+
+class _Table:
+    """Finds the route of a path."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        paths: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            paths.setdefault(route.path, {})[route.method] = route
+        # What is written out comes before what a place could stand for.
+        self._paths = sorted(
+            ((path.split("/"), methods) for path, methods in paths.items()),
+            key=lambda each: sum(part.startswith("{") for part in each[0]),
+        )
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route and what its places are filled with; raises Problem."""
+        parts = path.split("/")
+        for pattern, methods in self._paths:
+            places = _filled(pattern, parts)
+            if places is None:
+                continue
+            route = methods.get(method)
+            if route is None:
+                raise _not_allowed([*methods])
+            for name, value in places.items():
+                if not 0 < len(value) <= _PLACE_MOST or not _PLACE.issuperset(value):
+                    raise bad_request(
+                        "the path names nothing that could be there",
+                        BadMember(f"/{name}", "an id is 1 to 64 letters, digits, and : . _ -"),
+                    )
+            return route, places
+        raise Problem(
+            HTTPStatus.NOT_FOUND, "no-path", "there is no such path; see /v1/openapi.json"
+        )
+
+
+def _filled(pattern: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:
+    """What the pattern's places are filled with; None where the path is another."""
+    if len(pattern) != len(parts):
+        return None
+    places: dict[str, str] = {}
+    for wanted, given in zip(pattern, parts, strict=True):
+        if wanted.startswith("{"):
+            places[wanted[1:-1]] = unquote(given, errors="replace")
+        elif wanted != given:
+            return None
+    return places
+
+
+class _Rates:
+    """A rate for each of many, the longest unseen forgotten first."""
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def take(self, name: str, rate: float) -> bool:
+        """Count one more; whether it is within the rate a minute."""
+        return self._bucket(name, rate).take(_now())
+
+    def left(self, name: str, rate: float) -> bool:
+        """Whether one more would be within the rate."""
+        return name not in self._buckets or self._bucket(name, rate).holds(_now())
+
+    def _bucket(self, name: str, rate: float) -> Bucket:
+        bucket = self._buckets.pop(name, None)
+        if bucket is None or bucket.rate != rate:
+            bucket = Bucket(rate, _now())
+        self._buckets[name] = bucket
+        if len(self._buckets) > _REMEMBERED:
+            self._buckets.popitem(last=False)
+        return bucket
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _validated(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel:
+    try:
+        if isinstance(given, bytes):
+            return model.model_validate_json(given)
+        return model.model_validate_strings(given)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        if any(one["type"] == "json_invalid" for one in errors):
+            raise Problem(HTTPStatus.BAD_REQUEST, "no-json", "the body is no JSON") from None
+        raise bad_request(
+            "the request is wrong; the errors name the members",
+            *(
+                BadMember("".join(f"/{part}" for part in one["loc"]), one["msg"])
+                for one in errors[:20]
+            ),
+        ) from None
+
+
+def _answer(problem: Problem) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(problem.body()),
+        status=problem.status.value,
+        headers={**_SECURE, "Content-Type": CONTENT_TYPE, **problem.headers},
+    )
+
+
+def _not_allowed(methods: Sequence[str]) -> Problem:
+    allowed = ", ".join(sorted(set(methods)))
+    return Problem(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "method",
+        f"here is only {allowed}",
+        headers={"Allow": allowed},
+    )
+
+
+def _too_many() -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too-many",
+        "too many requests; try again later",
+        headers={"Retry-After": "5"},
+    )
+
+
+def _shape(request: web.BaseRequest) -> str:
+    """The path for the log: a place may hold what a caller took for an address."""
+    return "/".join(request.raw_path.partition("?")[0].split("/")[:3])[:40]

@@ -1,0 +1,157 @@
+"""The API's process: the sockets it inherited, the stores, and its life.
+
+A process of its own, so that an export or a long look through the records takes nothing
+from the archiver or the workers.  Signals as a worker's: SIGTERM ends it, SIGHUP takes
+the accepted settings anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from gateway.api.desk import Desk
+from gateway.api.ledger import Ledger
+from gateway.api.server import Office
+from gateway.contacts.contact import Contact
+from gateway.contacts.digest import organisation_subject, subject_of
+from gateway.entry.event import Event
+from gateway.evidence.metric import Metrics
+from gateway.failure import GatewayError
+from gateway.records.archive import Archive
+from gateway.records.database import Database
+from gateway.records.deed import acts
+from gateway.records.events import EventArchive
+from gateway.serve.accepted import read_accepted
+from gateway.serve.assembly import Parts, archive_path, build_parts
+from gateway.serve.assignment import Assignment
+from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.holding import Holding
+from gateway.serve.logging import configure
+from gateway.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_LAST_WORDS = 5.0
+
+
+def run(assignment: Assignment) -> None:
+    """Serve the API as assigned until SIGTERM.
+
+    Raises:
+        GatewayError: it cannot start; the text says what to do.
+
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(assignment))
+
+
+async def _serve(assignment: Assignment) -> None:
+    settings = read_accepted(Path(assignment.settings))
+    configure(settings.log, worker=assignment.index)
+    loop = asyncio.get_running_loop()
+    stop, reload = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    context = server_context(settings.api.tls, "api.tls")
+    metrics = Metrics(CollectorRegistry())
+    parts = await build_parts(settings, metrics)
+    try:
+        database = await Database.open(
+            archive_path(settings), timeout=settings.records.archive_timeout, create=False
+        )
+        try:
+            office = Office(desk_of(settings, parts, database))
+            server = office.server()
+            listening = [
+                await loop.create_server(
+                    server,
+                    sock=socket.socket(fileno=descriptor),
+                    ssl=context,
+                    ssl_handshake_timeout=30 if context is not None else None,
+                )
+                for descriptor in assignment.api
+            ]
+            os.write(assignment.ready, b"r")
+            os.close(assignment.ready)
+            reloads = loop.create_task(
+                _reloads(assignment, reload, office, parts, metrics, context)
+            )
+            await stop.wait()
+            reloads.cancel()
+            for one in listening:
+                one.close()
+            await server.shutdown(_LAST_WORDS)
+        finally:
+            await database.aclose()
+    finally:
+        await parts.aclose()
+
+
+def desk_of(settings: Settings, parts: Parts, database: Database) -> Desk:
+    """What the handlers work with, of one process's parts."""
+    events = EventArchive(database)
+
+    async def history(contact: Contact) -> list[Event]:
+        subjects = [str(digest) for digest in parts.ring.digests(subject_of(contact))]
+        return _joined(await events.of(subjects), await parts.register.history(contact))
+
+    async def organisation_history(domain: str) -> list[Event]:
+        subjects = [str(digest) for digest in parts.ring.digests(organisation_subject(domain))]
+        return _joined(await events.of(subjects), [])
+
+    return Desk(
+        settings=settings,
+        rules=parts.site.rules,
+        gate=parts.site.gate,
+        register=parts.register,
+        ring=parts.ring,
+        archive=Archive(database, parts.seal),
+        recorder=parts.site.recorder,
+        ledger=Ledger(database),
+        history=history,
+        organisation_history=organisation_history,
+        acts=partial(acts, database),
+        held=Holding(parts),
+    )
+
+
+def _joined(archived: list[str], logged: list[Event]) -> list[Event]:
+    events = {event.id: event for event in map(Event.from_json, archived)}
+    events |= {event.id: event for event in logged}
+    return sorted(events.values(), key=lambda event: (event.recorded, event.id))
+
+
+async def _reloads(
+    assignment: Assignment,
+    asked: asyncio.Event,
+    office: Office,
+    parts: Parts,
+    metrics: Metrics,
+    context: ssl.SSLContext | None,
+) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            settings = read_accepted(Path(assignment.settings))
+            site = await parts.rebuild(settings, metrics)
+            if context is not None and settings.api.tls is not None:
+                load_certificate(context, settings.api.tls, "api.tls")
+        except GatewayError as error:
+            log.error("reload_refused", cause=str(error))
+            continue
+        office.desk = replace(office.desk, settings=settings, rules=site.rules, gate=site.gate)
+        configure(settings.log, worker=assignment.index)
+        log.info("api_reloaded", rules=site.rules.name, version=site.rules.version)

@@ -1,0 +1,41 @@
+"""The OpenAPI document describes what is served: checked by a tool that knows neither."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from gateway.api.account import Role
+
+
+async def test_the_document_is_for_those_who_are_known(house):
+    viewer = await house.caller(Role.VIEWER)
+    status, document = await viewer.get("/v1/openapi.json")
+    assert status == 200
+    assert document["openapi"] == "3.1.0"
+    assert {"/v1/decisions", "/v1/bans", "/v1/held/{held}/release"} <= set(document["paths"])
+    assert (await viewer.post("/v1/openapi.json", {}))[0] == 405
+
+
+@pytest.mark.slow
+async def test_every_answer_is_one_that_the_document_promises(house, tmp_path):
+    admin = await house.caller(Role.ADMIN)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run"),
+            f"{house.base}/v1/openapi.json",
+            *("--header", f"Authorization: Bearer {admin.token}"),
+            *("--max-examples", "25", "--seed", "1", "--no-color"),
+            "--continue-on-failure",
+            # A contact is any text by the document; which are none the parser knows.
+            *("--exclude-checks", "positive_data_acceptance"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
