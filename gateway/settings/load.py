@@ -19,6 +19,7 @@ from gateway.settings.environment import PREFIX, from_environment
 from gateway.settings.failure import SettingsError
 from gateway.settings.model import Settings
 from gateway.settings.sms import SmsRoute
+from gateway.settings.value import Certificate
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "GATEWAY_ACTOR"}
@@ -162,8 +163,11 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             ),
         )
 
+    def certificate_of(tls: Certificate | None) -> Certificate | None:
+        return tls and replace(tls, certificate=folder / tls.certificate, key=folder / tls.key)
+
     register, records, smtp = settings.register, settings.records, settings.smtp
-    sms = settings.sms
+    sms, api = settings.sms, settings.api
     keys, content_keys = "secrets/digest-keys.json", "secrets/content-keys.json"
     return replace(
         settings,
@@ -179,20 +183,15 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             archive=below(records.archive, "archive.sqlite"),
             content_key_file=below(records.content_key_file, content_keys),
         ),
+        api=replace(api, tls=certificate_of(api.tls)),
         sms=replace(
             sms,
-            tls=sms.tls
-            and replace(
-                sms.tls, certificate=folder / sms.tls.certificate, key=folder / sms.tls.key
-            ),
+            tls=certificate_of(sms.tls),
             routes=[route_of(route) for route in sms.routes],
         ),
         smtp=replace(
             smtp,
-            tls=smtp.tls
-            and replace(
-                smtp.tls, certificate=folder / smtp.tls.certificate, key=folder / smtp.tls.key
-            ),
+            tls=certificate_of(smtp.tls),
             clients=[replace(c, password_file=beside(c.password_file)) for c in smtp.clients],
             upstreams=[
                 replace(

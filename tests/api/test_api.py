@@ -5,10 +5,13 @@ import io
 import json
 import os
 import signal
+import ssl
 
+import aiohttp
 import pytest
 
 from gateway.api.account import Role
+from tests.peers.certificates import self_signed
 from tests.peers.house import INVOICE, MAILING
 
 YES, NO = "yes.person@example.com", "no.person@example.com"
@@ -245,3 +248,22 @@ async def test_bad_requests_name_the_member(house):
     assert (await officer.get("/v1/elsewhere"))[0] == 404
     future = {"contact": NO, "at": "2999-01-01T00:00:00Z"}
     assert (await officer.post("/v1/bans", future))[0] == 422
+
+
+async def test_with_a_certificate_it_speaks_tls_alone(tmp_path, house):
+    certificate = self_signed(tmp_path, "localhost")
+    house.gateway.configure(
+        api={
+            "listen": ["127.0.0.1:0"],
+            "tls": {"certificate": certificate.certificate.name, "key": certificate.key.name},
+        }
+    )
+    await house.gateway.stop()
+    await house.gateway.start()
+    viewer = await house.caller(Role.VIEWER)
+    trusted = ssl.create_default_context(cafile=str(certificate.certificate))
+    viewer.base = f"https://localhost:{house.gateway.api}"
+    assert (await viewer.get("/v1/me", ssl=trusted))[0] == 200
+    viewer.base = f"http://127.0.0.1:{house.gateway.api}"
+    with pytest.raises(aiohttp.ClientError):
+        await viewer.get("/v1/me")
