@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import date
+from functools import lru_cache
 
 Clock = Callable[[], int]
 """Milliseconds since the epoch (UTC)."""
@@ -12,3 +14,26 @@ Clock = Callable[[], int]
 def now_ms() -> int:
     """The wall clock in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+DAY_MS = 86_400_000
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+@lru_cache(maxsize=64)
+def _years_from(day: int, years: int) -> int:
+    """Milliseconds from the start of a day (UTC, days since the epoch) to years later."""
+    start = date.fromordinal(_EPOCH + day)
+    try:
+        end = start.replace(year=start.year + years)
+    except ValueError:  # 29 February
+        end = start.replace(year=start.year + years, day=28)
+    return (end - start).days * DAY_MS
+
+
+def years_later(moment: int, years: int) -> int:
+    """The same time of day so many calendar years later, in UTC; ms since the epoch.
+
+    Of 29 February it is the 28th where the year has no other.  ``years`` may be below 0.
+    """
+    return moment + _years_from(moment // DAY_MS, years)

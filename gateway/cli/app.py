@@ -9,7 +9,18 @@ from pathlib import Path
 import typer
 
 from gateway import __version__
-from gateway.cli import accounts, check, demo, held, records, register, rules, serve, wash
+from gateway.cli import (
+    accounts,
+    check,
+    demo,
+    held,
+    records,
+    register,
+    retention,
+    rules,
+    serve,
+    wash,
+)
 from gateway.cli.option import is_text
 from gateway.failure import GatewayError, InputError
 
@@ -31,6 +42,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(register.app, name="register")
 app.add_typer(records.app, name="records")
 app.add_typer(held.app, name="held")
+app.add_typer(retention.app, name="retention")
 app.add_typer(accounts.app, name="accounts")
 
 

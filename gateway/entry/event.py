@@ -44,6 +44,8 @@ class EventKind(StrEnum):
     """Other attributes: age, product groups, how the contact was collected."""
     ERASE = "erase"
     """The person was erased (GDPR 17); bans and a tombstone stay."""
+    FORGET = "forget"
+    """Retention has ended (GDPR 5(1)(e)): consents and attributes go, bans stay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ def project(entry: Entry, event: Event) -> Entry:
         changed = entry if event.imported else replace(entry, restricted=False)
     elif event.kind is EventKind.ERASE:
         changed = _erased(entry, event)
+    elif event.kind is EventKind.FORGET:
+        changed = entry if event.origin else _bans_alone(entry)
     else:
         changed = _described(entry, event)
     return entry if changed == entry else changed
@@ -201,11 +203,16 @@ def _erased(entry: Entry, event: Event) -> Entry:
     ban = Ban(Scope.ALL, event.at, origin=event.origin[:ORIGIN_SIZE])
     if event.origin:
         return with_ban(entry, ban)
-    kept = replace(EMPTY, bans=entry.bans, restricted=entry.restricted, tombstone=True)
+    return with_ban(replace(_bans_alone(entry), tombstone=True), ban)
+
+
+def _bans_alone(entry: Entry) -> Entry:
+    """What was forbidden, withdrawals too, and nothing else."""
+    kept = replace(EMPTY, bans=entry.bans, restricted=entry.restricted, tombstone=entry.tombstone)
     for consent in entry.consents:
         if consent.status is ConsentStatus.WITHDRAWN:
             kept = with_ban(kept, consent.as_ban())
-    return with_ban(kept, ban)
+    return kept
 
 
 def _described(entry: Entry, event: Event) -> Entry:

@@ -13,6 +13,7 @@ from itertools import count, repeat
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
+from gateway.clock import years_later
 from gateway.contacts.contact import Tier
 from gateway.contacts.digest import KeyRing, subject_of
 from gateway.decision.facts import Facts, Outcome
@@ -25,7 +26,6 @@ from gateway.records.record import Fact, MessageRecord, RecipientRecord
 from gateway.settings import Settings
 
 _FACTS = Facts._fields
-_DAY_MS = 86_400_000
 _FORMS = 512
 _GROUNDS = 4096
 
@@ -72,7 +72,7 @@ class Scribe:
         self._rules = rules
         self._ring = ring
         self._content_kinds = frozenset(settings.records.content_of)
-        self._retained = round(settings.records.retention_years * 365.25) * _DAY_MS
+        self._years = settings.records.retention_years
         self._styles: dict[tuple[str, Traits], Style] = {}
         self._words: dict[_Key, bytes] = {}
         # A tool sends from a handful of addresses.
@@ -119,7 +119,7 @@ class Scribe:
             self._sender_digest(sender),
             content,
             [known(key) or self._put_in_words(key) for key in numbers],
-            decided + self._retained,
+            years_later(decided, self._years),
             new_ids(len(verdicts)),
             self._digests(verdicts),
             numbered,
@@ -155,7 +155,7 @@ class Scribe:
                     tier=verdict.tier,
                     facts=facts_of(verdict.facts),
                     register_position=verdict.position,
-                    retain_until=decided + self._retained,
+                    retain_until=years_later(decided, self._years),
                 )
                 for verdict, digest in zip(verdicts, self._digests(verdicts), strict=True)
             ),

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.failure import GatewayError, Overloaded, RecordsUnavailable
+from gateway.message.masking import masked_headers
 from gateway.records.act import Act
 from gateway.records.entry import (
     ACT,
@@ -157,7 +158,7 @@ class Recorder:
         if message.rule_set_hash and message.rule_set_hash not in self._announced:
             raise RecordsUnavailable(f"rule set {message.rule_set_hash[:12]} was not announced")
         sealed = self._sealer.seal_all(
-            [headers or b"", sender.encode(), *map(str.encode, addresses)],
+            [masked_headers(headers or b""), sender.encode(), *map(str.encode, addresses)],
             contexts(message.id, message.digests),
         )
         if headers is None:

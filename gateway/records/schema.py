@@ -330,8 +330,22 @@ account = Table(
 )
 """Who may use the HTTP API; a token's SHA-256, never the token."""
 
+purged = Table(
+    "purged",
+    metadata,
+    Column("seq", _Big, primary_key=True, autoincrement=False),
+    Column("act", Text, primary_key=True),
+    Column("gone", LargeBinary, nullable=False),
+    Index("purged_act", "act", "seq"),
+)
+"""Of the link ``seq`` the rows that a purge removed: a bit each, the first row's lowest.
+
+The act of the purge holds the hash of its bits, so that nobody can add to them.
+"""
+
 ADDED_IN_4: Final = (
     act,
+    purged,
     checkpoint,
     person,
     person_contact,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from gateway.contacts.digest import Digest
 from gateway.entry.codec import decode, encode
-from gateway.entry.entry import EMPTY
+from gateway.entry.entry import EMPTY, Entry
 from gateway.entry.event import Event
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
@@ -98,6 +98,13 @@ class Committer:
                 await asyncio.sleep(random.uniform(0, 0.001 * attempt))  # noqa: S311
             pending = await self._attempt(pending)
         raise RegisterUnavailable("an entry of the register is changed too often to be written")
+
+    async def entry(self, digest: Digest) -> Entry:
+        """The entry kept under a digest; raises RegisterUnavailable."""
+        place = self._layout.place(digest)
+        asked = question(place.bucket, place.field)
+        ((value, *_),) = await self._wire.look_up(asked, 1, self._within)
+        return EMPTY if value is None else decode(value)
 
     async def _attempt(self, writes: list[Write]) -> list[Write]:
         """Try the writes once; returns those whose entry changed in between."""

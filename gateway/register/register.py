@@ -25,6 +25,7 @@ from gateway.contacts.digest import (
     prefix_of,
     subject_of,
 )
+from gateway.contacts.identity_code import without_identity_codes
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
 from gateway.entry.event import Event, EventError, EventKind
@@ -268,6 +269,29 @@ class Register:
             await self.settle()
         return [event for write in writes for event in write.logged]
 
+    async def apply_to_digest(self, event: Event, digest: Digest) -> list[Event]:
+        """Apply an event to a contact of which only the digest is known; what was logged.
+
+        Only RESTRICT and FORGET: what else is said of a contact reaches its other
+        spellings too, and they cannot be told from a digest.  Raises EventError,
+        RegisterUnavailable as :meth:`apply`.
+        """
+        if event.kind not in (EventKind.RESTRICT, EventKind.FORGET):
+            raise EventError("of a digest alone a contact can be restricted or forgotten, no more")
+        filled = replace(
+            event,
+            id=event.id or self._new_id(),
+            recorded=event.recorded or self._clock(),
+            subject=str(digest),
+        )
+        write = Write(digest, [filled], only_changes=True)
+        await self._committer.commit([write])
+        return write.logged
+
+    async def entry_at(self, digest: Digest) -> Entry:
+        """The entry kept under a digest; raises RegisterUnavailable."""
+        return await self._committer.entry(digest)
+
     async def replay(self, events: Iterable[Event]) -> int:
         """Project logged events onto the entries again, without logging them.
 
@@ -360,6 +384,8 @@ class Register:
             id=event.id or self._new_id(),
             recorded=event.recorded or self._clock(),
             sealed=sealed,
+            evidence=without_identity_codes(event.evidence),
+            wording=without_identity_codes(event.wording),
         )
 
     def _new_id(self) -> str:

@@ -15,9 +15,14 @@ from gateway.http.health import Check
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver, ArchiverStatus
 from gateway.records.content import ContentStore
+from gateway.records.database import Database
+from gateway.records.purge import Purge
+from gateway.records.recorder import Recorder
 from gateway.register import layout
 from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister
+from gateway.retention.contacts import Contacts
+from gateway.retention.run import GATEWAY, carry_out, plan
 from gateway.serve.assembly import (
     configured_url,
     embedded_register,
@@ -36,6 +41,9 @@ log = structlog.get_logger(__name__)
 _SWEEP_SECONDS = 600.0
 _PROBE_SECONDS = 5.0
 _OWN_SECONDS = 30.0
+_RETENTION_FIRST = 600.0
+_RETENTION_SECONDS = 86_400.0
+_ARCHIVED_SECONDS = 5.0
 
 
 class Keeper:
@@ -77,6 +85,10 @@ class Keeper:
             self._own(self._archiver.run(), "archiver")
             contents = ContentStore(database, seal)
             self._own(self._sweep(HeldStore(database, seal, contents), contents), "sweep")
+            if settings.records.purge == "daily":
+                recorder = Recorder(self._register.connections.wire, seal)
+                self._stack.push_async_callback(recorder.aclose)
+                self._own(self._retain(database, recorder, contents), "retention")
             self._upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
             self._stack.push_async_callback(self._upstreams.aclose)
         except BaseException:
@@ -117,6 +129,30 @@ class Keeper:
             except GatewayError as error:
                 log.warning("sweep_failed", cause=str(error))
             await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _retain(self, database: Database, recorder: Recorder, contents: ContentStore) -> None:
+        """Once a day, remove what may not be kept any longer."""
+        register = self._register
+        if register is None:
+            return
+        records = self._settings.records
+        contacts = Contacts(database, register, records.retention_years)
+        purge = Purge(database, records.acts_years)
+        # Not at the start, when everything else wants the disk.
+        await asyncio.sleep(_RETENTION_FIRST)
+        while True:
+            try:
+                found = await plan(contacts, purge)
+                if not found.nothing:
+                    log.info("retention_begins", contacts=found.contacts, **found.purged.rows)
+                    done = await carry_out(
+                        contacts, purge, recorder, GATEWAY, "retention has ended", _at_leisure
+                    )
+                    await contents.sweep()
+                    log.info("retention_ended", contacts=done.contacts, **done.purged.rows)
+            except GatewayError as error:
+                log.warning("retention_failed", cause=str(error))
+            await asyncio.sleep(_RETENTION_SECONDS)
 
     def reload(self, settings: Settings) -> None:
         """Ask the upstreams of these settings from now on.
@@ -172,6 +208,11 @@ class Keeper:
             return f"no answer in {_PROBE_SECONDS:g} s"
         wrong = [f"{name}: {error}" for name, error in found.items() if error is not None]
         return "; ".join(wrong) if len(wrong) == len(found) else ""
+
+
+async def _at_leisure() -> None:
+    """Give the archiver time for what a run has just told; the next run sees the rest."""
+    await asyncio.sleep(_ARCHIVED_SECONDS)
 
 
 async def _become_owner(server: EmbeddedRegister) -> None:

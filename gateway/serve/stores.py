@@ -28,6 +28,7 @@ class Stores:
     """Everything that is kept, open for one command."""
 
     register: Register
+    database: Database
     archive: Archive
     events: EventArchive
     contents: ContentStore
@@ -99,6 +100,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         archive = Archive(database, seal)
         yield Stores(
             register=register,
+            database=database,
             archive=archive,
             events=EventArchive(database),
             contents=contents,

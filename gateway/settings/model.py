@@ -285,6 +285,11 @@ class Records(Table):
     content_key_file: Path | None = None
     """The key that seals addresses and content; default ``secrets/content-keys.json``."""
     retention_years: Annotated[int, Bound(ge=0, le=100)] = 5
+    """Calendar years after the decision, and after a relationship's end."""
+    acts_years: Annotated[int, Bound(ge=1, le=100)] = 10
+    """Calendar years that who read or changed what is kept."""
+    purge: Literal["daily", "manual"] = "daily"
+    """Whether the gateway removes by itself what may not be kept any longer."""
     timeout: Annotated[float, Bound(gt=0, le=60)] = 2.0
     archive_timeout: Annotated[float, Bound(gt=0, le=60)] = 10.0
     backlog_max: Count = 200_000

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import structlog
 
-from gateway.clock import now_ms
+from gateway.clock import now_ms, years_later
 from gateway.contacts.contact import Channel, Contact, ContactError
 from gateway.contacts.destination import Notation, parse_destination
 from gateway.contacts.digest import KeyRing, subject_of
+from gateway.contacts.identity_code import without_identity_codes
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import GatewayError, RegisterUnavailable
 from gateway.held.shelf import Shelf
@@ -40,7 +41,6 @@ from gateway.sms.webhook import PATH, Webhook
 
 log = structlog.get_logger(__name__)
 
-_DAY_MS = 86_400_000
 _AGAIN = (408, 425, 429)
 """Statuses by which the tool asks for it once more, as it does by those from 500 on."""
 
@@ -190,7 +190,7 @@ class Incomings:
         """Record it; no rule decides on what a person sends."""
         settings, now, text = site.settings, now_ms(), one.text.encode("utf-8", "replace")
         message_id, record_id = new_id(), new_id()
-        await site.contents.put(message_id, pieces(one.text))
+        await site.contents.put(message_id, pieces(without_identity_codes(one.text)))
         message = MessageRecord(
             message_id,
             received,
@@ -213,7 +213,7 @@ class Incomings:
                     self._ring.text(subject_of(contact)),
                     Outcome.FORWARD,
                     "",
-                    retain_until=now + round(settings.records.retention_years * 365.25) * _DAY_MS,
+                    retain_until=years_later(now, settings.records.retention_years),
                 ),
             ),
         )

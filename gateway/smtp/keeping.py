@@ -7,16 +7,33 @@ committed once the message has its answer (people may act on it).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
 from gateway.failure import GatewayError
+from gateway.message.masking import Masking
 from gateway.smtp.evidence import Message
 from gateway.smtp.site import Site
 from gateway.smtp.spool import Spool
 
 log = structlog.get_logger(__name__)
+
+
+_AT_ONCE = 32 << 10
+"""Octets that are read in the loop; of more, it has its turns meanwhile."""
+
+
+async def _masked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The content without personal identity codes."""
+    masking = Masking()
+    octets = 0
+    async for piece in pieces:
+        octets += len(piece)
+        if ready := masking.feed(piece):
+            yield ready
+    yield masking.end() if octets <= _AT_ONCE else await asyncio.to_thread(masking.end)
 
 
 class Keeping:
@@ -39,7 +56,9 @@ class Keeping:
         """
         site, message = self._site, self._message
         if message.written.content is not None:
-            await site.contents.put(message.id, spool.plain())
+            # A held copy has to be what came: it is masked when it has ended.
+            pieces = spool.plain() if hold else _masked(spool.plain())
+            await site.contents.put(message.id, pieces)
             self._content = True
         if hold:
             self._held = await site.held.prepare(site.evidence.held(message, hold))

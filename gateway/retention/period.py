@@ -1,0 +1,39 @@
+"""When the time of a contact's entry is over.
+
+Pure.  The notice, section 8: while the relationship lasts, and so many years after.  A
+consent that is in force is a relationship too.  Bans have no end: they are kept so that
+nobody who said no is written to again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from gateway.clock import DAY_MS, years_later
+from gateway.entry.entry import ConsentStatus, Entry
+
+
+def kept_until(entry: Entry, last: int, years: int, now: int) -> int | None:
+    """When what is known beyond bans may be kept no longer; None while anything is open.
+
+    ``last`` is when the contact's latest event took effect.  Times are milliseconds
+    since the epoch, days those of UTC and kept to their end.
+    """
+    ends = [last]
+    if entry.relationship_end is not None:
+        ends.append(_end_of(entry.relationship_end))
+    elif entry.relationship_start is not None:
+        return None
+    for consent in entry.consents:
+        if consent.status is ConsentStatus.WITHDRAWN:
+            continue
+        if consent.expires is None and consent.status is ConsentStatus.GRANTED:
+            return None
+        ends.append(consent.at if consent.expires is None else consent.expires)
+    latest = max(ends)
+    return None if latest > now else years_later(latest, years)
+
+
+def _end_of(day: date) -> int:
+    """The first moment after a day."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000) + DAY_MS
