@@ -10,6 +10,7 @@ import pytest
 
 from gateway.contacts.digest import KeyRing
 from gateway.register.server import EmbeddedRegister
+from tests.peers.postgresql import Cluster
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,21 @@ def register_url(register_server: EmbeddedRegister) -> str:
 def ring() -> KeyRing:
     """A key ring of one key."""
     return KeyRing({"k1": bytes(range(32))}, "k1")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """A PostgreSQL server; each xdist worker has its own."""
+    cluster = Cluster()
+    try:
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def archive_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a new archive goes: a file, and again a database of a real server."""
+    if request.param == "sqlite":
+        return tmp_path / "archive.sqlite"
+    return request.getfixturevalue("postgresql").database()

@@ -39,10 +39,10 @@ class Shelf:
     anew.  One that cannot be opened fails the caller, and the next caller tries again.
     """
 
-    def __init__(self, path: Path, sealer: Sealer, *, timeout: float) -> None:
+    def __init__(self, place: Path | str, sealer: Sealer, *, timeout: float) -> None:
         self.contents = ShelvedContents(self)
         self.held = ShelvedHeld(self)
-        self._path = path
+        self._place = place
         self._sealer = sealer
         self._timeout = timeout
         self._stores: Stores | None = None
@@ -94,9 +94,9 @@ class Shelf:
 
     async def _open(self) -> Stores:
         # In a thread: the loop has its turns while the library is read and made.
-        database_class, contents_class, held_class = await asyncio.to_thread(_load)
+        database_class, contents_class, held_class = await asyncio.to_thread(_load, self._place)
         try:
-            database = await database_class.open(self._path, timeout=self._timeout, create=False)
+            database = await database_class.open(self._place, timeout=self._timeout, create=False)
         except InputError as error:
             # Not the client's fault: the file was exchanged since the start.
             raise RecordsUnavailable(str(error)) from None
@@ -109,13 +109,14 @@ class Shelf:
             self._stores = opening.result()
 
 
-def _load() -> tuple[type[Database], type[ContentStore], type[HeldStore]]:
+def _load(place: Path | str) -> tuple[type[Database], type[ContentStore], type[HeldStore]]:
     from gateway.held.store import HeldStore
     from gateway.records.content import ContentStore
     from gateway.records.database import Database
 
     # Else loaded by the first connection, in the loop.
-    import_module("sqlalchemy.dialects.sqlite.aiosqlite")
+    in_file = isinstance(place, Path)
+    import_module(f"sqlalchemy.dialects.{'sqlite.aiosqlite' if in_file else 'postgresql.asyncpg'}")
     # It lives as long as the process; to look it through for garbage takes 15 ms a time.
     gc.freeze()
     return Database, ContentStore, HeldStore

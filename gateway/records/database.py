@@ -1,6 +1,7 @@
 """Short, bounded transactions on the archive database.
 
-SQLite by default: write-ahead log, every commit synced, many processes at once.
+SQLite by default: write-ahead log, every commit synced, many processes at once.  Or
+PostgreSQL (:mod:`gateway.records.postgresql`), which many machines may share.
 Each transaction runs in a task of its own: a caller that is cancelled or whose time
 is up leaves at once, and the transaction ends behind him.  It is cut off when its
 time is up, and once only: a driver that is cancelled while it cleans up after a
@@ -27,7 +28,6 @@ from sqlalchemy import (
     create_engine,
     event,
     inspect,
-    make_url,
     select,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -44,6 +44,15 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from gateway.failure import GatewayError, InputError, RecordsUnavailable
 from gateway.records import schema
 from gateway.records.migration import migrate
+from gateway.records.postgresql import (
+    LATEST,
+    ONE_STATE,
+    SCHEMES,
+    is_row_s_fault,
+    one_at_a_time,
+    postgresql_engine,
+    require_durable,
+)
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -87,7 +96,7 @@ class Database:
         timeout: float = 10.0,
         create: bool = True,
     ) -> Self:
-        """Open the database at a path, or an SQLAlchemy URL such as PostgreSQL's.
+        """Open the database at a path, or at a URL of PostgreSQL's.
 
         One of an earlier version's schema is brought to this one's, unless ``create``
         is false.
@@ -97,12 +106,10 @@ class Database:
         back.  Raises RecordsUnavailable, or InputError when the schema is another
         version's or the file is no archive.
         """
-        path = None if isinstance(place, str) and "://" in place else Path(place)
+        path = _path_of(place)
         bulk = None
         if path is None:
-            engine = create_async_engine(
-                make_url(str(place)), pool_size=_POOL, max_overflow=0, hide_parameters=True
-            )
+            engine = postgresql_engine(str(place), timeout, _POOL)
         else:
             engine, bulk = _sqlite_engines(path, timeout)
             if create:
@@ -172,8 +179,10 @@ class Database:
             raise RecordsUnavailable(f"the archive did not answer in {self.timeout:g} s")
         try:
             return task.result()
-        except (IntegrityError, DataError, OverflowError) as error:
-            raise BadRow(f"the archive refuses a row: {_cause(error)}") from None
+        except (DBAPIError, OverflowError) as error:
+            if isinstance(error, OverflowError) or _is_row_s_fault(error):
+                raise BadRow(f"the archive refuses a row: {_cause(error)}") from None
+            raise RecordsUnavailable(f"the archive failed: {_cause(error)}") from None
         except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError) as error:
             raise RecordsUnavailable(f"the archive failed: {_cause(error)}") from None
 
@@ -225,6 +234,8 @@ class Database:
         async with self.engine.connect() as connection:
             if writes:
                 await connection.execution_options(gateway_writes=True)
+            if self.path is None:
+                await connection.execution_options(**(LATEST if writes else ONE_STATE))
             try:
                 async with connection.begin():
                     return await work(connection)
@@ -234,12 +245,22 @@ class Database:
                 raise
 
 
+def _path_of(place: Path | str) -> Path | None:
+    """The file of a place; None: it is a server's URL."""
+    return None if isinstance(place, str) and place.startswith(SCHEMES) else Path(place)
+
+
 def _is_stale(error: DBAPIError) -> bool:
     """Whether a connection's view of the file may be wrong, as after a fault of the disk.
 
     A new connection costs little.
     """
-    return not isinstance(error, IntegrityError | DataError)
+    return not _is_row_s_fault(error)
+
+
+def _is_row_s_fault(error: DBAPIError) -> bool:
+    """Whether the database is well, and refuses what it was given."""
+    return isinstance(error, IntegrityError | DataError) or is_row_s_fault(error)
 
 
 def _sqlite_engines(path: Path, timeout: float) -> tuple[AsyncEngine, Engine]:
@@ -320,6 +341,9 @@ def _touch(path: Path) -> None:
 
 
 async def _ready(connection: AsyncConnection) -> None:
+    if connection.dialect.name == "postgresql":
+        await require_durable(connection)
+        await one_at_a_time(connection)
     names = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
     if not names:
         await connection.run_sync(schema.metadata.create_all)

@@ -293,7 +293,7 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
     async with contextlib.AsyncExitStack() as undo:
         register = await open_register(settings, url, ring, seal)
         undo.push_async_callback(register.aclose)
-        shelf = Shelf(archive_path(settings), seal, timeout=settings.records.archive_timeout)
+        shelf = Shelf(archive_place(settings), seal, timeout=settings.records.archive_timeout)
         undo.push_async_callback(shelf.aclose)
         recorder = Recorder(
             register.connections.wire,
@@ -343,13 +343,22 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
         return parts
 
 
-def archive_path(settings: Settings) -> Path:
-    """Where the archive is.
+def archive_place(settings: Settings) -> Path | str:
+    """Where the archive is: the path of a SQLite file, or a URL of PostgreSQL's.
 
     Raises:
-        InputError: it is not set.
+        SettingsError: ``url_file`` cannot be read.
+        InputError: it is not set, or the URL is none of PostgreSQL's.
 
     """
-    if settings.records.archive is None:
+    records = settings.records
+    url = records.url
+    if records.url_file is not None:
+        url = read_secret(records.url_file, "records.url_file")
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise InputError("records.url_file: the URL begins with postgresql://")
+    if url is not None:
+        return url
+    if records.archive is None:
         raise InputError("records.archive is not set")
-    return settings.records.archive
+    return records.archive

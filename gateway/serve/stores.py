@@ -82,8 +82,8 @@ async def open_database(settings: Settings) -> Database:
         RecordsUnavailable: it cannot be made or opened.
 
     """
-    path = assembly.archive_path(settings)
-    return await Database.open(path, timeout=settings.records.archive_timeout)
+    place = assembly.archive_place(settings)
+    return await Database.open(place, timeout=settings.records.archive_timeout)
 
 
 @asynccontextmanager

@@ -168,6 +168,7 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
 
     register, records, smtp = settings.register, settings.records, settings.smtp
     sms, api = settings.sms, settings.api
+    in_file = records.url is None and records.url_file is None
     keys, content_keys = "secrets/digest-keys.json", "secrets/content-keys.json"
     return replace(
         settings,
@@ -180,7 +181,8 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
         rules=replace(settings.rules, folder=beside(settings.rules.folder)),
         records=replace(
             records,
-            archive=below(records.archive, "archive.sqlite"),
+            archive=below(records.archive, "archive.sqlite") if in_file else None,
+            url_file=beside(records.url_file),
             content_key_file=below(records.content_key_file, content_keys),
         ),
         api=replace(api, tls=certificate_of(api.tls)),

@@ -277,6 +277,10 @@ class Records(Table):
 
     archive: Path | None = None
     """The SQLite file; default ``archive.sqlite`` below ``data_dir``."""
+    url: str | None = None
+    """The archive in PostgreSQL (``postgresql://user@host/database``) instead."""
+    url_file: Path | None = None
+    """A file that holds the URL, for one with a password in it."""
     content_of: list[Literal["service", "transactional", "notice", "marketing"]] = field(
         default_factory=lambda: ["service", "transactional", "notice"]
     )
@@ -295,6 +299,12 @@ class Records(Table):
     backlog_max: Count = 200_000
     """Messages recorded but not yet archived, at the most; past it clients get 451."""
     unknown_after_minutes: Count = 60
+
+    def __post_init__(self) -> None:
+        if self.archive is not None and (self.url is not None or self.url_file is not None):
+            raise ValueError("archive names a file and url a server: give one of them")
+        if self.url is not None and not self.url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("url begins with postgresql:// (a SQLite file is set by archive)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,8 +32,8 @@ class Shelf:
 
 
 @pytest.fixture
-async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
-    database = await Database.open(tmp_path / "archive.sqlite")
+async def shelf(archive_place: Path | str) -> AsyncIterator[Shelf]:
+    database = await Database.open(archive_place)
     yield Shelf(database)
     await database.aclose()
 
@@ -147,6 +147,7 @@ async def test_the_list_pages_newest_first(shelf: Shelf):
     assert [held.id for held in pages] == ids[::-1]
 
 
+@pytest.mark.parametrize("archive_place", ["sqlite"], indirect=True)
 async def test_the_envelope_is_sealed_and_its_content_may_be_gone(shelf: Shelf):
     held_id = await shelf.held.prepare(message())
     await shelf.held.commit(held_id)

@@ -112,8 +112,9 @@ async def wire(register_url: str) -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(tmp_path / "archive.sqlite")
+async def database(archive_place: Path | str) -> AsyncIterator[Database]:
+    opened = await Database.open(archive_place)
+    opened.place = archive_place
     try:
         yield opened
     finally:

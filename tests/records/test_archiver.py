@@ -1,7 +1,7 @@
 import asyncio
 import re
-import sqlite3
 
+import orjson
 import pytest
 
 from gateway.decision.facts import Outcome
@@ -16,9 +16,13 @@ from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
 from gateway.register.connect import connect
+from tests.peers.postgresql import sql_of
 
 EVENTS = b"sg:{s00}:ev"
 ADDRESS = "matti.meikalainen@example.fi"
+
+in_a_file = pytest.mark.parametrize("archive_place", ["sqlite"], indirect=True)
+"""What only a file can do or suffer."""
 
 
 async def recorded(wire, sealer, rules, *messages, outcomes=()):
@@ -32,17 +36,12 @@ async def recorded(wire, sealer, rules, *messages, outcomes=()):
 
 
 def count(database, table):
-    with sqlite3.connect(database.path) as connection:
-        (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    connection.close()
+    ((rows,),) = sql_of(database, f"SELECT count(*) FROM {table}")
     return rows
 
 
 def change(database, statement):
-    connection = sqlite3.connect(database.path)
-    with connection:
-        connection.execute(statement)
-    connection.close()
+    sql_of(database, statement)
 
 
 async def length(wire, stream=RECORDS):
@@ -76,6 +75,7 @@ async def test_a_message_is_found_and_shown_whole(
         await archive.show("01J")
 
 
+@in_a_file
 async def test_the_archive_is_unreadable_without_the_key(
     wire, sealer, archive: Archive, database, rules, make_message
 ):
@@ -147,9 +147,7 @@ async def test_events_are_archived_as_they_are(wire, archive: Archive, database)
     assert await archiver.run_once() == 3
     assert archiver.status.unreadable == 1
     assert count(database, "event") == count(database, "unreadable") == 1
-    rows = sqlite3.connect(database.path)
-    kind, subject, body = rows.execute("SELECT kind, subject, body FROM event").fetchone()
-    rows.close()
+    ((kind, subject, body),) = sql_of(database, "SELECT kind, subject, body FROM event")
     assert (kind, subject, Event.from_json(body)) == ("ban", "k1:ff", event)
     assert await length(wire, EVENTS) == 0
 
@@ -279,6 +277,7 @@ async def test_tampering_is_found(
     assert any(re.search(fault, each) for each in verification.faults)
 
 
+@in_a_file
 @pytest.mark.parametrize(
     ("statement", "fault"),
     [
@@ -301,6 +300,7 @@ async def test_octets_that_became_a_text_are_found_and_end_no_walk(
     assert any(re.search(fault, each) for each in (await archive.verify()).faults)
 
 
+@in_a_file
 @pytest.mark.parametrize(
     ("statement", "fault"),
     [
@@ -347,10 +347,8 @@ async def test_tampering_is_found_in_links_of_hundreds_of_rows(
     verification = await archive.verify()
     assert verification.whole
     assert verification.links == 5 * 151
-    with sqlite3.connect(database.path) as connection:
-        ((most,),) = connection.execute("SELECT max(json_array_length(ids)) FROM chain")
-    connection.close()
-    assert most == 256
+    runs = sql_of(database, "SELECT ids FROM chain")
+    assert max(len(orjson.loads(ids)) for (ids,) in runs) == 256
     changed, removed = messages[3].recipients[77].id, messages[2].recipients[149].id
     change(database, f"UPDATE record SET rule='R12' WHERE id='{changed}'")
     change(database, f"DELETE FROM record WHERE id='{removed}'")
@@ -368,6 +366,7 @@ async def test_tampering_is_found_in_links_of_hundreds_of_rows(
     assert (await archive.verify()).faults == faults
 
 
+@in_a_file
 async def test_an_archive_that_vanishes_loses_nothing(
     wire, sealer, archive: Archive, database, rules, make_message, settle
 ):

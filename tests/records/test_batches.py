@@ -20,6 +20,7 @@ from gateway.records.database import BadRow, Database
 from gateway.records.entry import MESSAGE, OUTCOMES, RECORDS, SEALED, outcomes_json, pack
 from gateway.records.journal import StreamEntry
 from gateway.records.record import OutcomeRecord, Result
+from tests.peers.postgresql import sql, sql_of
 
 ADDRESS = "matti.meikalainen@example.fi"
 
@@ -52,8 +53,7 @@ def add(entry):
 
 
 def scalar(database, query):
-    with closing(sqlite3.connect(database.path)) as connection:
-        return connection.execute(query).fetchone()[0]
+    return sql_of(database, query)[0][0]
 
 
 async def test_more_than_a_batch_is_archived_without_pause_and_in_order(
@@ -68,12 +68,10 @@ async def test_more_than_a_batch_is_archived_without_pause_and_in_order(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert await wire.exchange([(b"XLEN", RECORDS)], 5) == [0]
-    with closing(sqlite3.connect(database.path)) as connection:
-        chained = connection.execute("SELECT ids FROM chain WHERE kind='message' ORDER BY seq")
-        linked = [row_id for row in chained for row_id in orjson.loads(row[0])]
-        assert linked == [message.id for message in messages]
-        results = connection.execute("SELECT DISTINCT result FROM record")
-        assert results.fetchall() == [("forwarded",)]
+    chained = sql_of(database, "SELECT ids FROM chain WHERE kind='message' ORDER BY seq")
+    linked = [row_id for row in chained for row_id in orjson.loads(row[0])]
+    assert linked == [message.id for message in messages]
+    assert sql_of(database, "SELECT DISTINCT result FROM record") == [("forwarded",)]
     assert (await archive.verify()).whole
 
 
@@ -125,11 +123,14 @@ async def test_of_several_outcomes_in_one_batch_the_latest_told_counts(
 async def test_an_entry_that_the_database_refuses_is_alone_set_aside(
     wire, archive: Archive, database, make_message, outcome_of
 ):
-    with closing(sqlite3.connect(database.path)) as connection:
-        connection.execute(
+    if database.path is not None:
+        refuse = (
             "CREATE TRIGGER refuse BEFORE INSERT ON record WHEN new.client = 'bad' "
             "BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
+    else:
+        refuse = "ALTER TABLE record ADD CHECK (client <> 'bad')"
+    sql_of(database, refuse)
     messages = [make_message(client="bad" if n in (0, 33) else "crm") for n in range(100)]
     outcomes = [outcome_of(message, Result.FORWARDED) for message in messages]
     await wire.exchange([add(entry) for entry in entries_of(*messages, outcomes=outcomes)], 5)
@@ -178,7 +179,7 @@ async def test_bulk_work_is_all_or_nothing_and_bounded(tmp_path):
             await database.bulk(breaks)
         assert asyncio.get_running_loop().time() - began < 1
     await database.bulk(lambda c: c.execute(table.insert().values(stream="b", last="0-0")))
-    assert scalar(database, "SELECT count(*) FROM cursor") == 1
+    assert sql(tmp_path / "a.sqlite", "SELECT count(*) FROM cursor") == [(1,)]
     await database.aclose()
     # As after a fault: what was closed opens anew.
     assert len(await database.bulk(lambda c: c.execute(select(table)).all())) == 1

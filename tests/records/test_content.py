@@ -1,7 +1,6 @@
 import asyncio
 import hashlib
 import random
-import sqlite3
 import tracemalloc
 
 import pytest
@@ -16,6 +15,7 @@ from gateway.records.database import Database
 from gateway.records.record import new_id
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
+from tests.peers.postgresql import sql_of
 
 
 @pytest.fixture
@@ -71,9 +71,7 @@ async def test_fifty_megabytes_pass_in_bounded_memory(store: ContentStore, compr
 
 async def test_rows_are_sealed_and_bounded(store: ContentStore, database: Database):
     await store.put("a", each(b"Hyva asiakas, " * 10, random.Random(2).randbytes(600_000)))
-    connection = sqlite3.connect(database.path)
-    rows = connection.execute("SELECT data FROM content_chunk ORDER BY n").fetchall()
-    connection.close()
+    rows = sql_of(database, "SELECT data FROM content_chunk ORDER BY n")
     assert len(rows) == 3
     assert max(len(data) for (data,) in rows) <= CHUNK + 64
     assert not any(b"asiakas" in data for (data,) in rows)
@@ -86,16 +84,15 @@ async def test_missing_swapped_and_lost_rows_are_noticed(store: ContentStore, da
     with pytest.raises(ContentMissing):
         await read(store, "none")
     await store.put("a", each(random.Random(3).randbytes(600_000)))
-    connection = sqlite3.connect(database.path)
-    connection.execute("UPDATE content SET chunks = 2")
-    connection.commit()
+    sql_of(database, "UPDATE content SET chunks = 2")
     with pytest.raises(ContentMissing, match="not whole"):
         await read(store, "a")
-    connection.execute("UPDATE content SET chunks = 3")
-    connection.execute("UPDATE content_chunk SET n = n + 10")
-    connection.execute("UPDATE content_chunk SET n = 12 - n")
-    connection.commit()
-    connection.close()
+    sql_of(
+        database,
+        "UPDATE content SET chunks = 3",
+        "UPDATE content_chunk SET n = n + 10",
+        "UPDATE content_chunk SET n = 12 - n",
+    )
     with pytest.raises(ContentMissing, match="cannot be opened"):
         await read(store, "a")
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.failure import InputError
+from gateway.serve.assembly import archive_place
 from gateway.settings.failure import SettingsError
 from gateway.settings.load import load_settings
 
@@ -64,6 +66,25 @@ def test_the_default_configuration_is_good():
     assert settings.smtp.upstreams[0].sandbox is not None
 
 
+@pytest.mark.parametrize("how", ['url = "postgresql://gw@db.example/archive"', 'url_file = "u"'])
+def test_an_archive_on_a_server_leaves_no_file_s_path_behind(config, tmp_path, how):
+    (tmp_path / "u").write_text("postgresql://gw:sesame@db.example/archive\n")
+    settings = load_settings(config(MINIMAL + f"[records]\n{how}\n"))
+    assert settings.records.archive is None
+    place = archive_place(settings)
+    assert isinstance(place, str)
+    assert place.startswith("postgresql://gw")
+    assert place.endswith("@db.example/archive")
+
+
+def test_a_url_file_of_another_kind_of_server_is_refused(config, tmp_path):
+    (tmp_path / "u").write_text("mysql://gw:sesame@db.example/archive\n")
+    settings = load_settings(config(MINIMAL + '[records]\nurl_file = "u"\n'))
+    with pytest.raises(InputError, match=r"records\.url_file") as refused:
+        archive_place(settings)
+    assert "sesame" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -78,6 +99,12 @@ def test_the_default_configuration_is_good():
         ('password_file = "secrets/newsletter"', "", ["exactly one of password_file"]),
         ('username = "newsletter"\n', "", ["username"]),
         ('region = "EEA"', 'region = "US"', ["transfer_basis"]),
+        ("[http]", '[records]\nurl = "mysql://x/y"\n[http]', ["records", "postgresql://"]),
+        (
+            "[http]",
+            '[records]\narchive = "a"\nurl = "postgresql://x/y"\n[http]',
+            ["records", "give one of them"],
+        ),
         ('region = "EEA"', "", ["region is missing"]),
         ('host = "127.0.0.1"', "", ["host or a sandbox"]),
         ('url = "embedded"', 'url = "embedded"\ntimeout = 0', ["register.timeout"]),
