@@ -11,6 +11,7 @@ import smtplib
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,8 +91,11 @@ def preloaded() -> Iterator[None]:
     Place.preloaded.close()
 
 
-def place_in(folder: Path) -> Place:
-    """A folder with the usual configuration and a tool that declares no kind."""
+def place_in(folder: Path, **changes: Any) -> Place:
+    """A folder with the usual configuration and a tool that declares no kind.
+
+    ``changes`` are laid over it, tables member by member.
+    """
     (folder / "secret").write_text("open sesame\n")
     unclear = client_table(
         name="unclear",
@@ -101,7 +105,7 @@ def place_in(folder: Path) -> Place:
         kind="declared",
         topic=None,
     )
-    return Place(folder, clients=[client_table(), unclear])
+    return Place(folder, clients=[client_table(), unclear], **changes)
 
 
 @pytest.fixture(scope="module", params=["running", "stopped"])

@@ -9,10 +9,15 @@ from tests.peers.process import free_port
 YES, NO = "reader@example.com", "banned@example.com"
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def place(request, tmp_path_factory):
     """A gateway that has carried some mail and runs."""
-    place = place_in(tmp_path_factory.mktemp("place"))
+    folder = tmp_path_factory.mktemp("place")
+    if request.param == "sqlite":
+        place = place_in(folder)
+    else:
+        url = request.getfixturevalue("postgresql").database()
+        place = place_in(folder, records={"url": url})
     place.run_gateway()
     try:
         proof = ("--wording", "Yes, please", "--evidence", "form 1", "--source", "web")
