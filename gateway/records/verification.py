@@ -54,7 +54,7 @@ async def verify(database: Database) -> Verification:
     head = b"\0" * DIGEST
     links = 0
     while len(faults) < _FAULTS:
-        page = await database.read(partial(_plainly, partial(_page, after=links)))
+        page = await database.read(partial(plainly, partial(page_after, after=links)))
         if not page:
             break
         gone = await database.read(partial(purged_rows, seqs=[one.seq for one, _ in page]))
@@ -74,15 +74,15 @@ async def verify(database: Database) -> Verification:
                     continue
                 if row is None:
                     faults.append(f"{place} is missing")
-                elif not _is_whole(one.kind, row, one.digest(number)):
+                elif not is_whole(one.kind, row, one.digest(number)):
                     faults.append(f"{place} was changed")
-    faults += await database.read(partial(_plainly, _strays))
+    faults += await database.read(partial(plainly, _strays))
     faults += await database.read(unproven)
     told = [fault.encode("utf-8", "backslashreplace").decode() for fault in faults[:_FAULTS]]
     return Verification(links, head.hex(), tuple(told))
 
 
-async def _plainly(work: Work[T], connection: AsyncConnection) -> T:
+async def plainly(work: Work[T], connection: AsyncConnection) -> T:
     """What ``work`` returns, with texts read that are no UTF-8 any more.
 
     The driver refuses them, and with them the whole page: an octet that turned over on
@@ -98,7 +98,7 @@ async def _plainly(work: Work[T], connection: AsyncConnection) -> T:
         driver.text_factory = str
 
 
-def _is_whole(kind: str, row: Row, digest: bytes) -> bool:
+def is_whole(kind: str, row: Row, digest: bytes) -> bool:
     """Whether a row is what its digest was once made of."""
     # SQLite keeps what it is given, whatever the column: octets that became their own
     # digits in a text would have the same digest and could not be opened any more.
@@ -141,7 +141,10 @@ def _octets(value: object) -> bytes:
     return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
-async def _page(connection: AsyncConnection, after: int) -> list[tuple[Link, Mapping[str, Row]]]:
+async def page_after(
+    connection: AsyncConnection, after: int
+) -> list[tuple[Link, Mapping[str, Row]]]:
+    """Some links behind that number, each with the rows of its kind that are there, by id."""
     chain = schema.chain
     found = await connection.execute(
         select(chain).where(chain.c.seq > after).order_by(chain.c.seq).limit(_PAGE)

@@ -1,0 +1,84 @@
+"""What the register has written and no archive has: after a restore without the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.failure import GatewayError, RecordsUnavailable
+from gateway.records.entry import RECORDS
+from gateway.register import layout
+from gateway.register.connect import connect
+from gateway.serve import assembly
+from gateway.settings import Settings
+
+_FACTS: Final = b"""
+if redis.call('EXISTS', KEYS[1]) == 0 then return {'0-0', '', 0} end
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+local facts = {}
+for i = 1, #info, 2 do facts[info[i]] = info[i + 1] end
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+return {
+  facts['last-generated-id'],
+  first[1] and first[1][1] or '',
+  (facts['entries-added'] or 0) - facts['length'],
+}
+"""
+_WITHIN: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stream whose entries between two times (ms) may be archived nowhere."""
+
+    stream: str
+    after: int
+    before: int
+    certain: bool
+    """Whether there was at least one; else there may have been."""
+
+
+async def gaps(settings: Settings, cursors: Mapping[str, str]) -> list[Gap] | None:
+    """Where the streams were trimmed beyond an archive's cursors; None: nobody can say.
+
+    The register is asked where it is (an embedded one runs meanwhile), and not made
+    where there is none.
+    """
+    append = settings.data_dir / "register" / "append"
+    if assembly.configured_url(settings) is None and not append.exists():
+        return None
+    streams = [RECORDS, *layout.event_streams()]
+    try:
+        async with assembly.register_url(settings) as url:
+            connections = connect(url)
+            try:
+                replies = await connections.wire.exchange(
+                    [(b"EVAL", _FACTS, b"1", stream) for stream in streams], _WITHIN
+                )
+            finally:
+                await connections.aclose()
+        found = [
+            gap
+            for stream, reply in zip(streams, replies, strict=True)
+            if (gap := _gap(stream.decode(), cursors.get(stream.decode(), "0-0"), reply))
+        ]
+    except GatewayError:
+        return None
+    return found
+
+
+def _gap(stream: str, cursor: str, reply: Any) -> Gap | None:  # noqa: ANN401
+    if not isinstance(reply, list):
+        raise RecordsUnavailable("the register refused to tell of its streams")
+    last, first, trimmed = bytes(reply[0]).decode(), bytes(reply[1]).decode(), int(reply[2])
+    if not trimmed or _number(last) <= _number(cursor):
+        return None
+    if first and _number(first) <= _number(cursor):
+        return None
+    return Gap(stream, _number(cursor)[0], _number(first or last)[0], certain=not first)
+
+
+def _number(entry_id: str) -> tuple[int, int]:
+    time, _, number = entry_id.partition("-")
+    return int(time), int(number or 0)
