@@ -11,6 +11,7 @@ import typer
 from gateway import __version__
 from gateway.cli import (
     accounts,
+    backup,
     check,
     demo,
     held,
@@ -38,6 +39,8 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("wash")(wash.wash)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(rules.app, name="rules")
 app.add_typer(register.app, name="register")
 app.add_typer(records.app, name="records")
