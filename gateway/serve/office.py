@@ -33,7 +33,7 @@ from gateway.records.database import Database
 from gateway.records.deed import acts
 from gateway.records.events import EventArchive
 from gateway.serve.accepted import read_accepted
-from gateway.serve.assembly import Parts, archive_path, build_parts
+from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.holding import Holding
@@ -69,7 +69,7 @@ async def _serve(assignment: Assignment) -> None:
     parts = await build_parts(settings, metrics)
     try:
         database = await Database.open(
-            archive_path(settings), timeout=settings.records.archive_timeout, create=False
+            archive_place(settings), timeout=settings.records.archive_timeout, create=False
         )
         try:
             office = Office(desk_of(settings, parts, database))
