@@ -54,6 +54,11 @@ _SCOPES: dict[BanScope, tuple[Scope, Channel | None]] = {
     BanScope.DISCLOSURE: (Scope.DISCLOSURE, None),
 }
 
+_OF_TIER: dict[Tier | None, str] = {
+    Tier.BASE: " of another spelling",
+    Tier.HASHED: " of a hashed list",
+}
+
 
 def _channel_of(address: str) -> Channel:
     """The channel that reaches an address."""
@@ -78,8 +83,7 @@ async def _apply(settings: Settings, event: Event, address: str) -> tuple[list[E
     if facts.ban_organisation:
         return logged, "the ban of its organisation stands"
     if facts.ban_all or facts.ban_channel or facts.ban_topic:
-        spelling = " of another spelling" if facts.tier is Tier.BASE else ""
-        return logged, f"a ban{spelling} stands and is stronger"
+        return logged, f"a ban{_OF_TIER.get(facts.tier, '')} stands and is stronger"
     return logged, ""
 
 
@@ -112,7 +116,7 @@ def ban(
     config: Config = None,
 ) -> None:
     """Forbid direct marketing (or all contact, or disclosure) to a contact or a domain."""
-    event = _ban_event(EventKind.BAN, by, scope, topic, evidence, source, at)
+    event = ban_event(EventKind.BAN, by, scope, topic, evidence, source, at)
     _change(config, event, address, f"ban ({scope})", json=json)
 
 
@@ -130,11 +134,11 @@ def unban(
     """Lift a ban that was set by mistake or taken back; the evidence is recorded."""
     if not evidence.strip():
         raise InputError("--evidence: say why the ban is lifted")
-    event = _ban_event(EventKind.UNBAN, by, scope, topic, evidence, source, at)
+    event = ban_event(EventKind.UNBAN, by, scope, topic, evidence, source, at)
     _change(config, event, address, f"ban ({scope}) lifted", json=json)
 
 
-def _ban_event(
+def ban_event(
     kind: EventKind,
     by: str,
     scope: BanScope,
@@ -143,6 +147,12 @@ def _ban_event(
     source: str,
     at: str | None,
 ) -> Event:
+    """A ban, or its lifting, as the options tell it.
+
+    Raises:
+        InputError: scope and topic do not fit together.
+
+    """
     if (scope is BanScope.TOPIC) != (topic is not None):
         raise InputError("--scope topic and --topic NAME go together")
     wide, channel = _SCOPES[scope]

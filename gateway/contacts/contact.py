@@ -28,6 +28,8 @@ class Tier(StrEnum):
 
     EXACT = "exact"
     BASE = "base"
+    HASHED = "hashed"
+    """By a hash of the address, of a list whose addresses nobody knows."""
     ORGANISATION = "organisation"
 
 

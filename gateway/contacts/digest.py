@@ -87,6 +87,16 @@ class KeyRing:
         """The digests under every live key, the current one first."""
         return tuple(_digest(key_id, begun, subject) for key_id, begun in self._begun)
 
+    def derived(self, key_id: str, purpose: bytes) -> bytes:
+        """A key of 32 octets for another purpose (at most 16 octets), made from a live one.
+
+        Raises:
+            InputError: the key is not among the ring's.
+        """
+        if key_id not in self._keys:
+            raise InputError(f"the key file lacks key {key_id}; restore the key file")
+        return blake2b(key=self._keys[key_id], digest_size=KEY_OCTETS, person=purpose).digest()
+
     @property
     def begun(self) -> tuple[tuple[str, Mapping[str, blake2b]], ...]:
         """The live keys' ids and hashers, the current one first.
@@ -127,6 +137,8 @@ class KeyRing:
 # The subjects of addresses, numbers and domains can never be equal.
 ORGANISATION = "d:"
 """The prefix of organisations' subjects."""
+HASHED = "h:"
+"""The prefix of the subjects of hashes whose addresses nobody knows."""
 _PREFIX = {Channel.EMAIL: "e:", Channel.SMS: "p:"}
 _EMAIL = Channel.EMAIL
 
@@ -160,7 +172,7 @@ def _begin(key: bytes) -> dict[str, blake2b]:
     """
     bare = blake2b(key=key, digest_size=DIGEST_OCTETS)
     begun = {"": bare}
-    for prefix in (*_PREFIX.values(), ORGANISATION):
+    for prefix in (*_PREFIX.values(), ORGANISATION, HASHED):
         begun[prefix] = bare.copy()
         begun[prefix].update(prefix.encode())
     return begun

@@ -110,6 +110,8 @@ class Event:
     """Came from a file or feed: adds and tightens, never lifts."""
     undated: bool = False
     """``at`` is only when it was recorded, so it refreshes nothing known already."""
+    scheme: str = ""
+    """A way of hashing that lists are taken in from now on, as ``register.schemes`` keeps it."""
     attributes: Attributes = UNSAID
     sealed: bytes | None = None
 

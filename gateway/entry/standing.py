@@ -2,7 +2,8 @@
 
 The law of it:
 
-- bans of the exact entry, of the base spelling and of the organisation all count;
+- bans of the exact entry, of the base spelling, of a hashed list and of the
+  organisation all count;
 - a consent lifts a ban only if it is of the exact entry, granted, proven, lifting,
   not expired, given strictly later than the ban, and at least as specific: an ALL
   or CHANNEL ban for the consent's channel (any topic, or the topic asked), a TOPIC
@@ -86,8 +87,8 @@ NOTHING_KNOWN = RegisterFacts()
 class Standing(NamedTuple):
     """What the register says of one contact, before a channel and topic are asked.
 
-    ``exact`` is the contact's own entry, merged over the live keys; ``base`` and
-    ``organisations`` are None and empty where nothing is known.
+    ``exact`` is the contact's own entry, merged over the live keys; ``base``,
+    ``organisations`` and ``hashed`` are empty where nothing is known.
     """
 
     exact: Entry = EMPTY
@@ -98,11 +99,13 @@ class Standing(NamedTuple):
     """The last event of the register that could bear on the contact."""
     digest: str = ""
     """The contact's digest under the current key, ``key_id:hex``."""
+    hashed: tuple[Entry, ...] = ()
+    """Entries of hashed lists that name the contact; they hold nothing but bans."""
 
     @property
     def disclosure_banned(self) -> bool:
         """Whether handing the contact on to others is forbidden."""
-        entries = (self.exact, *self.base, *self.organisations)
+        entries = (self.exact, *self.base, *self.hashed, *self.organisations)
         return any(ban.scope is Scope.DISCLOSURE for entry in entries for ban in entry.bans)
 
     def facts(
@@ -113,7 +116,7 @@ class Standing(NamedTuple):
         ``now_ms`` is milliseconds since the epoch; days are those of UTC.  A message
         without a topic may belong to any: every TOPIC ban of its channel counts.
         """
-        if self.exact is EMPTY and not self.base and not self.organisations:
+        if self.exact is EMPTY and not self.base and not self.organisations and not self.hashed:
             return NOTHING_KNOWN
         topic = (normal_name(topic) or None) if topic else None
         exact = self.exact
@@ -181,6 +184,8 @@ class Standing(NamedTuple):
             yield (Tier.BASE if ban.inherited else Tier.EXACT), ban
         for entry in self.base:
             yield from ((Tier.BASE, ban) for ban in _all_bans(entry))
+        for entry in self.hashed:
+            yield from ((Tier.HASHED, ban) for ban in _all_bans(entry))
         for entry in self.organisations:
             yield from ((Tier.ORGANISATION, ban) for ban in _all_bans(entry))
 

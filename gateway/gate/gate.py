@@ -171,10 +171,11 @@ class Gate:
             precedent = find(traits, standing.facts(channel, topic, group, now))
             members = (contacts[0], *precedent, standing, asked_at, now, standing[5])
             return [_make_verdict(members)]
-        exact, known, base, organisations, _, digests = zip(*standings, strict=True)
+        exact, known, base, organisations, _, digests, hashed = zip(*standings, strict=True)
         # Most contacts have the same entries, a stranger's or one ban, and so the same
         # facts.  The standings keep the entries alive, so that their ids are theirs.
-        alike = list(zip(map(id, exact), known, map(id, base), map(id, organisations), strict=True))
+        entries_of = (map(id, base), map(id, organisations), map(id, hashed))
+        alike = list(zip(map(id, exact), known, *entries_of, strict=True))
         said = {
             entries: find(traits, standing.facts(channel, topic, group, now))
             for entries, standing in dict(zip(alike, standings, strict=True)).items()

@@ -1,12 +1,15 @@
 """Look-ups: where contacts stand, from one round trip.
 
 Asked are the exact spelling, the wider one where it differs, and each organisation
-of a contact, all under every live key.  What is done for each contact is done for
+of a contact, all under every live key; where hashed lists are in use, also the
+contact's hashes under each of their schemes.  What is done for each contact is done for
 all of them at once, for messages have many.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
@@ -14,13 +17,15 @@ from operator import add, itemgetter
 from typing import Any
 
 from gateway.contacts.contact import Channel, Contact
-from gateway.contacts.digest import ORGANISATION, KeyRing, prefix_of
+from gateway.contacts.digest import HASHED, ORGANISATION, KeyRing, prefix_of
+from gateway.contacts.hashed import Scheme
 from gateway.entry.codec import decode
 from gateway.entry.entry import EMPTY, Entry
 from gateway.entry.standing import Standing, exact_of, make_standing
 from gateway.register.batcher import Batcher
 from gateway.register.layout import Layout
 from gateway.register.question import Questions
+from gateway.register.schemes import Schemes
 
 _NEVER = b"0-0"
 """The mark of a bucket that no event has changed."""
@@ -37,8 +42,9 @@ def _alone(octets: bytes | None) -> tuple[Entry, bool]:
 class LookUp:
     """Looks up contacts through a batcher."""
 
-    def __init__(self, batcher: Batcher, ring: KeyRing, layout: Layout) -> None:
+    def __init__(self, batcher: Batcher, ring: KeyRing, layout: Layout, schemes: Schemes) -> None:
         self._batcher = batcher
+        self._schemes = schemes
         self._keys = tuple(Questions(key_id, begun, layout) for key_id, begun in ring.begun)
         self._lone = len(self._keys) == 1
         self._digest = f"{ring.current}:".__add__
@@ -55,9 +61,60 @@ class LookUp:
         Raises RegisterUnavailable within the batcher's timeout if the register does
         not answer, or answers with what is not an entry.
         """
+        schemes = self._schemes
+        if not schemes.fresh:
+            return self._checking(contacts)
+        if schemes.known:
+            return self._with_hashes(contacts, schemes.known)
+        return self._of(contacts)
+
+    def _of(self, contacts: Sequence[Contact]) -> Coroutine[Any, Any, list[Standing]]:
         if len(contacts) == 1 and self._lone and contacts[0][1] == contacts[0][2]:
             return self._of_one(contacts[0])
         return self._of_many(contacts)
+
+    async def _checking(self, contacts: Sequence[Contact]) -> list[Standing]:
+        """Look up while the schemes are read anew; once more, if they have changed."""
+        known = self._schemes.known
+        standings, _ = await asyncio.gather(
+            self._with_hashes(contacts, known), self._schemes.read()
+        )
+        if self._schemes.known is not known:
+            return await self._with_hashes(contacts, self._schemes.known)
+        return standings
+
+    async def _with_hashes(
+        self, contacts: Sequence[Contact], schemes: Sequence[Scheme]
+    ) -> list[Standing]:
+        """The standings, with what hashed lists say; asked in the same tick of the loop."""
+        names: list[str] = []
+        whose: list[int] = []
+        for scheme in schemes:
+            channel, name = scheme.channel, scheme.name
+            for at, contact in enumerate(contacts):
+                if contact.channel is channel:
+                    values = scheme.hashes(contact)
+                    names += [f"{name}:{value.hex()}" for value in values]
+                    whose += [at] * len(values)
+        if not names:
+            return await self._of(contacts)
+        packed: list[bytes] = []
+        for questions in self._keys:
+            questions.ask_all(HASHED, names, packed)
+        asked = self._batcher.ask(b"".join(packed), len(names) * len(self._keys))
+        try:
+            standings = await self._of(contacts)
+            found = await asked
+        finally:
+            if not asked.cancel() and not asked.cancelled():
+                asked.exception()  # told by the other question as well
+        hashed: dict[int, tuple[Entry, ...]] = defaultdict(tuple)
+        for at, (octets, _) in zip(whose * len(self._keys), found, strict=True):
+            if octets is not None:
+                hashed[at] += (_decode(octets),)
+        for at, entries in hashed.items():
+            standings[at] = standings[at]._replace(hashed=entries)
+        return standings
 
     async def _of_many(self, contacts: Sequence[Contact]) -> list[Standing]:
         if not contacts:
@@ -105,9 +162,8 @@ class LookUp:
         shards = map(self._shards.__getitem__, map(_first_octet, values))
         positions = map(add, shards, map(bytes.decode, marks))
         digests = map(self._digest, map(bytes.hex, values))
-        return list(
-            map(make_standing, zip(exact, known, base, above, positions, digests, strict=True))
-        )
+        members = (exact, known, base, above, positions, digests, repeat((), count))
+        return list(map(make_standing, zip(*members, strict=True)))
 
     async def _of_one(self, contact: Contact) -> list[Standing]:
         """The shortest way, for the usual single contact.
@@ -128,7 +184,7 @@ class LookUp:
                 above += (_decode(octets),)
         position = self._shards[value[0]] + (mark or _NEVER).decode()
         digest = self._digest(value.hex())
-        return [make_standing((exact, known, (), above, position, digest))]
+        return [make_standing((exact, known, (), above, position, digest, ()))]
 
     async def entries(self, prefix: str, name: str) -> list[Entry]:
         """Return a subject's entries under the live keys, the current one's first."""

@@ -17,6 +17,7 @@ from ulid import ULID
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import (
+    HASHED,
     ORGANISATION,
     Digest,
     KeyRing,
@@ -26,6 +27,7 @@ from gateway.contacts.digest import (
     subject_of,
 )
 from gateway.contacts.identity_code import without_identity_codes
+from gateway.contacts.hashed import Scheme
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
 from gateway.entry.event import Event, EventError, EventKind
@@ -35,9 +37,11 @@ from gateway.register.batcher import Batcher
 from gateway.register.check import prepare, warn_of_settings
 from gateway.register.commit import Committer, Write
 from gateway.register.connect import Connections, connect
+from gateway.register.hashed import HashedWriter
 from gateway.register.layout import Layout
 from gateway.register.log import Log
 from gateway.register.lookup import LookUp
+from gateway.register.schemes import Schemes
 
 Seal = Callable[[str], bytes]
 """Encrypts an address so that the person's own export can show it."""
@@ -70,9 +74,12 @@ class Register:
         self.connections = connections
         self._ring = ring
         self._batcher = Batcher(connections.wire, timeout, lanes=lanes)
-        self._look_up = LookUp(self._batcher, ring, places)
+        self.schemes = Schemes(connections.wire, ring, timeout)
+        """How the hashes of hashed lists are made."""
+        self._look_up = LookUp(self._batcher, ring, places, self.schemes)
         self._log = Log(connections.wire, places, write_timeout)
         self._committer = Committer(connections.wire, places, write_timeout)
+        self._hashed = HashedWriter(connections.wire, ring, places, self._committer, write_timeout)
         self._settle = settle
         self._seal = seal
         self._clock = clock
@@ -141,6 +148,7 @@ class Register:
     async def aclose(self) -> None:
         """Close the connections; look-ups under way hear RegisterUnavailable."""
         await self._batcher.aclose()
+        await self.schemes.aclose()
         await self.connections.aclose()
 
     async def __aenter__(self) -> Self:
@@ -292,6 +300,38 @@ class Register:
         """The entry kept under a digest; raises RegisterUnavailable."""
         return await self._committer.entry(digest)
 
+    async def announce(self, scheme: Scheme, actor: str, source: str, evidence: str = "") -> None:
+        """Log that lists of a scheme are taken in, so that a rebuild finds it again.
+
+        Raises RegisterUnavailable.
+        """
+        event = Event(
+            kind=EventKind.DESCRIBE,
+            at=self._clock(),
+            actor=actor,
+            source=source,
+            evidence=evidence,
+            scheme=self.schemes.told(scheme),
+            imported=True,
+            id=self._new_id(),
+            recorded=self._clock(),
+        )
+        digest = self._ring.digest(HASHED + scheme.name)
+        await self._committer.commit([Write(digest, [replace(event, subject=str(digest))])])
+
+    async def apply_hashed(self, event: Event, scheme: Scheme, values: Sequence[bytes]) -> int:
+        """Put a ban in effect for whoever has one of these hashes; returns how many were new.
+
+        The scheme must be in use (:attr:`schemes`), each hash be named once.  Nothing
+        is settled: see :meth:`settle`.  Raises RegisterUnavailable as :meth:`apply`.
+        """
+        if event.kind is not EventKind.BAN:
+            raise EventError("of a hash only a ban can be told")
+        if event.at > self._clock() + _CLOCK_SKEW:
+            raise EventError("the time of the change lies in the future; give the true one")
+        event = replace(event, recorded=self._clock(), sealed=None)
+        return await self._hashed.write(event, scheme, values)
+
     async def replay(self, events: Iterable[Event]) -> int:
         """Project logged events onto the entries again, without logging them.
 
@@ -301,6 +341,8 @@ class Register:
         """
         writes: dict[str, Write] = {}
         for event in events:
+            if event.scheme:
+                await self.schemes.adopt(event.scheme)
             try:
                 digest = Digest.parse(event.subject)
             except InputError as error:
@@ -341,8 +383,8 @@ class Register:
         digests = self._ring.digests(subject_of(contact))
         writes = self._writes(event, digests, only_changes)
         await self._committer.commit(writes)
+        event = writes[0].events[0]
         if contact.base != contact.canonical:
-            event = writes[0].events[0]
             bases = self._ring.digests(base_subject(contact))
             await self._committer.commit(
                 [
@@ -350,7 +392,22 @@ class Register:
                     for base, digest in zip(bases, digests, strict=True)
                 ]
             )
-        return writes[0].logged
+        return writes[0].logged + await self._lift_hashed(event, contact)
+
+    async def _lift_hashed(self, event: Event, contact: Contact) -> list[Event]:
+        """Apply an unban to what hashed lists say of the contact's own spelling."""
+        await self.schemes.read()
+        own = contact._replace(base=contact.canonical)
+        writes = []
+        for scheme in self.schemes.known:
+            for value in scheme.hashes(own):
+                for digest in self._ring.digests(scheme.subject(value)):
+                    copy = replace(
+                        event, id=self._new_id(), cause=event.id, subject=str(digest), sealed=None
+                    )
+                    writes.append(Write(digest, [copy], only_changes=True))
+        await self._committer.commit(writes)
+        return [logged for write in writes for logged in write.logged]
 
     def _writes(self, event: Event, digests: Sequence[Digest], only_changes: bool) -> list[Write]:
         """Return the event's write under the current key, and copies under the others."""

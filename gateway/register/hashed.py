@@ -1,0 +1,153 @@
+"""Bans of hashes, written many at once.
+
+All rows of a hashed list say the same, so a hash that is not known yet becomes the
+same few octets under its digest, and an event that differs from the others in its id
+and subject only.  Whatever is known already goes the usual way
+(:mod:`gateway.register.commit`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b32encode
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ulid import ULID
+
+from gateway.contacts.digest import HASHED, Digest, KeyRing
+from gateway.contacts.hashed import Scheme
+from gateway.entry.codec import encode
+from gateway.entry.entry import EMPTY
+from gateway.entry.event import Event
+from gateway.entry.projection import project
+from gateway.failure import RegisterUnavailable
+from gateway.register.commit import Committer, Write
+from gateway.register.layout import Layout, event_stream
+from gateway.register.wire import Command, Wire
+
+# KEYS: the shard's stream, then buckets.  ARGV: the entry, then per row the bucket's
+# index in KEYS, the field, the event.  The reply names the rows (from 0) whose field
+# was there already; of those nothing is changed.
+_SCRIPT = b"""\
+local there = {}
+for i = 2, #ARGV, 3 do
+  local bucket = KEYS[tonumber(ARGV[i])]
+  if redis.call('HEXISTS', bucket, ARGV[i+1]) == 1 then
+    there[#there+1] = (i - 2) / 3
+  else
+    local id = redis.call('XADD', KEYS[1], '*', 'e', ARGV[i+2])
+    redis.call('HSET', bucket, ARGV[i+1], ARGV[1], '@', id)
+  end
+end
+return there
+"""
+
+_ROWS_PER_SCRIPT = 400
+_RANDOM = 10
+"""Octets of a ULID that are random."""
+_CROCKFORD = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+)
+_Row = tuple[bytes, int]
+"""A digest's octets, and the place of its hash among those given."""
+
+
+class HashedWriter:
+    """Writes bans of hashes through the wire."""
+
+    def __init__(
+        self, wire: Wire, ring: KeyRing, layout: Layout, committer: Committer, within: float
+    ) -> None:
+        """Take what a register is made of, and the seconds each round trip may take."""
+        self._wire = wire
+        self._ring = ring
+        self._layout = layout
+        self._committer = committer
+        self._within = within
+
+    async def write(self, event: Event, scheme: Scheme, values: Sequence[bytes]) -> int:
+        """Put a ban, filled but for id and subject, in effect for each hash.
+
+        Each hash may be named once.  Returns how many were new or changed what was
+        known.  Raises RegisterUnavailable: doing it again is then safe.
+        """
+        if not values:
+            return 0
+        new = encode(project(EMPTY, event))
+        key_id, begun = self._ring.begun[0]
+        copy = begun[HASHED].copy
+        name = f"{scheme.name}:".encode()
+        shards: dict[int, list[_Row]] = defaultdict(list)
+        for at, value in enumerate(values):
+            hasher = copy()
+            hasher.update(name + value.hex().encode())
+            digest = hasher.digest()
+            shards[digest[0] >> 2].append((digest, at))
+        groups = [
+            (shard, rows[start : start + _ROWS_PER_SCRIPT])
+            for shard, rows in shards.items()
+            for start in range(0, len(rows), _ROWS_PER_SCRIPT)
+        ]
+        ids = _new_ids(event.recorded, len(values))
+        head, middle, tail = _template(event)
+        middle += key_id.encode() + b":"
+        commands = []
+        for shard, rows in groups:
+            events = [
+                b"".join((head, ids[at], middle, digest.hex().encode(), tail))
+                for digest, at in rows
+            ]
+            commands.append(self._command(shard, key_id.encode(), new, rows, events))
+        known: list[bytes] = []
+        for (_, rows), reply in zip(
+            groups, await self._wire.exchange(commands, self._within), strict=True
+        ):
+            if type(reply) is not list:
+                cause = str(reply).partition(" ")[0]
+                raise RegisterUnavailable(f"the register refused a change ({cause})")
+            known += [rows[place][0] for place in reply]
+        return len(values) - len(known) + await self._others(event, key_id, known)
+
+    def _command(
+        self, shard: int, key_id: bytes, new: bytes, rows: Sequence[_Row], events: Sequence[bytes]
+    ) -> Command:
+        keys = [event_stream(shard)]
+        indexes: dict[bytes, bytes] = {}
+        arguments = [new]
+        bucket_of = self._layout.bucket
+        for (digest, _), event in zip(rows, events, strict=True):
+            bucket, field = bucket_of(key_id, digest)
+            index = indexes.get(bucket)
+            if index is None:
+                keys.append(bucket)
+                index = indexes[bucket] = b"%d" % len(keys)
+            arguments += (index, field, event)
+        return (b"EVAL", _SCRIPT, b"%d" % len(keys), *keys, *arguments)
+
+    async def _others(self, event: Event, key_id: str, digests: Sequence[bytes]) -> int:
+        """Change entries that are there; only what changes them is logged."""
+        writes = []
+        for value, new_id in zip(digests, _new_ids(event.recorded, len(digests)), strict=True):
+            digest = Digest(key_id, value)
+            one = replace(event, id=new_id.decode(), subject=str(digest))
+            writes.append(Write(digest, [one], only_changes=True))
+        await self._committer.commit(writes)
+        return sum(len(write.logged) for write in writes)
+
+
+def _new_ids(at: int, count: int) -> list[bytes]:
+    """ULIDs of one millisecond, in no order."""
+    time = str(ULID.from_timestamp(at / 1000))[:10].encode()
+    noise = b32encode(secrets.token_bytes(_RANDOM * count)).translate(_CROCKFORD)
+    return [time + noise[16 * at : 16 * at + 16] for at in range(count)]
+
+
+def _template(event: Event) -> tuple[bytes, bytes, bytes]:
+    """The event's JSON before its id, between id and subject, and after it."""
+    marks = secrets.token_hex(16), secrets.token_hex(16)
+    text = replace(event, id=marks[0], subject=marks[1]).to_json()
+    head, rest = text.split(marks[0].encode())
+    middle, tail = rest.split(marks[1].encode())
+    return head, middle, tail
