@@ -15,9 +15,9 @@ from email.policy import compat32
 from typing import Final
 
 from gateway.contacts.identity_code import (
-    holds_identity_code,
-    without_identity_codes,
-    without_identity_codes_in,
+    holds_code,
+    mask,
+    mask_octets,
 )
 
 READ_MOST: Final = 256 << 10
@@ -28,7 +28,7 @@ _ENCODED: Final = (b"base64", b"quoted-printable")
 
 def masked_headers(section: bytes) -> bytes:
     """A header section without identity codes, encoded words read (RFC 2047)."""
-    section = without_identity_codes_in(section)
+    section = mask_octets(section)
     if b"=?" not in section:
         return section
     lines = section.split(b"\r\n")
@@ -36,11 +36,11 @@ def masked_headers(section: bytes) -> bytes:
     for field in _fields(lines):
         name, colon, value = field.partition(b":")
         text = _read(value) if b"=?" in value else None
-        if text is None or not holds_identity_code(text):
+        if text is None or not holds_code(text):
             kept.append(field)
             continue
         header = Header(
-            without_identity_codes(text), "utf-8", header_name=name.decode("ascii", "replace")
+            mask(text), "utf-8", header_name=name.decode("ascii", "replace")
         )
         written = header.encode(linesep="\r\n").encode("ascii", "replace")
         kept.append(name + colon + b" " + written)
@@ -68,7 +68,7 @@ def _read(value: bytes) -> str | None:
 def masked_message(octets: bytes) -> bytes:
     """A whole message without identity codes."""
     head, empty, body = octets.partition(b"\r\n\r\n")
-    plain = masked_headers(head) + empty + without_identity_codes_in(body)
+    plain = masked_headers(head) + empty + mask_octets(body)
     folded = plain.lower()
     if not any(word in folded for word in _ENCODED):
         return plain
@@ -97,8 +97,8 @@ def _mask(part: Message) -> bool:
     except (UnicodeDecodeError, LookupError):
         charset = "latin-1"
         text = decoded.decode(charset)
-    masked = without_identity_codes(text)
-    if masked is text:
+    masked = mask(text)
+    if masked == text:
         return False
     del part["Content-Transfer-Encoding"]
     part.set_payload(masked, charset)
@@ -125,7 +125,7 @@ class Masking:
         # A code has eleven octets; one more tells where it ends.
         ready = bytes(self._held[:-12])
         ends = len(ready)
-        masked = without_identity_codes_in(bytes(self._held))
+        masked = mask_octets(bytes(self._held))
         if masked == self._held:
             del self._held[:ends]
             return ready
@@ -137,4 +137,4 @@ class Masking:
         """What is left."""
         rest = bytes(self._held)
         self._held.clear()
-        return masked_message(rest) if self._whole else without_identity_codes_in(rest)
+        return masked_message(rest) if self._whole else mask_octets(rest)

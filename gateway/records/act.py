@@ -15,7 +15,7 @@ from typing import Self
 import orjson
 
 from gateway.clock import now_ms
-from gateway.contacts.identity_code import without_identity_codes
+from gateway.contacts.identity_code import mask
 from gateway.failure import InputError
 from gateway.records.identifier import new_id
 from gateway.records.record import VERSION, RecordError
@@ -78,7 +78,7 @@ class Act:
     def __post_init__(self) -> None:
         if not self.actor.strip():
             raise InputError("an act needs somebody who acts: give --by NAME")
-        object.__setattr__(self, "reason", without_identity_codes(self.reason))
+        object.__setattr__(self, "reason", mask(self.reason))
 
     @property
     def detail_json(self) -> str:

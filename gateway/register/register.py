@@ -26,7 +26,7 @@ from gateway.contacts.digest import (
     prefix_of,
     subject_of,
 )
-from gateway.contacts.identity_code import without_identity_codes
+from gateway.contacts.identity_code import mask
 from gateway.contacts.hashed import Scheme
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
@@ -441,8 +441,8 @@ class Register:
             id=event.id or self._new_id(),
             recorded=event.recorded or self._clock(),
             sealed=sealed,
-            evidence=without_identity_codes(event.evidence),
-            wording=without_identity_codes(event.wording),
+            evidence=mask(event.evidence),
+            wording=mask(event.wording),
         )
 
     def _new_id(self) -> str:

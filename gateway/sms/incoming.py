@@ -19,7 +19,7 @@ from gateway.clock import now_ms, years_later
 from gateway.contacts.contact import Channel, Contact, ContactError
 from gateway.contacts.destination import Notation, parse_destination
 from gateway.contacts.digest import KeyRing, subject_of
-from gateway.contacts.identity_code import without_identity_codes
+from gateway.contacts.identity_code import mask
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import GatewayError, RegisterUnavailable
 from gateway.held.shelf import Shelf
@@ -190,7 +190,7 @@ class Incomings:
         """Record it; no rule decides on what a person sends."""
         settings, now, text = site.settings, now_ms(), one.text.encode("utf-8", "replace")
         message_id, record_id = new_id(), new_id()
-        await site.contents.put(message_id, pieces(without_identity_codes(one.text)))
+        await site.contents.put(message_id, pieces(mask(one.text)))
         message = MessageRecord(
             message_id,
             received,

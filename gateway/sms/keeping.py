@@ -17,7 +17,7 @@ from typing import NamedTuple
 import structlog
 
 from gateway.contacts.contact import Channel
-from gateway.contacts.identity_code import without_identity_codes
+from gateway.contacts.identity_code import mask
 from gateway.decision.facts import Outcome
 from gateway.failure import GatewayError
 from gateway.held.message import HeldMessage
@@ -170,7 +170,7 @@ async def store_texts(site: Site, records: Sequence[Recorded]) -> None:
     """Store the texts that records name; raises RecordsUnavailable."""
     for one in records:
         if one.written is not None and one.written.content is not None:
-            text = without_identity_codes(one.judged.message.text or "")
+            text = mask(one.judged.message.text or "")
             await site.contents.put(one.id, pieces(text.encode()))
 
 
