@@ -10,7 +10,9 @@ from typing import BinaryIO
 
 import orjson
 
+from gateway.contacts.identity_code import holds_code
 from gateway.failure import InputError
+from gateway.register.refused import CODE, code_column, refused
 from gateway.register.rows import ALIASES, COLUMNS, CONTACT_COLUMNS, RowError
 
 _BOM = b"\xef\xbb\xbf"
@@ -46,7 +48,8 @@ class Table:
         """Yield the file's rows.
 
         Raises InputError, naming the line, for a file that is not UTF-8 or whose
-        header lacks a contact column; a damaged row is yielded as an error.
+        header lacks a contact column, and for a column that is never imported; a
+        damaged row, or one with a personal identity code, is yielded as an error.
         """
         for name in self.mapping:
             if name not in COLUMNS:
@@ -95,7 +98,8 @@ class Table:
         delimiter = max(_DELIMITERS, key=first[1].count)
         reader = csv.reader(count(), delimiter=delimiter, strict=True)
         try:
-            names = self._header(next(reader))
+            headers = next(reader)
+            names = self._header(headers)
         except csv.Error:
             raise InputError(f"{self.path}, line {first[0]}: the header cannot be read") from None
         while True:
@@ -113,6 +117,9 @@ class Table:
             if len(row) != len(names):
                 cause = f"it has {len(row)} cells, the header {len(names)}"
                 yield Line(begin, None, RowError("row", cause))
+                continue
+            if (column := code_column(headers, row)) is not None:
+                yield Line(begin, None, RowError(column, CODE))
                 continue
             yield Line(
                 begin,
@@ -141,8 +148,18 @@ class Table:
         return names
 
     def _name(self, header: str) -> str | None:
-        """Return our name of a header; warn once of one that is unknown."""
+        """Return our name of a header; warn once of one that is unknown.
+
+        Raises InputError for what is never imported, under whatever name.
+        """
         plain = header.strip().casefold()
+        if plain not in self._seen and plain not in COLUMNS:
+            cause = refused(header)
+            if cause is not None:
+                raise InputError(
+                    f"{self.path}: the column {header.strip()!r} is for {cause}; "
+                    "take it out of the file"
+                )
         if plain in self._columns:
             return self._columns[plain]
         name = ALIASES.get(plain, plain)
@@ -166,6 +183,9 @@ class Table:
             return Line(number, None, RowError("row", "not JSON"))
         if not isinstance(members, dict):
             return Line(number, None, RowError("row", "not a JSON object"))
+        if holds_code(text):
+            column = code_column(list(members), list(map(_text, members.values())))
+            return Line(number, None, RowError(column or "row", CODE))
         cells = {}
         for header, value in members.items():
             name = self._name(header)
