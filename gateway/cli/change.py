@@ -54,6 +54,12 @@ _SCOPES: dict[BanScope, tuple[Scope, Channel | None]] = {
     BanScope.DISCLOSURE: (Scope.DISCLOSURE, None),
 }
 
+
+def ban_scope(name: BanScope) -> tuple[Scope, Channel | None]:
+    """The scope that a name stands for, and the channel of a channel's."""
+    return _SCOPES[name]
+
+
 _OF_TIER: dict[Tier | None, str] = {
     Tier.BASE: " of another spelling",
     Tier.HASHED: " of a hashed list",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import change, hashed, transfer, view
+from gateway.cli import change, export, hashed, transfer, view
 
 app = typer.Typer(no_args_is_help=True, help="Bans, consents and relationships.")
 app.command()(change.ban)
@@ -16,4 +16,4 @@ app.command()(view.show)
 app.command()(view.history)
 app.command("import")(transfer.import_command)
 app.command("import-hashed")(hashed.import_hashed_command)
-app.command()(transfer.export)
+app.command("export")(export.export_command)

@@ -1,4 +1,4 @@
-"""``register import|export``: whole files of contacts, in and out."""
+"""``register import``: whole files of contacts in."""
 
 from __future__ import annotations
 
@@ -8,30 +8,12 @@ from typing import Annotated
 import orjson
 import typer
 
-from gateway.cli.option import Actor, Config, Json, open_register, open_stores, run, settings_of
+from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
 from gateway.cli.progress import octet_bar
 from gateway.failure import InputError
-from gateway.register.export import export_rows
 from gateway.register.importing import ImportResult, import_file
 from gateway.register.register import Register
 from gateway.settings import Settings
-
-
-def export(
-    target: Annotated[
-        Path | None, typer.Argument(metavar="FILE.csv|.ndjson", help="Default: standard output.")
-    ] = None,
-    config: Config = None,
-) -> None:
-    """Write every contact that the register knows, in the form that import reads."""
-    settings = settings_of(config)
-    count = run(_export(settings, target))
-    typer.echo(f"{count} contacts exported", err=True)
-
-
-async def _export(settings: Settings, target: Path | None) -> int:
-    async with open_stores(settings) as stores:
-        return await export_rows(stores.register, stores.addresses(), target)
 
 
 def import_command(

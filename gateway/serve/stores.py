@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.contacts.contact import Contact
-from gateway.contacts.digest import KeyRing, organisation_subject, subject_of
-from gateway.entry.event import Event
+from gateway.contacts.digest import Digest, KeyRing, organisation_subject, subject_of
+from gateway.contacts.hashset import HashSet
+from gateway.contacts.parse import parse_contact
+from gateway.entry.event import Event, EventKind
 from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
@@ -18,6 +20,7 @@ from gateway.records.entry import address_context
 from gateway.records.events import EventArchive
 from gateway.records.seal import Sealer, SealError
 from gateway.register import layout
+from gateway.register.export import Known
 from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings
@@ -54,20 +57,58 @@ class Stores:
         events |= {event.id: event for event in logged}
         return sorted(events.values(), key=lambda event: (event.recorded, event.id))
 
-    async def addresses(self) -> AsyncIterator[str]:
-        """Every address the register has had a change for, once, an organisation as @domain."""
+    async def known(self) -> AsyncIterator[Known]:
+        """Every contact and organisation the register has had a change for, once.
+
+        Those whose address nobody can tell come last, as their numbers.
+        """
         await self.catch_up()
-        seen: set[str] = set()
+        told, silent = HashSet(), (HashSet(), HashSet())
+        counts = [0, 0]
         async for body in self.events.all():
             event = Event.from_json(body)
-            if event.sealed is None or event.subject in seen:
+            address = None if event.sealed is None else self._opened(event)
+            if address is None:
+                value = Digest.parse(event.subject).value
+                if event.origin or event.scheme or any(value in each for each in (told, *silent)):
+                    continue
+                hashed = event.sealed is None and event.kind is EventKind.BAN
+                silent[hashed].add(value)
+                counts[hashed] += 1
                 continue
-            try:
-                address = self.seal.open(event.sealed, address_context(event.subject)).decode()
-            except SealError:
-                continue  # erased: its key is gone
-            seen.add(event.subject)
-            yield address if "@" in address or address.startswith("+") else f"@{address}"
+            organisation = "@" not in address and not address.startswith("+")
+            subject = (
+                organisation_subject(address)
+                if organisation
+                else subject_of(parse_contact(address))
+            )
+            # One contact may have events under several keys.
+            digests = self.ring.digests(subject)
+            if digests[0].value in told:
+                continue
+            for digest in digests:
+                told.add(digest.value)
+                for hashed in (False, True):
+                    counts[hashed] -= digest.value in silent[hashed]
+            name = f"@{address}" if organisation else address
+            yield Known(tuple(map(str, digests)), name, event.recorded)
+        for hashed in (False, True):
+            yield Known((), None, hashed=hashed, number=counts[hashed])
+
+    def _opened(self, event: Event) -> str | None:
+        """The address of an event; None when its key is gone: the person was erased."""
+        try:
+            return self.seal.open(event.sealed or b"", address_context(event.subject)).decode()
+        except SealError:
+            return None
+
+    async def histories(self, subjects: Sequence[str]) -> dict[str, list[Event]]:
+        """The archived events of subjects, by subject, oldest first."""
+        events: dict[str, list[Event]] = {}
+        for body in await self.events.of(subjects):
+            event = Event.from_json(body)
+            events.setdefault(event.subject, []).append(event)
+        return events
 
     async def catch_up(self) -> None:
         """Archive what waits, where no running gateway does it."""

@@ -102,6 +102,8 @@ class RegisterSettings(Table):
     """The register keeps 2**bits buckets, fixed when it is made (then 16 by default)."""
     keys_file: Path | None = None
     """The digest keys; default ``secrets/digest-keys.json`` below ``data_dir``."""
+    small_count: Annotated[int, Bound(ge=3, le=1000)] = 5
+    """Counts for research are withheld below this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

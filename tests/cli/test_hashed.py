@@ -29,7 +29,7 @@ def test_a_running_gateway_leaves_out_whoever_the_list_names(running):
     rows = running.archived(2, "--address", "maija@hash.example")
     shown = running.good("records", "show", rows[0]["record_id"], "--json").rows[0]
     assert "hashed" in repr(shown)
-    # Nobody lifts it unasked: a consent that is no later word does not.
+    # The person asks for mail again: the ban of this address goes, the list stays.
     done = running("register", "unban", "maija@hash.example", *BY, "--evidence", "asked by letter")
     assert (done.status, done.err) == (0, ""), done
     assert ": 2 forwarded" in running.mail("maija@hash.example", "bo@hash.example")

@@ -4,6 +4,7 @@ import json
 
 from tests.cli.conftest import BY, place_in
 
+WHY = (*BY, "--reason", "a move to another machine")
 HEADER = "Sähköposti;Kielto;Kieltoaika;Lähde\n"
 MAP = [
     *("--map", "email=Sähköposti", "--map", "ban=Kielto"),
@@ -107,8 +108,9 @@ def test_what_is_exported_can_be_imported_elsewhere(stopped, tmp_path_factory):
     )
     stopped.good("register", "import", path, *BY)
     out = stopped.folder / "out.csv"
-    done = stopped("register", "export", out)
+    done = stopped("register", "export", out, *WHY)
     assert done.status == 0
+    assert out.stat().st_mode & 0o777 == 0o600
     assert done.err == "6 contacts exported\n"
 
     other = place_in(tmp_path_factory.mktemp("other"))
@@ -116,13 +118,13 @@ def test_what_is_exported_can_be_imported_elsewhere(stopped, tmp_path_factory):
         done = other("register", "import", out, *BY)
         assert done.status == 0, done
         for name in ("again.csv", "again.ndjson"):
-            assert other("register", "export", other.folder / name).status == 0
+            assert other("register", "export", other.folder / name, *WHY).status == 0
         lines = [sorted(p.read_text().splitlines()) for p in (out, other.folder / "again.csv")]
         assert lines[0] == lines[1]
         for who in ("a+x@example.com", "a@example.com", "b@example.com", "c@example.com"):
             shown = [p("register", "show", who, "--json").rows for p in (stopped, other)]
             assert shown[0] == shown[1], who
-        printed = other("register", "export")
+        printed = other("register", "export", *WHY)
         assert printed.out.splitlines() == (other.folder / "again.csv").read_text().splitlines()
         ndjson = (other.folder / "again.ndjson").read_text()
         rows = [json.loads(line) for line in ndjson.splitlines()]
