@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from gateway.cli.console import console
+from gateway.cli.hashing import AnyAlgorithm, AnyNormalise, SaltedBy, SaltFile, scheme_of
 from gateway.cli.option import Config, Json, open_register, run, settings_of
 from gateway.cli.progress import octet_bar
 from gateway.cli.trial import (
@@ -24,10 +25,13 @@ from gateway.cli.trial import (
     trial,
 )
 from gateway.contacts.contact import Channel
+from gateway.contacts.hashed import Algorithm, Salting
 from gateway.decision.facts import Kind
 from gateway.decision.load import find_rules, load_rules
+from gateway.failure import InputError
 from gateway.gate import Gate
 from gateway.message.traits import Traits
+from gateway.register.hashlist import Against
 from gateway.settings import Settings
 from gateway.wash import WashResult, wash_file
 
@@ -56,6 +60,19 @@ def wash(
     region: Annotated[
         str | None, typer.Option(help="Country of numbers without + (FI, SE, …).")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="HASHED", help="A hashed list; whom it names may not go."
+        ),
+    ] = None,
+    algorithm: AnyAlgorithm = None,
+    normalise: AnyNormalise = None,
+    salt_file: SaltFile = None,
+    salting: SaltedBy = None,
+    against_column: Annotated[
+        str | None, typer.Option(help="The CSV column with the hashes; else one a line.")
+    ] = None,
     language: Annotated[str, typer.Option(help="Of the reasons: fi, sv or en.")] = "en",
     json: Json = False,
     config: Config = None,
@@ -75,7 +92,8 @@ def wash(
             group = settings.topics[topic].product_group
         traits = Traits(kind or Kind.MARKETING, channel=way, topic=topic, product_group=group)
     message = trial(settings, traits, own, sender, text, at)
-    result = run(_wash(settings, source, go, stop, message, column, region, language))
+    hashed = _against(against, algorithm, normalise, salt_file, salting, against_column, way)
+    result = run(_wash(settings, source, go, stop, message, hashed, column, region, language))
     if json:
         typer.echo(
             orjson.dumps(
@@ -83,6 +101,7 @@ def wash(
                     "may_go": result.may_go,
                     "may_not_go": result.may_not_go,
                     "unreadable": result.unreadable,
+                    "named": result.named,
                     "rules": dict(result.rules),
                     "may_go_file": str(go),
                     "may_not_go_file": str(stop),
@@ -91,8 +110,35 @@ def wash(
         )
     else:
         _print(result, settings, go, stop, language)
-    if result.may_not_go or result.unreadable:
+    if result.may_not_go or result.unreadable or result.named:
         raise typer.Exit(1)
+
+
+def _against(
+    path: Path | None,
+    algorithm: Algorithm | None,
+    normalise: str | None,
+    salt_file: Path | None,
+    salting: Salting | None,
+    column: str | None,
+    channel: Channel,
+) -> Against | None:
+    """The hashed list that the options name.
+
+    Raises:
+        InputError: they do not fit together, or the list cannot be read.
+
+    """
+    if path is None:
+        if algorithm or normalise or salt_file or salting or column:
+            raise InputError("--against HASHED names the list that these options are about")
+        return None
+    if algorithm is None or normalise is None:
+        raise InputError("--against: say how its hashes were made, --algorithm and --normalise")
+    scheme = scheme_of(algorithm, normalise, salt_file, salting)
+    if scheme.channel is not channel:
+        raise InputError(f"--normalise {normalise}: no {channel} address is hashed so")
+    return Against.load(path, scheme, column)
 
 
 async def _wash(
@@ -101,6 +147,7 @@ async def _wash(
     go: Path,
     stop: Path,
     message: Trial,
+    hashed: Against | None,
     column: str | None,
     region: str | None,
     language: str,
@@ -116,6 +163,7 @@ async def _wash(
                 rules=rules,
                 traits=message.traits,
                 traits_for=message.traits_for,
+                against=None if hashed is None else hashed.names,
                 column=column,
                 region=region,
                 language=language,
@@ -133,6 +181,8 @@ def _print(result: WashResult, settings: Settings, go: Path, stop: Path, languag
         table.add_row(str(count), rule_id, rule.then.value, rule.reason.get(language))
     if result.unreadable:
         table.add_row(str(result.unreadable), "", "suppress", "no readable address")
+    if result.named:
+        table.add_row(str(result.named), "", "suppress", "named by the hashed list")
     console().print(table)
     typer.echo(f"{result.may_go} may go: {go}")
-    typer.echo(f"{result.may_not_go + result.unreadable} may not go: {stop}")
+    typer.echo(f"{result.may_not_go + result.unreadable + result.named} may not go: {stop}")

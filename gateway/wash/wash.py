@@ -25,6 +25,7 @@ from gateway.gate import Gate, Verdict
 from gateway.message.traits import Traits
 
 BATCH = 1000
+_NAMED = "a hashed list names it"
 _ADDED = ("gateway_outcome", "gateway_rule", "gateway_reason")
 _NAMES = {
     Channel.EMAIL: ("email", "e-mail", "email address", "sähköposti", "e-post", "mail"),
@@ -42,6 +43,8 @@ class WashResult:
     may_go: int = 0
     may_not_go: int = 0
     unreadable: int = 0
+    named: int = 0
+    """Rows that a hashed list names; the rules were not asked about them."""
     rules: Counter[str] = field(default_factory=Counter)
 
 
@@ -54,6 +57,7 @@ async def wash_file(
     rules: RuleSet,
     traits: Traits,
     traits_for: Callable[[Contact], Traits] | None = None,
+    against: Callable[[Contact], bool] | None = None,
     column: str | None = None,
     region: str | None = None,
     language: str = "en",
@@ -62,6 +66,7 @@ async def wash_file(
     """Wash a CSV list; a row without a readable address may not go.
 
     ``traits_for``: what a contact is judged with, where they differ (quiet hours).
+    ``against``: whether a contact may not go whatever the register says.
 
     A row with more cells than the header may not go either: nobody can say what the
     last ones are.
@@ -95,12 +100,17 @@ async def wash_file(
                 contacts = [
                     _contact(row, place, len(header), traits.channel, region) for row in batch
                 ]
+                if against is not None:
+                    contacts = [_unless_named(one, against) for one in contacts]
                 known = [one for one in contacts if isinstance(one, Contact)]
                 verdicts = iter(await _judged(gate, rules, traits, traits_for, known))
                 for row, contact in zip(batch, contacts, strict=True):
                     even = [*row, *[""] * (len(header) - len(row))]
                     if isinstance(contact, str):
-                        result.unreadable += 1
+                        if contact is _NAMED:
+                            result.named += 1
+                        else:
+                            result.unreadable += 1
                         stop_writer.writerow([*even[: len(header)], "suppress", "", contact])
                         continue
                     verdict = next(verdicts)
@@ -123,6 +133,10 @@ async def wash_file(
         for draft in drafts:
             draft.unlink(missing_ok=True)
     return result
+
+
+def _unless_named(contact: Contact | str, against: Callable[[Contact], bool]) -> Contact | str:
+    return _NAMED if isinstance(contact, Contact) and against(contact) else contact
 
 
 async def _judged(

@@ -1,6 +1,7 @@
 """`wash`: a list in, who may be mailed and who may not out."""
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -52,6 +53,35 @@ def test_counts_outputs_and_bad_rows(either):
     assert "1 may go: " in told
     assert "4 may not go: " in told
     assert (either.folder / "go.csv").read_text() == go.read_text()
+
+
+def test_a_list_of_hashes_that_is_not_taken_in(running):
+    for who in ("keep@list.example", "drop+x@list.example"):
+        running.good("register", "consent", who, *BY, "--wording", "v1", "--evidence", "form")
+    source = running.folder / "mailing.csv"
+    source.write_text("email\nkeep@list.example\nDrop+X@list.example\nno address\n")
+    hashed = running.folder / "hashed.csv"
+    hashed.write_text(f"id,md5\n1,{hashlib.md5(b'DROP@LIST.EXAMPLE').hexdigest()}\n")
+    against = ("--against", hashed, "--algorithm", "md5", "--normalise", "upper")
+    against = (*against, "--against-column", "md5")
+    done = running.good("wash", source, *against, "--json", status=1)
+    [row] = done.rows
+    assert (row["may_go"], row["may_not_go"], row["unreadable"], row["named"]) == (1, 0, 1, 1)
+    stopped = rows(running.folder / "mailing.may-not-go.csv")
+    assert [line[0] for line in stopped[1:]] == ["Drop+X@list.example", "no address"]
+    assert stopped[1][1] == "suppress"
+    assert "hashed list" in stopped[1][3]
+    told = running.good("wash", source, *against, status=1).out
+    assert "2 may not go: " in told
+    # The register has learned nothing.
+    assert running.outcome("drop+x@list.example")[1] == "forward"
+    for options, cause in (
+        (("--against", hashed), "--algorithm"),
+        (("--normalise", "lower"), "--against"),
+        (("--against", hashed, "--algorithm", "md5", "--normalise", "e164"), "email"),
+        (("--against", hashed, "--algorithm", "md5", "--normalise", "lower"), "line 1"),
+    ):
+        assert cause in running.refused("wash", source, *options)
 
 
 def washed(place, count: int) -> int:
