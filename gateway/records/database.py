@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,6 +63,7 @@ _POOL: Final = 4
 _BUSY_SHARE: Final = 0.8
 """Of a transaction's time, how much may be spent waiting for another process."""
 _GRACE: Final = 1.0
+_TURN_ON: Final = 5.0
 _PORTION: Final = 500
 
 
@@ -318,6 +320,23 @@ def _watch(engine: Engine, path: Path) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _write_ahead(connection: sqlite3.Connection) -> str:
+    """Turn the write-ahead log on; the journal that is kept then.
+
+    SQLite does not wait for another process that is just doing the same.
+    """
+    end = time.monotonic() + _TURN_ON
+    while True:
+        try:
+            mode: str = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return mode
+
+
 def _touch(path: Path) -> None:
     """Make the file with its mode, and the write-ahead log its lasting journal."""
     try:
@@ -327,7 +346,7 @@ def _touch(path: Path) -> None:
         try:
             # Of a new file only.  Half as many pages to write for rows of about 1 KiB.
             connection.execute("PRAGMA page_size=8192")
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            mode = _write_ahead(connection)
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:

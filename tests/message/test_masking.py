@@ -68,7 +68,7 @@ def test_a_part_of_many_is_masked_and_the_others_stay():
 
 def test_a_code_in_the_subject_is_masked_however_it_is_written():
     plain = masked_headers(HEAD.replace(b"Tilaus", CODE.encode()))
-    assert plain == HEAD.replace(b"Tilaus", bMASK)
+    assert plain == HEAD.replace(b"Tilaus", MASK.encode())
     written = Header(f"Tilauksenne {CODE} ä", "utf-8").encode(linesep="\r\n").encode()
     headers = HEAD.replace(b"Tilaus", written)
     masked = message_from_bytes(masked_headers(headers))
@@ -94,4 +94,4 @@ def test_a_code_across_two_pieces_of_a_long_message_is_found(size: int, shift: i
     body = filler * (READ_MOST // len(filler) + 200)
     at = (READ_MOST // size + 2) * size - shift
     message = body[:at] + b" " + CODE.encode() + b" " + body[at + 13 :]
-    assert in_pieces(message, size) == message.replace(CODE.encode(), bMASK)
+    assert in_pieces(message, size) == message.replace(CODE.encode(), MASK.encode())
