@@ -12,7 +12,6 @@ from gateway.cli.option import Actor, Config, Json, open_register, run, settings
 from gateway.cli.progress import octet_bar
 from gateway.failure import InputError
 from gateway.register.importing import ImportResult, import_file
-from gateway.register.register import Register
 from gateway.settings import Settings
 
 
@@ -59,28 +58,23 @@ async def _import(
     *,
     skip_bad: bool,
 ) -> ImportResult:
+    async def drain() -> int:
+        # The archive is opened only where it is needed: a ban does not wait for it.
+        async with open_stores(settings) as stores:
+            return await stores.archiver.run_once()
+
     async with open_register(settings) as register:
-        return await _import_into(register, source, by, mapping, region, skip_bad)
-
-
-async def _import_into(
-    register: Register,
-    source: Path,
-    by: str,
-    mapping: dict[str, str],
-    region: str | None,
-    skip_bad: bool,
-) -> ImportResult:
-    with octet_bar(source, "importing", passes=2) as progress:
-        return await import_file(
-            source,
-            register,
-            actor=by,
-            mapping=mapping,
-            region=region,
-            skip_bad=skip_bad,
-            progress=progress,
-        )
+        with octet_bar(source, "importing", passes=2) as progress:
+            return await import_file(
+                source,
+                register,
+                actor=by,
+                mapping=mapping,
+                region=region,
+                skip_bad=skip_bad,
+                progress=progress,
+                drain=drain,
+            )
 
 
 def _report(result: ImportResult, source: Path, *, json: bool) -> None:

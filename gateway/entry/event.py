@@ -48,6 +48,10 @@ class EventKind(StrEnum):
     """Retention has ended (GDPR 5(1)(e)): consents and attributes go, bans stay."""
 
 
+TIGHTENING = frozenset({EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE})
+"""Kinds that another spelling of the mailbox inherits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """Attributes that an event states; ``None`` is unsaid and changes nothing."""

@@ -124,7 +124,7 @@ class Committer:
         lost = []
         for group, reply in zip(groups, replies, strict=True):
             if type(reply) is not list:
-                raise RegisterUnavailable(f"the register refused a change ({_cause(reply)})")
+                raise RegisterUnavailable(f"the register refused a change ({cause(reply)})")
             for change, result in zip(group, reply, strict=True):
                 if result is None or result is False:
                     lost.append(change.write)
@@ -180,6 +180,6 @@ def _script(changes: Sequence[_Change]) -> Command:
     return (b"EVAL", _SCRIPT, b"%d" % len(keys), *keys, *arguments)
 
 
-def _cause(reply: object) -> str:
-    """Name an error reply by its first word (OOM, MISCONF, READONLY...): no data in it."""
+def cause(reply: object) -> str:
+    """Return an error reply's name, its first word (OOM, MISCONF, READONLY...): no data in it."""
     return str(reply).partition(" ")[0] if isinstance(reply, Exception) else type(reply).__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 from ulid import ULID
@@ -30,7 +31,7 @@ from gateway.contacts.hashed import Scheme
 from gateway.contacts.identity_code import mask
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
-from gateway.entry.event import Event, EventError, EventKind
+from gateway.entry.event import TIGHTENING, Event, EventError, EventKind
 from gateway.entry.standing import Standing, merge_exact
 from gateway.failure import InputError
 from gateway.register.batcher import Batcher
@@ -41,13 +42,12 @@ from gateway.register.hashed import HashedWriter
 from gateway.register.layout import Layout
 from gateway.register.log import Log
 from gateway.register.lookup import LookUp
+from gateway.register.newcomers import Newcomers, SealAll
 from gateway.register.schemes import Schemes
 
 Seal = Callable[[str], bytes]
 """Encrypts an address so that the person's own export can show it."""
 
-_TIGHTENING = frozenset({EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE})
-"""Kinds that another spelling of the mailbox inherits."""
 _EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
 """Kinds that must reach the entries of every live key, not only the current one's."""
 _CLOCK_SKEW = 5 * 60_000
@@ -68,6 +68,7 @@ class Register:
         lanes: int,
         settle: float,
         seal: Seal | None,
+        seal_all: SealAll | None,
         clock: Clock,
     ) -> None:
         """Use :meth:`open`, which also checks the server, the layout and the keys."""
@@ -82,6 +83,13 @@ class Register:
         self._hashed = HashedWriter(connections.wire, ring, places, self._committer, write_timeout)
         self._settle = settle
         self._seal = seal
+        self._newcomers = partial(
+            Newcomers,
+            *(connections.wire, ring, places),
+            within=write_timeout,
+            seal_all=seal_all or (None if seal is None else partial(_sealed_singly, seal)),
+            clock=clock,
+        )
         self._clock = clock
 
     @classmethod
@@ -96,6 +104,7 @@ class Register:
         lanes: int = 2,
         settle: float = 0.0,
         seal: Seal | None = None,
+        seal_all: SealAll | None = None,
         clock: Clock = now_ms,
     ) -> Self:
         """Open the register at a URL (see ``register.connect``) or on connections.
@@ -104,8 +113,8 @@ class Register:
         (seconds).  ``bits`` fixes the number of buckets at creation (default 16);
         later it must be left out or be the same.  ``settle`` (seconds) is how long a
         hand-over may rest on a look-up: a change is acknowledged that much after it
-        is in effect.  ``seal`` fills the events' ``sealed``.  The connections are
-        closed with the register.
+        is in effect.  ``seal`` fills the events' ``sealed``, ``seal_all`` those of
+        an import.  The connections are closed with the register.
 
         Raises RegisterUnavailable if the server does not answer, InputError if its
         version or layout is not one this gateway works with, or if a key that
@@ -127,6 +136,7 @@ class Register:
             lanes=lanes,
             settle=settle,
             seal=seal,
+            seal_all=seal_all,
             clock=clock,
         )
 
@@ -247,6 +257,10 @@ class Register:
             await self.settle()
         return logged
 
+    def newcomers(self) -> Newcomers:
+        """Return what writes the entries of contacts that the register has not heard of."""
+        return self._newcomers()
+
     async def settle(self) -> None:
         """Wait until no hand-over can rest on a look-up from before the last change.
 
@@ -363,7 +377,7 @@ class Register:
             event = self._filled(draft, contact.canonical)
             digests = self._ring.digests(subject_of(contact))
             event = replace(event, subject=str(digests[0]))
-            if event.kind in _TIGHTENING and contact.base != contact.canonical:
+            if event.kind in TIGHTENING and contact.base != contact.canonical:
                 digest = self._ring.digest(base_subject(contact))
                 write = wider.setdefault(digest, Write(digest, [], only_changes=True))
                 write.events.append(self._inherited(event, digest, digests[0]))
@@ -447,3 +461,7 @@ class Register:
 
     def _new_id(self) -> str:
         return str(ULID.from_timestamp(self._clock() / 1000))
+
+
+def _sealed_singly(seal: Seal, addresses: Sequence[bytes], _: Sequence[str]) -> list[bytes]:
+    return [seal(address.decode()) for address in addresses]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,11 @@ def address_seal(ring: KeyRing, seal: Sealer) -> Seal:
         return seal.seal(address.encode(), address_context(str(ring.digest(subject))))
 
     return sealed
+
+
+def _seal_all(seal: Sealer, addresses: Sequence[bytes], digests: Sequence[str]) -> list[bytes]:
+    """Seals many addresses for the register's events, each bound to its digest."""
+    return seal.seal_all(addresses, list(map(address_context, digests)))
 
 
 def rule_set(settings: Settings) -> tuple[RuleSet, RuleSetRecord]:
@@ -215,6 +221,7 @@ async def open_register(settings: Settings, url: str, ring: KeyRing, seal: Seale
         settle=settings.register.settle,
         bits=settings.register.bucket_bits,
         seal=address_seal(ring, seal),
+        seal_all=partial(_seal_all, seal),
     )
 
 
