@@ -1,19 +1,22 @@
 """Split a mailing list by what the rules would say of each row now.
 
-The rows stream: at most :data:`BATCH` are in memory, and each batch is one round
-trip to the register.  Both outputs are written beside their names and put in place
-only when the whole list is through, so that nothing half-washed can be mailed.
+The rows stream: at most two times :data:`BATCH` are in memory, and each batch is one
+round trip to the register, during which the batch before is written.  Both outputs are
+written beside their names and put in place only when the whole list is through, so that
+nothing half-washed can be mailed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from gateway.contacts.contact import Channel, Contact, ContactError
 from gateway.contacts.email import parse_email
@@ -31,6 +34,13 @@ _NAMES = {
     Channel.EMAIL: ("email", "e-mail", "email address", "sähköposti", "e-post", "mail"),
     Channel.SMS: ("phone", "mobile", "puhelin", "telefon", "msisdn", "number"),
 }
+
+
+class _Writer(Protocol):
+    """What ``csv.writer`` makes."""
+
+    def writerows(self, rows: Iterable[list[str]], /) -> object: ...
+
 
 Progress = Callable[[int], None]
 """Called with the octets read so far."""
@@ -96,35 +106,29 @@ async def wash_file(
             stop_writer = csv.writer(stop, dialect)
             go_writer.writerow(header)
             stop_writer.writerow([*header, *_ADDED])
-            for batch in _batches(reader, source):
-                contacts = [
-                    _contact(row, place, len(header), traits.channel, region) for row in batch
-                ]
-                if against is not None:
-                    contacts = [_unless_named(one, against) for one in contacts]
-                known = [one for one in contacts if isinstance(one, Contact)]
-                verdicts = iter(await _judged(gate, rules, traits, traits_for, known))
-                for row, contact in zip(batch, contacts, strict=True):
-                    even = [*row, *[""] * (len(header) - len(row))]
-                    if isinstance(contact, str):
-                        if contact is _NAMED:
-                            result.named += 1
-                        else:
-                            result.unreadable += 1
-                        stop_writer.writerow([*even[: len(header)], "suppress", "", contact])
-                        continue
-                    verdict = next(verdicts)
-                    if not verdict.facts.register_reachable:
-                        raise RegisterUnavailable("the register went away; nothing is written")
-                    result.rules[verdict.decision.rule.id] += 1
-                    if verdict.outcome is Outcome.FORWARD:
-                        result.may_go += 1
-                        go_writer.writerow(row)
-                    else:
-                        result.may_not_go += 1
-                        stop_writer.writerow([*even, *_told(verdict, language)])
-                if progress is not None:
-                    progress(octets.tell())
+            told = _Told(len(header), go_writer, stop_writer, language, result)
+            judging: asyncio.Task[list[Verdict]] | None = None
+            try:
+                before: tuple[list[list[str]], list[Contact | str]] = ([], [])
+                for batch in chain(_batches(reader, source), [[]]):
+                    contacts = [
+                        _contact(row, place, len(header), traits.channel, region) for row in batch
+                    ]
+                    if against is not None:
+                        contacts = [_unless_named(one, against) for one in contacts]
+                    verdicts = [] if judging is None else await judging
+                    known = [one for one in contacts if isinstance(one, Contact)]
+                    judging = asyncio.create_task(_judged(gate, rules, traits, traits_for, known))
+                    # The register is asked about these while those before are written.
+                    await asyncio.sleep(0)
+                    told.write(*before, verdicts)
+                    before = batch, contacts
+                    if progress is not None:
+                        progress(octets.tell())
+            finally:
+                if judging is not None:
+                    judging.cancel()
+                    await asyncio.gather(judging, return_exceptions=True)
         drafts[0].replace(may_go)
         drafts[1].replace(may_not_go)
     except OSError as error:
@@ -159,9 +163,54 @@ async def _judged(
     return [found[place] for place in range(len(contacts))]
 
 
-def _told(verdict: Verdict, language: str) -> tuple[str, str, str]:
-    rule = verdict.decision.rule
-    return verdict.outcome.value, rule.id, rule.reason.get(language)
+class _Told:
+    """Writes rows as they were judged, and counts them."""
+
+    def __init__(
+        self, cells: int, go: _Writer, stop: _Writer, language: str, result: WashResult
+    ) -> None:
+        self._cells = cells
+        self._go = go
+        self._stop = stop
+        self._language = language
+        self._result = result
+
+    def write(
+        self,
+        rows: Sequence[list[str]],
+        contacts: Sequence[Contact | str],
+        verdicts: Sequence[Verdict],
+    ) -> None:
+        """Write rows in their order; those with a contact have a verdict each."""
+        result, rest = self._result, iter(verdicts)
+        go, stop = [], []
+        counts: Counter[str] = Counter()
+        for row, contact in zip(rows, contacts, strict=True):
+            if isinstance(contact, str):
+                if contact is _NAMED:
+                    result.named += 1
+                else:
+                    result.unreadable += 1
+                stop.append([*self._even(row)[: self._cells], "suppress", "", contact])
+                continue
+            verdict = next(rest)
+            if verdict.standing is None:
+                raise RegisterUnavailable("the register went away; nothing is written")
+            outcome, rule = verdict.decision.outcome, verdict.decision.rule
+            counts[rule.id] += 1
+            if outcome is Outcome.FORWARD:
+                go.append(row)
+            else:
+                reason = rule.reason.get(self._language)
+                stop.append([*self._even(row), outcome.value, rule.id, reason])
+        result.rules.update(counts)
+        result.may_go += len(go)
+        result.may_not_go += counts.total() - len(go)
+        self._go.writerows(go)
+        self._stop.writerows(stop)
+
+    def _even(self, row: list[str]) -> list[str]:
+        return [*row, *[""] * (self._cells - len(row))]
 
 
 def _reader(octets: IO[bytes], source: Path) -> tuple[Iterator[list[str]], type[csv.Dialect]]:
