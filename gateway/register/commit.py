@@ -19,6 +19,7 @@ from gateway.entry.entry import EMPTY, Entry
 from gateway.entry.event import Event
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
+from gateway.register import replica
 from gateway.register.layout import Layout, Place, event_stream
 from gateway.register.question import question
 from gateway.register.wire import Command, Found, Wire
@@ -120,7 +121,9 @@ class Committer:
         ]
         if not groups:
             return []
-        replies = await self._wire.exchange([_script(group) for group in groups], self._within)
+        replies = await replica.change(
+            self._wire, [_script(group) for group in groups], self._within
+        )
         lost = []
         for group, reply in zip(groups, replies, strict=True):
             if type(reply) is not list:

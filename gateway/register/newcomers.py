@@ -22,6 +22,7 @@ from gateway.contacts.contact import Channel
 from gateway.contacts.digest import ORGANISATION, KeyRing, prefix_of
 from gateway.entry.entry import ORIGIN_SIZE
 from gateway.failure import RegisterUnavailable
+from gateway.register import replica
 from gateway.register.commit import cause
 from gateway.register.layout import Layout, event_stream, event_streams
 from gateway.register.rows import Row
@@ -222,7 +223,9 @@ class Newcomers:
             script.arguments += (name, value, *texts)
         if not full:
             return {}
-        replies = await self._wire.exchange([script.command() for script in full], self._within)
+        replies = await replica.change(
+            self._wire, [script.command() for script in full], self._within
+        )
         known: dict[int, bytes] = {}
         for script, reply in zip(full, replies, strict=True):
             if type(reply) is not list:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 from hiredis import Reader, pack_command
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import PipelineCommand
 from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisClusterException, RedisError
 
@@ -27,6 +28,9 @@ Found = list[list[bytes | None]]
 """For each question the entry's octets and the bucket's mark."""
 
 _LISTS = frozenset({list})
+_SEEN = b":seen"
+"""The end of keys that are written to see a replica follow."""
+_REPLICATED_WITHIN = 0.5
 
 
 class Wire(Protocol):
@@ -54,6 +58,12 @@ class Wire(Protocol):
 
         None, and nothing was sent, where no connection is free: then
         :meth:`look_up` finds one.
+        """
+
+    async def replicated(self, key: bytes, question: Command, within: float) -> object:
+        """Ask a key's server once a replica has what it was told before, or half a second on.
+
+        Returns the reply, which may be an error.  Raises as :meth:`exchange`.
         """
 
     async def aclose(self) -> None:
@@ -91,6 +101,11 @@ class ServerWire:
     ) -> Found:
         """See :meth:`Wire.look_up`."""
         return found(await self._send(packed, count, within, retry=True, anew=anew))
+
+    async def replicated(self, key: bytes, question: Command, within: float) -> object:
+        """See :meth:`Wire.replicated`."""
+        replies: list[object] = await self.exchange([*_waited(key, within), question], within)
+        return replies[-1]
 
     def begin(self, packed: bytes, count: int, within: float, answer: Answer) -> Session | None:
         """See :meth:`Wire.begin`."""
@@ -217,6 +232,22 @@ class ClusterWire:
         reader.feed(packed)
         return found(await self.exchange(list(iter(reader.gets, NOT_ENOUGH_DATA)), within))
 
+    async def replicated(self, key: bytes, question: Command, within: float) -> object:
+        """See :meth:`Wire.replicated`."""
+        commands = [
+            PipelineCommand(place, *command)
+            for place, command in enumerate([*_waited(key, within), question])
+        ]
+        try:
+            async with asyncio.timeout(within), self._slots:
+                node: Any = self._client.get_node_from_key(key.decode())
+                # On one connection: WAIT is about what its own connection wrote.
+                await node.execute_pipeline(commands)
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise unavailable(error, within) from error
+        reply: object = commands[-1].result
+        return reply
+
     def begin(self, packed: bytes, count: int, within: float, answer: Answer) -> Session | None:
         """See :meth:`Wire.begin`; here a command's server must be found first."""
         return None
@@ -224,6 +255,13 @@ class ClusterWire:
     async def aclose(self) -> None:
         """See :meth:`Wire.aclose`."""
         await self._client.aclose()
+
+
+def _waited(key: bytes, within: float) -> list[Command]:
+    """Return a write beside the key, and the wait for a replica that has it."""
+    tag = key.partition(b"}")[0] + b"}"
+    milliseconds = int(1000 * min(_REPLICATED_WITHIN, within / 2))
+    return [(b"SET", tag + _SEEN, b"1"), (b"WAIT", b"1", b"%d" % max(milliseconds, 1))]
 
 
 def found(replies: list[Any]) -> Found:
