@@ -28,6 +28,8 @@ _ASKED = b"return redis.call('INFO', 'replication')"
 _STREAM_AT = 3
 """Where a script's command has its first key."""
 _PAUSE = 0.02
+_LEAST = 0.05
+"""Seconds that a question needs at the least."""
 
 _history = re.compile(rb"^master_replid:(\w+)", re.MULTILINE).search
 _offset = re.compile(rb"^master_repl_offset:(\d+)", re.MULTILINE).search
@@ -83,7 +85,7 @@ async def change(wire: Wire, scripts: Sequence[Command], within: float) -> list[
 async def _confirm(wire: Wire, name: bytes, stream: bytes, offset: int, end: float) -> None:
     """Return when a replica of the history has come to the offset."""
     loop = asyncio.get_running_loop()
-    while (left := end - loop.time()) > 0:
+    while (left := end - loop.time()) > _LEAST:
         found = History.of(await wire.replicated(stream, (b"EVAL", _ASKED, b"1", stream), left))
         if found is None or found.name != name:
             raise RegisterUnavailable("the register's server changed: it is unknown what it kept")
