@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
+from gateway.cli.option import Actor, Config, Json, open_register, open_stores, run, settings_of
 from gateway.cli.progress import octet_bar
 from gateway.failure import InputError
 from gateway.register.importing import ImportResult, import_file

@@ -23,6 +23,7 @@ from gateway.entry.entry import EMPTY
 from gateway.entry.event import Event
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
+from gateway.register import replica
 from gateway.register.commit import Committer, Write
 from gateway.register.layout import Layout, event_stream
 from gateway.register.wire import Command, Wire
@@ -102,7 +103,7 @@ class HashedWriter:
             commands.append(self._command(shard, key_id.encode(), new, rows, events))
         known: list[bytes] = []
         for (_, rows), reply in zip(
-            groups, await self._wire.exchange(commands, self._within), strict=True
+            groups, await replica.change(self._wire, commands, self._within), strict=True
         ):
             if type(reply) is not list:
                 cause = str(reply).partition(" ")[0]

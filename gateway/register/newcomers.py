@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from binascii import b2a_base64
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, repeat
@@ -25,13 +25,11 @@ from gateway.failure import RegisterUnavailable
 from gateway.register import replica
 from gateway.register.commit import cause
 from gateway.register.layout import Layout, event_stream, event_streams
+from gateway.register.register import SealAll
 from gateway.register.rows import Row
 from gateway.register.template import Template
 from gateway.register.window import Group
 from gateway.register.wire import Command, Wire
-
-SealAll = Callable[[Sequence[bytes], Sequence[str]], list[bytes]]
-"""Encrypts many addresses, each bound to the digest (``key:hex``) at its place."""
 
 # KEYS: the shard's stream, then a bucket for each entry.  ARGV: the number of events of
 # each entry; per entry the field, the entry, the events.  The reply: how many events

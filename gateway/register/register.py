@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ulid import ULID
 
@@ -42,11 +42,15 @@ from gateway.register.hashed import HashedWriter
 from gateway.register.layout import Layout
 from gateway.register.log import Log
 from gateway.register.lookup import LookUp
-from gateway.register.newcomers import Newcomers, SealAll
 from gateway.register.schemes import Schemes
+
+if TYPE_CHECKING:
+    from gateway.register.newcomers import Newcomers
 
 Seal = Callable[[str], bytes]
 """Encrypts an address so that the person's own export can show it."""
+SealAll = Callable[[Sequence[bytes], Sequence[str]], list[bytes]]
+"""Encrypts many addresses, each bound to the digest (``key:hex``) at its place."""
 
 _EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
 """Kinds that must reach the entries of every live key, not only the current one's."""
@@ -83,13 +87,9 @@ class Register:
         self._hashed = HashedWriter(connections.wire, ring, places, self._committer, write_timeout)
         self._settle = settle
         self._seal = seal
-        self._newcomers = partial(
-            Newcomers,
-            *(connections.wire, ring, places),
-            within=write_timeout,
-            seal_all=seal_all or (None if seal is None else partial(_sealed_singly, seal)),
-            clock=clock,
-        )
+        self._places = places
+        self._within = write_timeout
+        self._seal_all = seal_all or (None if seal is None else partial(_sealed_singly, seal))
         self._clock = clock
 
     @classmethod
@@ -259,7 +259,15 @@ class Register:
 
     def newcomers(self) -> Newcomers:
         """Return what writes the entries of contacts that the register has not heard of."""
-        return self._newcomers()
+        # Late: who carries mail alone imports nothing.
+        from gateway.register.newcomers import Newcomers
+
+        return Newcomers(
+            *(self.connections.wire, self._ring, self._places),
+            within=self._within,
+            seal_all=self._seal_all,
+            clock=self._clock,
+        )
 
     async def settle(self) -> None:
         """Wait until no hand-over can rest on a look-up from before the last change.
