@@ -3,7 +3,8 @@
 The order is what keeps the promises, as it does for mail:
 
 1. The request is read whole.  Every recipient of every message in it is judged.  Where
-   one cannot be decided now (register, quiet hours), nothing of it is sent.
+   one cannot be decided now (register), nothing of it is sent; where it is quiet, that
+   is recorded besides.
 2. What must outlive us is stored: texts, what is held or kept, and last the records.
 3. Those that are allowed are written into a request of their own.  Just before its body
    leaves, look-ups that have grown old are repeated (``docs/flow.md``).
@@ -34,7 +35,7 @@ from gateway.settings.sms import OnQuiet, OnSchedule, SmsOnSuppress
 from gateway.sms.evidence import Recorded
 from gateway.sms.judged import Judged, resting
 from gateway.sms.judging import confirm, judge
-from gateway.sms.keeping import Keeping, Place
+from gateway.sms.keeping import Keeping, Place, store_texts
 from gateway.sms.outlet import ProviderAway
 from gateway.sms.repeat import Earlier
 from gateway.sms.route import Route
@@ -98,7 +99,9 @@ class Delivery:
             )
         judged = await judge(site, route, self._submission, now)
         self._refuse_unreadable(judged)
-        self._refuse_undecided(judged)
+        if until := self._quiet_until(judged):
+            await self._note_quiet(judged, now)
+            raise Resting(until)
         await self._record(judged, now)
         decided = self._decided(judged, now)
         if not decided.indices(Fate.SENT):
@@ -122,8 +125,11 @@ class Delivery:
         if causes and (nobody or not self._route.adapter.tells_each):
             raise Refusal(Problem.BAD_RECIPIENT, causes[0])
 
-    def _refuse_undecided(self, judged: Sequence[Judged]) -> None:
-        """Refuse the whole where somebody's message cannot be decided now."""
+    def _quiet_until(self, judged: Sequence[Judged]) -> int:
+        """Until when the whole is refused since somebody's hours are quiet; 0: it is not.
+
+        Raises Refusal where somebody's message cannot be decided now.
+        """
         until = 0
         for one in judged:
             for place, verdict in enumerate(one.verdicts):
@@ -133,8 +139,21 @@ class Delivery:
                     self._site.metrics.fault("register")
                     raise Refusal(Problem.BUSY, "Temporarily unavailable; try again later")
                 until = max(until, one.until[place] or 0)
-        if until and self._route.settings.on_quiet is OnQuiet.REFUSE:
-            raise Resting(until)
+        return until if self._route.settings.on_quiet is OnQuiet.REFUSE else 0
+
+    async def _note_quiet(self, judged: Sequence[Judged], now: int) -> None:
+        """Record that the whole was put off; raises RecordsUnavailable."""
+        site, route, request = self._site, self._route, self._submission.request
+        records = [
+            site.evidence.record(
+                route, request, one, self._received, now, keeps=False, content=False
+            )
+            for one in judged
+        ]
+        await store_texts(site, records)
+        await site.evidence.store(records)
+        for one in records:
+            site.evidence.outcome(route, one, range(len(one.ids)), Result.DEFERRED, now_ms())
 
     # -- deciding and storing -----------------------------------------------------
 

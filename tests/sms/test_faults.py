@@ -16,7 +16,7 @@ from tests.peers.provider import says
 
 ACCOUNT = "AC00000000000000000000000000000000"
 PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
-YES, NO = "+358401111111", "+358402222222"
+YES, ALSO, NO = "+358401111111", "+358403333333", "+358402222222"
 TEXT = "Syysale! Lopeta: vastaa STOP"
 AUTH = {"Authorization": aiohttp.encode_basic_auth(ACCOUNT, "token")}
 APP = {"Authorization": "App 0123456789abcdef"}
@@ -26,6 +26,16 @@ DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 
 def form(to: str, **more: str) -> dict[str, str]:
     return {"To": to, "From": "LamisNET", "Body": TEXT, **more}
+
+
+class Quiet:
+    """It is quiet for one number, for an hour."""
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+
+    def until(self, number: str, now: int) -> int | None:
+        return now + 3_600_000 if number == self.number else None
 
 
 def stalled(house) -> asyncio.Event:
@@ -353,9 +363,45 @@ async def test_quiet_hours_say_when_to_try_again(sms):
             assert 0 < int(answer.headers["Retry-After"]) < 4 * 86_400
             assert (await answer.json())["status"] == 503
         assert house.provider.asked == []
+        assert await house.fate(YES) == [("defer", "Q1", "deferred")]
     async with sms("twilio", table={"quiet": quiet}, urgent=True) as house:
         await house.allow(YES)
         assert (await send(house))[0] == 201
+
+
+async def test_who_is_put_off_by_another_s_quiet_hours_is_recorded_too(sms):
+    """Nothing of the request is sent, and each record says so."""
+    async with sms("infobip") as house:
+        await house.allow(YES, NO, ALSO)
+        await house.ban(NO)
+        plane = house.parts.plane
+        house.door.site = replace(plane.site, quiet=Quiet(ALSO))
+        to = [{"to": YES}, {"to": NO}, {"to": ALSO}]
+        one = {"sender": "LamisNET", "destinations": to, "content": {"text": TEXT}}
+        how = {"json": {"messages": [one]}, "headers": APP}
+        for _ in range(2):
+            assert (await house.post("/sms/3/messages", **how))[0] == 503
+        assert house.provider.asked == []
+        assert await house.fate(YES) == [("forward", "R40", "deferred")] * 2
+        assert await house.fate(NO) == [("suppress", "R11", "deferred")] * 2
+        assert await house.fate(ALSO) == [("defer", "Q1", "deferred")] * 2
+        (found, *_) = await house.found(ALSO)
+        shown = await house.archive.show(found.record_id)
+        assert [outcome.reply_code for outcome in shown.outcomes] == [None]
+
+
+async def test_what_is_put_off_without_a_record_is_not_said_to_be_recorded(sms, monkeypatch):
+    """The records cannot be stored: the tool hears the same 503, soon to be tried again."""
+    async with sms("twilio") as house:
+        await house.allow(YES)
+        plane = house.parts.plane
+        house.door.site = replace(plane.site, quiet=Quiet(YES))
+        recorder = plane.site.recorder
+        monkeypatch.setattr(recorder, "_probe_at", asyncio.get_running_loop().time() + 60)
+        async with house.http.post(house.url + PATH, data=form(YES), headers=AUTH) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        monkeypatch.setattr(recorder, "_probe_at", 0.0)
+        assert await house.fate(YES) == []
 
 
 async def test_a_reload_changes_routes(sms):
