@@ -67,7 +67,7 @@ class Lease:
         self._key = key
         self._lasts = b"%d" % lasts
         self._within = within
-        self._token = f"{_process(os.getpid())} {secrets.token_hex(8)}".encode()
+        self._token = f"{process_name(os.getpid())} {secrets.token_hex(8)}".encode()
 
     async def hold(self) -> Hold:
         """Gain or keep the lease; raises GatewayError when the store does not answer."""
@@ -75,7 +75,7 @@ class Lease:
         if held is not Hold.ELSEWHERE:
             return held
         (holder,) = await self._wire.exchange([(b"GET", self._key)], self._within)
-        if isinstance(holder, bytes) and _dead(holder.decode(errors="replace")):
+        if isinstance(holder, bytes) and is_gone(holder.decode(errors="replace")):
             return Hold(await self._run(_TAKE_OVER, self._lasts, holder))
         return held
 
@@ -91,7 +91,7 @@ class Lease:
         return reply
 
 
-def _process(pid: int) -> str:
+def process_name(pid: int) -> str:
     """A process of this machine, for all time: its id space, id and start; or ``-``."""
     with suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -102,10 +102,10 @@ def _process(pid: int) -> str:
     return "-"
 
 
-def _dead(token: str) -> bool:
+def is_gone(token: str) -> bool:
     """Whether the process that a token names is known to be gone."""
     parts = token.split(" ")
-    ours = _process(os.getpid()).split(" ")
+    ours = process_name(os.getpid()).split(" ")
     if len(parts) != 5 or len(ours) != 4 or parts[:2] != ours[:2] or not parts[2].isdecimal():
         return False
-    return _process(int(parts[2])) != " ".join(parts[:4])
+    return process_name(int(parts[2])) != " ".join(parts[:4])

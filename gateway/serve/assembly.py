@@ -343,6 +343,7 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
                 recorder=recorder,
                 shelf=shelf,
                 register=register,
+                seal=seal,
                 metrics=metrics,
             )
         parts = Parts(site, register, shelf, ring, seal, plane)

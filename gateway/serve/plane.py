@@ -17,6 +17,7 @@ from gateway.failure import InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
 from gateway.records.recorder import Recorder
+from gateway.records.seal import Sealer
 from gateway.register.register import Register
 from gateway.settings import Settings
 from gateway.settings.sms import Quiet
@@ -88,6 +89,7 @@ class Plane:
         recorder: Recorder,
         shelf: Shelf,
         register: Register,
+        seal: Sealer,
         metrics: Metrics,
     ) -> Plane:
         """The parts of a process that has routes.
@@ -107,7 +109,7 @@ class Plane:
             contents=shelf.contents,
             held=shelf.held,
             outlets=Outlets(),
-            repeats=Repeats(register.connections.wire),
+            repeats=Repeats(register.connections.wire, seal),
             reporter=Reporter(),
             quiet=quiet_hours(settings.sms.quiet),
             metrics=metrics,

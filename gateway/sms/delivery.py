@@ -37,7 +37,7 @@ from gateway.sms.judged import Judged, resting
 from gateway.sms.judging import confirm, judge
 from gateway.sms.keeping import Keeping, Place, store_texts
 from gateway.sms.outlet import ProviderAway
-from gateway.sms.repeat import Earlier
+from gateway.sms.repeat import Earlier, Turn, decided_then
 from gateway.sms.route import Route
 from gateway.sms.site import Site
 
@@ -76,8 +76,8 @@ class Delivery:
         self._submission = submission
         self._received = received
         self._records: list[Recorded] = []
-        self._key: bytes | None = None
-        """What the request is remembered by, where it names itself."""
+        self._turn: Turn | None = None
+        """Of a request that names itself."""
         self._keeping = Keeping(site, route, submission)
         self._stored: list[Place] = []
         """Those that wait already since the same request was said before."""
@@ -102,6 +102,17 @@ class Delivery:
         if until := self._quiet_until(judged):
             await self._note_quiet(judged, now)
             raise Resting(until)
+        key = site.repeats.key(route, self._submission.request)
+        if key is None:
+            return await self._carry_out(judged, now)
+        async with site.repeats.turn(key, route.settings.answer_timeout) as self._turn:
+            earlier = self._turn.earlier
+            if earlier is not None and earlier.sent:
+                then = decided_then(earlier, judged, self._fate, now).taken()
+                return self._turn.answer or route.adapter.accepted(self._submission, then)
+            return await self._carry_out(judged, now)
+
+    async def _carry_out(self, judged: Sequence[Judged], now: int) -> Answer:
         await self._record(judged, now)
         decided = self._decided(judged, now)
         if not decided.indices(Fate.SENT):
@@ -161,8 +172,7 @@ class Delivery:
         """Store all that must outlive us; a request that was said before is there already."""
         site, route = self._site, self._route
         outcomes = [[str(verdict.outcome) for verdict in one.verdicts] for one in judged]
-        key = self._key = site.repeats.key(route, self._submission.request)
-        earlier = None if key is None else await site.repeats.recall(key)
+        earlier = self._turn.earlier if self._turn is not None else None
         if earlier and earlier.fits(outcomes) and await self._keeping.adopt(earlier.held):
             self._stored = earlier.waiting()
             for number, place in self._stored:
@@ -172,6 +182,7 @@ class Delivery:
                     Recorded(one, id_, ids)
                     for one, id_, ids in zip(judged, earlier.messages, earlier.records, strict=True)
                 ]
+                await self._begin(earlier)
                 return
         self._records = [
             site.evidence.record(
@@ -193,11 +204,22 @@ class Delivery:
             raise
         for number, place in self._stored:
             site.evidence.outcome(route, self._records[number], [place], Result.HELD, now_ms())
-        if key is not None:
+        if self._turn is not None:
             held = [*(earlier.held if self._stored and earlier else ()), *self._keeping.held]
             ids = [[*one.ids] for one in self._records]
             said = Earlier(outcomes, [one.id for one in self._records], ids, held)
-            await site.repeats.remember(key, said)
+            await self._begin(said)
+
+    async def _begin(self, said: Earlier) -> None:
+        """Remember a named request, before anything of it leaves."""
+        if self._turn is None:
+            return
+        sends = any(outcome == Outcome.FORWARD for each in said.outcomes for outcome in each)
+        try:
+            await self._turn.begin(said._replace(begun=sends))
+        except BaseException:
+            await self._note_failed([[] for _ in self._records], Result.FAILED)
+            raise
 
     def _decided(self, judged: Sequence[Judged], now: int) -> Decided:
         fates, ids = [], []
@@ -260,7 +282,7 @@ class Delivery:
             answer = adapter.accepted(self._submission, decided.taken())
             told: Sequence[Told] = [Told.ACCEPTED] * len(decided.indices(Fate.SENT))
             await self._conclude(decided, going, answer, told)
-            return answer
+            return self._heard(answer)
         return await self._told(decided, going, answer)
 
     def _outgoing(self, decided: Decided) -> Request:
@@ -297,7 +319,15 @@ class Delivery:
             )
         await self._conclude(decided, going, answer, told)
         # Not usable: it said yes; what it said besides is lost.
-        return merged if usable else adapter.accepted(self._submission, decided.taken())
+        return self._heard(
+            merged if usable else adapter.accepted(self._submission, decided.taken())
+        )
+
+    def _heard(self, answer: Answer) -> Answer:
+        """What the tool hears of what was handed over; said again, it hears the same."""
+        if self._turn is not None:
+            self._turn.done(answer)
+        return answer
 
     # -- telling ------------------------------------------------------------------
 
@@ -389,8 +419,8 @@ class Delivery:
 
     async def _undo(self) -> None:
         """Take back what waits; said again, the request is a new one if anything did."""
-        if await self._keeping.undo() and self._key is not None:
-            await self._site.repeats.forget(self._key)
+        if await self._keeping.undo() and self._turn is not None:
+            self._turn.forget()
 
 
 def _usable(adapter: Adapter, answer: Answer) -> bool:

@@ -10,7 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 import uvloop
+from prometheus_client import CollectorRegistry
 
+from gateway.evidence.metric import Metrics
+from gateway.serve.assembly import build_parts
+from gateway.sms.server import Door
 from tests.peers.house import House
 from tests.peers.provider import Provider
 from tests.peers.scripted import ScriptedUpstream
@@ -42,6 +46,20 @@ class SmsHouse(House):
             if "json" in response.headers.get("Content-Type", ""):
                 return response.status, await response.json()
             return response.status, await response.text()
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[str]:
+        """Another worker on the same stores; the base URL of its socket."""
+        parts = await build_parts(self.settings, Metrics(CollectorRegistry()))
+        door = Door(parts.plane.site)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(door.server(), "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/tool"
+        finally:
+            server.close()
+            await door.drain(1)
+            await parts.aclose()
 
 
 def route_table(provider: str, base_url: str, **changes: Any) -> dict[str, Any]:
