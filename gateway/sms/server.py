@@ -87,7 +87,7 @@ class Door:
         finished = not self._under_way
         for server in self._servers:
             # Answers are still being written; a tool that reads none must not keep us.
-            await server.shutdown(_LAST_WORDS if finished else 0.1)
+            await server.end(_LAST_WORDS if finished else 0.1)
         return finished
 
     # -- one request --------------------------------------------------------------
@@ -339,6 +339,30 @@ class _Server(web.Server):
         super().__init__(handler, **how)
         self._most = most
         self._first = first
+        self._open: dict[RequestHandler, asyncio.Transport] = {}
+        """Until they are gone; the library's own forgets those that it has told to close."""
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+
+    async def end(self, seconds: float) -> None:
+        """Close all connections, and cut those that are not gone in this time.
+
+        Over TLS a close waits for the other side's; one that stays silent would keep
+        the loop from ever closing.
+        """
+        await self.shutdown(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._open:
+                    await asyncio.sleep(0.01)
+        for transport in list(self._open.values()):
+            transport.abort()
 
     def __call__(self) -> RequestHandler:
         full = len(self._connections) >= self._most
