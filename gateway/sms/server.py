@@ -48,7 +48,7 @@ class Door:
         self._idle: asyncio.Event | None = None
         """Set when nothing is under way, once a drain waits for it."""
         self._buckets: dict[str, Bucket] = {}
-        self._servers: list[web.Server] = []
+        self._servers: list[_Server] = []
 
     def server(self, listener: str = "") -> _Server:
         """A server for one socket; ``listener``: the route whose own address it is."""
@@ -341,14 +341,18 @@ class _Server(web.Server):
         self._first = first
         self._open: dict[RequestHandler, asyncio.Transport] = {}
         """Until they are gone; the library's own forgets those that it has told to close."""
+        self._gone = asyncio.Event()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         self._open[handler] = transport
+        self._gone.clear()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self._open.pop(handler, None)
+        if not self._open:
+            self._gone.set()
 
     async def end(self, seconds: float) -> None:
         """Close all connections, and cut those that are not gone in this time.
@@ -357,10 +361,9 @@ class _Server(web.Server):
         the loop from ever closing.
         """
         await self.shutdown(seconds)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._open:
-                    await asyncio.sleep(0.01)
+        if self._open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), seconds)
         for transport in list(self._open.values()):
             transport.abort()
 
