@@ -75,6 +75,9 @@ class Adapter(ABC):
     """The ways in which a request shows its credential, the usual first."""
     signs_host: ClassVar[bool] = False
     """Whether credentials cover the host, so that a tool's own cannot go through."""
+    grows_old: ClassVar[bool] = False
+    """Whether a tool's own credentials are, or may be, signatures and tokens of a time: a
+    request that waits with them is refused when it is sent at last."""
     idempotency: ClassVar[Sequence[str]] = ("idempotency-key",)
     """Headers (lower case) of which a repeated request shows the same value."""
     tells_each: ClassVar[bool] = False
@@ -163,6 +166,10 @@ class Adapter(ABC):
         The default: JSON, or no body at all.
         """
         return not answer.body or "json" in answer.content_type
+
+    def perishes(self, request: Request) -> bool:
+        """Whether this request shows a token that will not be good for hours."""
+        return self.grows_old
 
     # -- delivery reports ---------------------------------------------------------
 

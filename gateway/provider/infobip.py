@@ -134,6 +134,10 @@ class Infobip(Adapter):
         scheduled |= "sendAt" in schedule
         return Submission(request, tuple(read), (document, v3), refuses=True, scheduled=scheduled)
 
+    def perishes(self, request: Request) -> bool:
+        """Whether it shows an access token, which is good for an hour, and no API key."""
+        return request.header("authorization").partition(" ")[0].lower() in ("bearer", "ibsso")
+
     def narrowed(self, submission: Submission, kept: Sequence[Sequence[int]]) -> Request:
         """The document with the destinations that are kept, without messages of none."""
         document, _ = submission.document

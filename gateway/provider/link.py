@@ -89,6 +89,10 @@ class Link(Adapter):
         )
         return _submission(request, document, messages, batch=True)
 
+    def perishes(self, request: Request) -> bool:
+        """Whether it shows an access token, which is good for a short time."""
+        return request.header("authorization").partition(" ")[0].lower() == "bearer"
+
     def narrowed(self, submission: Submission, kept: Sequence[Sequence[int]]) -> Request:
         """The document with the messages that are kept."""
         document, batch = submission.document

@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from gateway.clock import Clock, now_ms
 from gateway.contacts.destination import Notation, international_digits
 from gateway.provider import signature
 from gateway.provider.adapter import Adapter, reads, sends, status_told
@@ -72,10 +73,12 @@ _NOTHING = "0.00000000"
 class Signed:
     """``api_key`` and ``sig`` in a form, instead of a secret.
 
-    Its age is for the provider to judge.  What it covers are the fields, so that it
+    The age of a tool's own is for the provider to judge.  What it covers are the fields, so that it
     survives the gateway; the plain MD5 of old accounts is not known here.
     https://developer.vonage.com/en/getting-started/concepts/signing-messages
     """
+
+    clock: Clock = now_ms
 
     def shows(self, request: Request, expected: Credential) -> bool:
         """Whether the form is signed with this credential's secret."""
@@ -91,11 +94,12 @@ class Signed:
         return dict(_signed_form(request)).get("api_key", "")
 
     def write(self, request: Request, credential: Credential) -> Request:
-        """The form signed with this credential instead, by the same kind of hash."""
+        """The form signed now with this credential instead, by the same kind of hash."""
         pairs = _signed_form(request)
         digest = _DIGESTS.get(len(dict(pairs).get("sig", "")), "sha256")
-        kept = tuple(pair for pair in pairs if pair[0] not in ("api_key", "sig"))
-        kept += (("api_key", credential.name),)
+        kept = tuple(pair for pair in pairs if pair[0] not in ("api_key", "sig", "timestamp"))
+        stamp = str(self.clock() // 1000)
+        kept += (("api_key", credential.name), ("timestamp", stamp))
         signed = signature.vonage(credential.secret, kept, digest)
         return request._replace(body=written_form((*kept, ("sig", signed))))
 
@@ -115,6 +119,7 @@ class Vonage(Adapter):
         r"/search/(?:message|messages|rejections)",
     )
     schemes = (Basic(), Fields("api_key", "api_secret"), Signed())
+    grows_old = True
     most = 1
 
     def read_message(self, request: Request, match: re.Match[str]) -> Submission:

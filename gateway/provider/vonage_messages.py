@@ -70,6 +70,7 @@ class VonageMessages(Adapter):
     # Marks an incoming message as read, or revokes one.
     harmless = (changes("PATCH", rf"/v1/messages/{_UUID}"),)
     schemes = (Basic(), Token("Bearer"))
+    grows_old = True
     most = 100
 
     def read_messages(self, request: Request, match: re.Match[str]) -> Submission:

@@ -150,7 +150,9 @@ class Delivery:
                     self._site.metrics.fault("register")
                     raise Refusal(Problem.BUSY, "Temporarily unavailable; try again later")
                 until = max(until, one.until[place] or 0)
-        return until if self._route.settings.on_quiet is OnQuiet.REFUSE else 0
+        route, request = self._route, self._submission.request
+        own = route.token is None and route.adapter.perishes(request)
+        return until if own or route.settings.on_quiet is OnQuiet.REFUSE else 0
 
     async def _note_quiet(self, judged: Sequence[Judged], now: int) -> None:
         """Record that the whole was put off; raises RecordsUnavailable."""

@@ -23,7 +23,7 @@ from gateway.provider.table import Table
 from gateway.settings import Settings
 from gateway.settings.model import CLIENT_KINDS
 from gateway.settings.secret import read_secret
-from gateway.settings.sms import SmsRoute
+from gateway.settings.sms import OnQuiet, SmsRoute
 from gateway.settings.value import ClientKind
 
 DEFAULT_SENDER = "default"
@@ -71,6 +71,12 @@ class Route:
                 f"{place}: {adapter.title} signs the host, so that the tool's own credentials "
                 "cannot go through: set token_name and token_file (the tool's), username and "
                 "password_file (the provider's)"
+            )
+        if adapter.grows_old and route.on_quiet is OnQuiet.KEEP and route.token_file is None:
+            raise InputError(
+                f'{place}: with on_quiet = "keep" what a tool of {adapter.title} signs would grow '
+                "old while it waits: set token_file (the tool's) and password_file (the "
+                "provider's), so that the gateway signs when it sends"
             )
         if route.token_file is not None and route.password_file is not None:
             token = Credential(

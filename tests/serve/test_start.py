@@ -80,6 +80,23 @@ def test_quiet_hours_that_cannot_be_kept(folder, quiet, word, run):
     refused(run(folder, "serve", "--check"), "sms.quiet: ", word)
 
 
+@pytest.mark.parametrize("provider", ["vonage", "vonage_messages"])
+def test_what_a_tool_signs_cannot_wait(folder, provider, run):
+    route = {"name": "a", "provider": provider, "prefix": "/a", "networks": ["127.0.0.0/8"]}
+    route |= {"kind": "marketing", "sandbox": "sms.jsonl", "on_quiet": "keep"}
+    write_config(folder, tables(sms={"routes": [route], "quiet": {}}))
+    done = run(folder, "serve", "--check")
+    refused(done, "sms.routes a: ", 'on_quiet = "keep"', "token_file", "password_file")
+    for name in ("token", "password"):
+        path = folder / name
+        path.write_text(f"the {name}")
+        path.chmod(0o600)
+        route[f"{name}_file"] = str(path)
+    write_config(folder, tables(sms={"routes": [route], "quiet": {}}))
+    done = run(folder, "serve", "--check")
+    assert done.status == 0, done.err
+
+
 def test_a_configuration_that_is_not_toml(folder, run):
     (folder / "config.toml").write_text("smtp = {\n")
     refused(run(folder, "serve", "--check"), "config.toml: not valid TOML", "line 1")

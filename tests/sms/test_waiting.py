@@ -627,6 +627,14 @@ async def test_some_may_wait_for_a_person_and_others_for_a_time(bulk):
     assert sent_to(bulk) == []
 
 
+async def test_an_access_token_that_would_grow_old_is_not_kept(bulk):
+    """The tool hears when to come again, with a token that is good then."""
+    old = {**HEADERS, "Authorization": "Bearer of-an-hour"}
+    assert (await bulk.post(MANY, json=batch(A), headers=old))[0] == 503
+    assert await rows(bulk) == []
+    assert await bulk.fate(A) == [("defer", "Q1", "deferred")]
+
+
 # -- said again -----------------------------------------------------------------------
 
 KEY = {**AUTH, "Idempotency-Key": "one", "I-Twilio-Idempotency-Token": "one"}
