@@ -8,6 +8,7 @@ https://gatewayapi.com/docs/apis/rest/
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -175,7 +176,7 @@ class GatewayApi(Adapter):
         if not message.report_url:
             return None
         told: dict[str, Any] = {
-            "id": _message_id(decided, number),
+            "id": _answered_id(decided, number),
             "msisdn": int(international_digits(message.destinations[place]) or 0),
             "time": decided.at // 1000,
             "status": "REJECTED",
@@ -268,6 +269,14 @@ def _userref(document: Any, number: int) -> str | None:  # noqa: ANN401 - as it 
     one = document[number] if isinstance(document, list) else document
     reference = one.get("userref")
     return None if reference is None else str(reference)
+
+
+def _answered_id(decided: Decided, number: int) -> int:
+    """A message's id as the tool knows it: the provider's, where it made one."""
+    if decided.answered is not None:
+        with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
+            return int(orjson.loads(decided.answered.body)["ids"][number])
+    return _message_id(decided, number)
 
 
 def _message_id(decided: Decided, number: int) -> int:

@@ -8,6 +8,7 @@ https://developers.messagebird.com/api/sms-messaging
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -188,7 +189,7 @@ class MessageBird(Adapter):
             return None
         query = written_form(
             (
-                ("id", hex_of(decided.first_record())),
+                ("id", _answered_id(decided)),
                 ("reference", _text(submission.document, "reference")),
                 ("recipient", international_digits(message.destinations[place])),
                 ("status", _FAILED),
@@ -210,6 +211,14 @@ class MessageBird(Adapter):
             }
             headers = (("MessageBird-Signature-JWT", signature.jwt(secret, claims)),)
         return Report(url, headers, b"", method="GET")
+
+
+def _answered_id(decided: Decided) -> str:
+    """The message's id as the tool knows it: the provider's, where it made one."""
+    if decided.answered is not None:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return str(orjson.loads(decided.answered.body)["id"])
+    return hex_of(decided.first_record())
 
 
 def _destinations(listed: object) -> tuple[str, ...]:

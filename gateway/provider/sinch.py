@@ -7,6 +7,7 @@ https://developers.sinch.com/docs/sms/api-reference/sms/batches
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -184,7 +185,7 @@ class Sinch(Adapter):
         if not message.report_url or kind == "none":
             return None
         to = message.destinations[place]
-        told: dict[str, Any] = {"batch_id": decided.first_record()}
+        told: dict[str, Any] = {"batch_id": _batch_id(decided)}
         if reference := document.get("client_reference"):
             told["client_reference"] = reference
         media = "mms" if document.get("type") == "mt_media" else "sms"
@@ -247,6 +248,14 @@ def _listed(submission: Submission, decided: Decided, theirs: Iterable[Any]) -> 
         for one, fate in zip(submission.document["to"], decided.fates[0], strict=True)
         if fate in _LISTED
     ]
+
+
+def _batch_id(decided: Decided) -> str:
+    """The batch's id as the tool knows it: the provider's, where it made one."""
+    if decided.answered is not None:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return str(orjson.loads(decided.answered.body)["id"])
+    return decided.first_record()
 
 
 def _time(at: int) -> str:

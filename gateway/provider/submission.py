@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from gateway.provider.request import Request
+from gateway.provider.request import Answer, Request
 
 
 class Message(NamedTuple):
@@ -64,6 +64,8 @@ class Decided(NamedTuple):
     """The record's id (ULID) of each destination; "" where there is no record."""
     at: int
     """Milliseconds since the epoch."""
+    answered: Answer | None = None
+    """What the tool hears, once the provider has answered for those that were sent."""
 
     def indices(self, fate: Fate) -> list[tuple[int, int]]:
         """Message and destination of those with this fate."""

@@ -24,6 +24,7 @@ from gateway.settings.sms import Quiet
 from gateway.sms.evidence import Evidence
 from gateway.sms.incoming import Incomings
 from gateway.sms.outlet import Outlets, tls_context
+from gateway.sms.owed import Debts
 from gateway.sms.repeat import Repeats
 from gateway.sms.report import Reporter
 from gateway.sms.route import Route, Routes
@@ -110,7 +111,7 @@ class Plane:
             held=shelf.held,
             outlets=Outlets(),
             repeats=Repeats(register.connections.wire, seal),
-            reporter=Reporter(),
+            reporter=Reporter(Debts(register.connections.wire, seal)),
             quiet=quiet_hours(settings.sms.quiet),
             metrics=metrics,
             incoming=Incomings(register, ring, shelf, webhooks(settings, routes.all)),
@@ -140,6 +141,6 @@ class Plane:
         return self.site
 
     async def aclose(self) -> None:
-        """Send the reports that wait, and close the connections."""
+        """Let the reports that are being sent end, and close the connections."""
         await self.site.reporter.aclose()
         await self.site.outlets.aclose()

@@ -117,6 +117,7 @@ class Service:
         if site.quiet is not None:
             # The calendar's library takes its time to load: not while somebody waits.
             await asyncio.to_thread(site.quiet.until, "+358401234567", now_ms())
+        site.reporter.start()
         door = Door(site, self._assignment.workers)
         self._sms_tls = server_context(settings.sms.tls, "sms.tls")
         for descriptor, route in self._assignment.sms:

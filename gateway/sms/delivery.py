@@ -29,7 +29,7 @@ from gateway.gate import Verdict
 from gateway.provider.adapter import Adapter, status_told
 from gateway.provider.problem import Problem, Refusal
 from gateway.provider.request import Answer, Request
-from gateway.provider.submission import Decided, Fate, Submission, Told
+from gateway.provider.submission import Decided, Fate, Report, Submission, Told
 from gateway.records.record import Result
 from gateway.settings.sms import OnQuiet, OnSchedule, SmsOnSuppress
 from gateway.sms.evidence import Recorded
@@ -81,6 +81,7 @@ class Delivery:
         self._keeping = Keeping(site, route, submission)
         self._stored: list[Place] = []
         """Those that wait already since the same request was said before."""
+        self._reports: list[Report] = []
 
     async def run(self) -> Answer:
         """Judge, store, record, hand over.
@@ -123,6 +124,7 @@ class Delivery:
                 raise
             answer = self._answer_here(decided)
             self._note_unsent(decided)
+            await self._keep_reports()
         else:
             answer = await self._hand_over(decided)
         return answer
@@ -319,7 +321,8 @@ class Delivery:
                 Problem.PROVIDER_AWAY if answer.status in (429, 502, 503) else Problem.UNANSWERED,
                 f"The provider answered {answer.status} and nothing that can be read",
             )
-        await self._conclude(decided, going, answer, told)
+        heard = decided._replace(answered=merged) if usable else decided
+        await self._conclude(heard, going, answer, told)
         # Not usable: it said yes; what it said besides is lost.
         return self._heard(
             merged if usable else adapter.accepted(self._submission, decided.taken())
@@ -344,6 +347,7 @@ class Delivery:
         self._note_sent(going, answer, told)
         self._note_unsent(decided)
         await self._keeping.commit_in_time()
+        await self._keep_reports()
 
     def _note_sent(
         self, going: Sequence[Sequence[int]], answer: Answer, told: Sequence[Told]
@@ -380,19 +384,21 @@ class Delivery:
                 (waiting, Result.HELD),
             ):
                 site.evidence.outcome(route, record, some, result, at)
-            if route.settings.on_suppress is SmsOnSuppress.NATIVE:
+            if route.settings.on_suppress is not SmsOnSuppress.DISCARD:
                 self._report(decided, number, [places[place] for place in suppressed])
 
     def _report(self, decided: Decided, number: int, places: Sequence[int]) -> None:
-        route = self._route
+        """Owe the reports of those of whom the tool's answer tells nothing."""
+        adapter, secret = self._route.adapter, self._route.report_secret
         for place in places:
-            if decided.fates[number][place] is not Fate.TAKEN:
-                continue
-            report = route.adapter.report(
-                self._submission, decided, number, place, route.report_secret
-            )
+            report = adapter.report(self._submission, decided, number, place, secret)
             if report is not None:
-                self._site.reporter.submit(report, route.settings.report_hosts)
+                self._reports.append(report)
+
+    async def _keep_reports(self) -> None:
+        if self._reports:
+            hosts = self._route.settings.report_hosts
+            await self._site.reporter.keep(self._reports, hosts)
 
     async def _note_failed(self, going: Sequence[Sequence[int]], result: Result) -> None:
         """Nobody hears of success: all else of the request comes to nothing as well."""

@@ -156,6 +156,7 @@ class House:
     async def _open_door(self, plane: Plane) -> None:
         loop = asyncio.get_running_loop()
         self.door = Door(plane.site)
+        plane.site.reporter.start()
         for route in ("", *(one.name for one in plane.site.routes.all if one.settings.listen)):
             tls = server_context(self.settings.sms.tls, "sms.tls")
             server = await loop.create_server(self.door.server(route), "127.0.0.1", 0, ssl=tls)
