@@ -11,54 +11,22 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import orjson
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from gateway.failure import GatewayError, InputError
 from gateway.provider.request import Answer, Request
 from gateway.settings.sms import SmsRoute
+from gateway.sms.head import passed_on
 from gateway.sms.route import Route
+from gateway.sms.upstream import LOST, Begin, Sending, Upstream
 
-MOST = 4 * 1024 * 1024
-"""Octets of a provider's answer to a message, at the most."""
-OF_CONNECTION = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "content-encoding",
-        "host",
-        "accept-encoding",
-        "expect",
-        # Not of the connection, but none of what a provider is asked by: the method is the
-        # one that was looked at.
-        "x-http-method",
-        "x-http-method-override",
-        "x-method-override",
-    )
-)
-"""Names of headers that speak of one connection and go no further."""
-_NEEDED = frozenset(("authorization", "content-type"))
-"""Never taken out because a tool calls them the connection's."""
-_CONTROL = "x-gateway-"
 _FILE = 0o600
-
-Begin = Callable[[], Awaitable[None]]
-"""Awaited before the first octet that holds a recipient; may raise."""
 
 
 class ProviderAway(GatewayError):
@@ -75,39 +43,18 @@ class ProviderAway(GatewayError):
         self.begun = begun
 
 
-class _Body(BytesPayload):
-    """A request's body, which begins by confirming the verdicts."""
-
-    def __init__(self, value: bytes, content_type: str, begin: Begin) -> None:
-        super().__init__(value, content_type=content_type)
-        self._begin = begin
-        self.begun = False
-        self.refused: Exception | None = None
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        try:
-            await self._begin()
-        except Exception as error:
-            self.refused = error
-            raise
-        self.begun = True
-        await super().write_with_length(writer, content_length)
-
-
 class Outlets:
     """The connections of one worker to all providers."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, tuple[SmsRoute, aiohttp.ClientSession]] = {}
-        self._old: list[aiohttp.ClientSession] = []
+        self._ways: dict[str, tuple[SmsRoute, Upstream]] = {}
+        self._old: list[Upstream] = []
         self._of_tools: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for session in (*(session for _, session in self._sessions.values()), *self._old):
-            await session.close()
+        for upstream in (*(upstream for _, upstream in self._ways.values()), *self._old):
+            await upstream.session.close()
         if self._of_tools is not None:
             await self._of_tools.close()
 
@@ -138,7 +85,7 @@ class Outlets:
                 async with self._tools().request(
                     request.method,
                     target,
-                    headers=_headers(hosted),
+                    headers=passed_on(hosted.headers),
                     data=request.body or None,
                     allow_redirects=False,
                     skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
@@ -166,16 +113,15 @@ class Outlets:
             await begin()
             await asyncio.to_thread(_write_down, route.settings.sandbox, route, request)
             return None
-        body = _Body(request.body, request.header("content-type") or "text/plain", begin)
+        sending = Sending(begin)
         try:
             async with asyncio.timeout(route.settings.answer_timeout):
-                async with self._request(route, request, body) as response:
-                    return await _answer(response)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            if body.refused is not None and not body.begun:
-                raise body.refused from None
+                return await self._upstream(route).send(request, sending)
+        except LOST as error:
+            if sending.refused is not None and not sending.begun:
+                raise sending.refused from None
             cause = str(error) or "no answer in time"
-            raise ProviderAway(f"{type(error).__name__}: {cause}", begun=body.begun) from None
+            raise ProviderAway(f"{type(error).__name__}: {cause}", begun=sending.begun) from None
 
     @asynccontextmanager
     async def passing(
@@ -196,23 +142,23 @@ class Outlets:
             raise ProviderAway(type(error).__name__, begun=False) from None
 
     def _request(
-        self, route: Route, request: Request, body: bytes | BytesPayload | None
+        self, route: Route, request: Request, body: bytes | None
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         query = f"?{request.query}" if request.query else ""
-        return self._session(route).request(
+        return self._upstream(route).session.request(
             request.method,
             URL(route.base_url + request.path + query, encoded=True),
-            headers=_headers(request),
+            headers=passed_on(request.headers),
             data=body,
             allow_redirects=False,
             skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
         )
 
-    def _session(self, route: Route) -> aiohttp.ClientSession:
+    def _upstream(self, route: Route) -> Upstream:
         settings = route.settings
-        known = self._sessions.get(route.name)
+        known = self._ways.get(route.name)
         if known is not None:
-            if known[0] == settings:
+            if known[0] is settings or known[0] == settings:
                 return known[1]
             # Requests under way end on it.
             self._old.append(known[1])
@@ -229,8 +175,9 @@ class Outlets:
             auto_decompress=True,
             trust_env=False,
         )
-        self._sessions[route.name] = settings, session
-        return session
+        upstream = Upstream(session, route.base_url)
+        self._ways[route.name] = settings, upstream
+        return upstream
 
 
 def tls_context(route: SmsRoute) -> ssl.SSLContext:
@@ -243,48 +190,6 @@ def tls_context(route: SmsRoute) -> ssl.SSLContext:
 
 def _hosted(route: Route, request: Request) -> Request:
     return request.with_headers({"Host": URL(route.base_url).authority})
-
-
-def _headers(request: Request) -> list[tuple[str, str]]:
-    """The headers that go on: none of the connection's, none that speak to the gateway."""
-    # What ``Connection`` names is of this one connection as well (RFC 9110, 7.6.1).
-    named = {
-        one.strip().lower()
-        for name, value in request.headers
-        if name.lower() == "connection"
-        for one in value.split(",")
-    } - _NEEDED
-    kept = [
-        (name, value)
-        for name, value in request.headers
-        if name.lower() not in OF_CONNECTION | named and not name.lower().startswith(_CONTROL)
-    ]
-    kept.append(("Host", request.header("host")))
-    kept.append(("Accept-Encoding", "identity"))
-    return kept
-
-
-def passing_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """A provider's headers that go back to the tool."""
-    return tuple(
-        (name, value)
-        for name, value in headers.items()
-        if name.lower() not in OF_CONNECTION and name.lower() != "content-type"
-    )
-
-
-async def _answer(response: aiohttp.ClientResponse) -> Answer:
-    body = bytearray()
-    async for piece in response.content.iter_chunked(64 * 1024):
-        body += piece
-        if len(body) > MOST:
-            raise ValueError(f"an answer of more than {MOST} octets")
-    return Answer(
-        response.status,
-        bytes(body),
-        response.headers.get("Content-Type", ""),
-        passing_headers(response.headers),
-    )
 
 
 def _write_down(path: Path, route: Route, request: Request) -> None:

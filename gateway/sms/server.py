@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -25,7 +26,8 @@ from gateway.provider.problem import Problem, Refusal
 from gateway.provider.request import Answer, Request
 from gateway.rate import Bucket
 from gateway.sms.delivery import Delivery, Resting
-from gateway.sms.outlet import passing_headers
+from gateway.sms.head import passing_headers
+from gateway.sms.reply import reply
 from gateway.sms.route import Route
 from gateway.sms.site import Site
 from gateway.sms.webhook import Webhook
@@ -35,6 +37,8 @@ log = structlog.get_logger(__name__)
 _UNHEARD = logging.Logger("unheard", logging.CRITICAL + 1)
 """The library would log what strangers say wrongly, word by word: numbers and tokens too."""
 _RETRY_AFTER = "5"
+_address = lru_cache(maxsize=1024)(peer_address)
+"""Tools come again and again from the same few addresses."""
 _LAST_WORDS = 1.0
 
 
@@ -120,7 +124,7 @@ class Door:
         route, inner = found
         original = Request(request.method, path, query, tuple(request.headers.items()))
         try:
-            route.admit_address(peer_address(request.remote))
+            route.admit_address(_address(request.remote))
             original = original._replace(body=await self._body(site, request))
             route.admit(original)
             asked = original._replace(path=inner)
@@ -144,7 +148,7 @@ class Door:
         if isinstance(answer, web.StreamResponse):
             return answer
         site.metrics.message(route.name, b"%d" % answer.status, len(original.body))
-        return _response(answer)
+        return reply(answer, request)
 
     async def _receive(
         self, site: Site, webhook: Webhook, path: str, query: str, request: web.BaseRequest
@@ -155,7 +159,7 @@ class Door:
         try:
             called = called._replace(body=await self._body(site, request))
             # Like a delivery it is finished even if the provider is gone.
-            return _response(await site.incoming.receive(site, webhook, called))
+            return reply(await site.incoming.receive(site, webhook, called), request)
         except Refusal as refusal:
             return _plain(refusal.problem.status, str(refusal), retry=refusal.problem.temporary)
         except GatewayError as error:
@@ -170,22 +174,24 @@ class Door:
         settings = site.settings.sms
         length = request.content_length
         if length is not None and length > settings.max_body:
-            raise Refusal(Problem.TOO_LARGE, f"the body is larger than {settings.max_body} octets")
-        if not request.can_read_body:
-            return b""
+            raise _too_large(settings.max_body)
+        content = request.content
+        if content.is_eof() and content.exception() is None:
+            # The usual case: it came with the head.
+            whole = content.read_nowait()
+            if len(whole) > settings.max_body:
+                raise _too_large(settings.max_body)
+            return whole
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         body = bytearray()
         try:
             async with asyncio.timeout(settings.read_timeout):
-                while piece := await request.content.readany():
+                while piece := await content.readany():
                     body += piece
                     if len(body) > settings.max_body:
-                        raise Refusal(
-                            Problem.TOO_LARGE,
-                            f"the body is larger than {settings.max_body} octets",
-                        )
+                        raise _too_large(settings.max_body)
         except TimeoutError:
             raise Refusal(Problem.TOO_SLOW, "the request did not come in time") from None
         except (web.RequestPayloadError, ConnectionError):
@@ -241,7 +247,7 @@ class Door:
         outgoing = site.outlets.outgoing(route, original, asked)
         async with site.outlets.passing(route, outgoing) as answer:
             response = web.StreamResponse(status=answer.status)
-            for name, value in passing_headers(answer.headers):
+            for name, value in passing_headers(answer.headers.items()):
                 response.headers.add(name, value)
             if "Content-Type" in answer.headers:
                 response.headers["Content-Type"] = answer.headers["Content-Type"]
@@ -258,13 +264,8 @@ class Door:
             return response
 
 
-def _response(answer: Answer) -> web.Response:
-    response = web.Response(status=answer.status, body=answer.body)
-    for name, value in answer.headers:
-        response.headers.add(name, value)
-    if answer.content_type:
-        response.headers["Content-Type"] = answer.content_type
-    return response
+def _too_large(most: int) -> Refusal:
+    return Refusal(Problem.TOO_LARGE, f"the body is larger than {most} octets")
 
 
 def _try_later(route: Route) -> Answer:
@@ -274,9 +275,11 @@ def _try_later(route: Route) -> Answer:
 
 def _readable(request: web.BaseRequest) -> bool:
     """Whether the head is text: what is not could be neither recorded nor passed on."""
+    said = "".join((request.raw_path, *request.headers.values()))
+    if said.isascii():
+        return True
     try:
-        for text in (request.raw_path, *request.headers.values()):
-            text.encode()
+        said.encode()
     except UnicodeEncodeError:
         return False
     return True

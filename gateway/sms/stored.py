@@ -23,9 +23,9 @@ from gateway.provider.problem import Refusal
 from gateway.provider.registry import find_adapter
 from gateway.provider.request import Request
 from gateway.provider.submission import Submission
+from gateway.sms.head import OF_CONNECTION
 from gateway.sms.judged import Judged
 from gateway.sms.judging import read_destinations
-from gateway.sms.outlet import OF_CONNECTION
 from gateway.sms.route import Route
 
 _VERSION = 1
