@@ -26,7 +26,7 @@ _code = re.compile(
 # Begins with what the engine skips to quickly; most texts end here.
 _like = re.compile(rf"[0-3][0-9][01][0-9]{{3}}[-+A-FU-Ya-fu-y{_DASHES}][0-9]{{3}}").search
 _like_octets = re.compile(
-    rf"[0-3][0-9][01][0-9]{{3}}(?:[-+A-FU-Ya-fu-y]|\xe2..)[0-9]{{3}}".encode("latin-1"), re.DOTALL
+    r"[0-3][0-9][01][0-9]{3}(?:[-+A-FU-Ya-fu-y]|\xe2..)[0-9]{3}".encode("latin-1"), re.DOTALL
 ).search
 _HYPHEN = str.maketrans(dict.fromkeys(_DASHES, "-"))
 _octets = re.compile(
