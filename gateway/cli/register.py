@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import change, export, hashed, transfer, view
+from gateway.cli import change, export, hashed, status, transfer, view
 
 app = typer.Typer(no_args_is_help=True, help="Bans, consents and relationships.")
 app.command()(change.ban)
@@ -17,3 +17,4 @@ app.command()(view.history)
 app.command("import")(transfer.import_command)
 app.command("import-hashed")(hashed.import_hashed_command)
 app.command("export")(export.export_command)
+app.command()(status.status)

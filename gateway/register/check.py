@@ -13,6 +13,7 @@ from gateway.contacts.digest import KeyRing
 from gateway.failure import InputError, RegisterUnavailable
 from gateway.register import layout
 from gateway.register.connect import Connections
+from gateway.register.fill import FULL, fill
 from gateway.register.layout import Layout
 
 log = structlog.get_logger(__name__)
@@ -119,3 +120,20 @@ async def warn_of_settings(connections: Connections, within: float) -> None:
         log.warning("register_listpack_value_small", found=value, wanted=_LISTPACK_VALUE)
     if policy != "noeviction":
         log.warning("register_may_evict", policy=policy, wanted="noeviction")
+
+
+async def warn_of_fill(
+    connections: Connections, places: Layout, ring: KeyRing, within: float
+) -> None:
+    """Warn of buckets so full that the register should get more of them."""
+    # Not reaching it is for the look-ups to tell.
+    with suppress(RegisterUnavailable):
+        found = await fill(connections.wire, places, ring.key_ids, within)
+        if found.full:
+            log.warning(
+                "register_buckets_full",
+                contacts=found.contacts,
+                a_bucket=round(found.average),
+                at_most=FULL,
+                remedy=f"register rebuild --bits {found.wanted_bits}",
+            )

@@ -180,10 +180,11 @@ class _Writing:
         for start in range(0, len(rows), _BATCH):
             part = [row for _, row in rows[start : start + _BATCH]]
             await _apply(self._register, part, self._result)
-        while self._drain is not None and self._newcomers.waiting > EVENTS_WAITING:
+        waiting = self._newcomers.waiting
+        while self._drain is not None and waiting > EVENTS_WAITING:
             if not await self._drain():
                 await asyncio.sleep(_PAUSE)
-            await self._newcomers.count_waiting()
+            waiting = await self._register.waiting()
 
     def _shared(self, window: Window, batches: list[Batch]) -> set[bytes]:
         """Return the digests that several rows of the window are about."""

@@ -89,6 +89,10 @@ class Layout:
             value[self.field_at :],
         )
 
+    def numbered(self, key_id: bytes, number: int) -> bytes:
+        """Return the key of the bucket of a number, from 0 to ``2**bits - 1``."""
+        return b"sg:{s%02x}:%b:%x" % (number >> (self.bits - _SHARD_BITS), key_id, number)
+
     def place(self, digest: Digest) -> Place:
         """Return the place of a digest."""
         bucket, field = self.bucket(digest.key_id.encode(), digest.value)

@@ -42,6 +42,19 @@ class Log:
             last = max(last, _stream_id(reply))
         return f"{last[0]}-{last[1]}"
 
+    async def waiting(self) -> int:
+        """Return how many events the archiver has not moved away yet.
+
+        Raises RegisterUnavailable when the register does not answer.
+        """
+        commands = [(b"XLEN", stream) for stream in event_streams()]
+        total = 0
+        for reply in await self._wire.exchange(commands, self._within):
+            if type(reply) is not int:
+                raise RegisterUnavailable("the register does not tell how many events wait")
+            total += reply
+        return total
+
     async def of(self, digest: Digest) -> list[Event]:
         """Return the events of a digest that are still in the log, oldest first.
 

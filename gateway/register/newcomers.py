@@ -24,7 +24,7 @@ from gateway.entry.entry import ORIGIN_SIZE
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
 from gateway.register.commit import cause
-from gateway.register.layout import Layout, event_stream, event_streams
+from gateway.register.layout import Layout, event_stream
 from gateway.register.register import SealAll
 from gateway.register.rows import Row
 from gateway.register.template import Template
@@ -98,8 +98,8 @@ class Batch:
 class Newcomers:
     """Writes the entries of unknown contacts through the wire.
 
-    ``waiting`` is the number of events that were not archived when the last entries
-    were written, in the shards that were written to.
+    ``waiting`` is the number of events that were not archived when last entries were
+    written, in the shards that were written to.
     """
 
     def __init__(
@@ -187,15 +187,6 @@ class Newcomers:
         for contact in row.contacts:
             digests += self._digests(prefix_of(contact.channel), [contact.canonical])
         return digests + self._digests(ORGANISATION, [row.domain] if row.domain else [])
-
-    async def count_waiting(self) -> None:
-        """Count the events that wait in all shards anew; raises RegisterUnavailable."""
-        commands = [(b"XLEN", stream) for stream in event_streams()]
-        replies = await self._wire.exchange(commands, self._within)
-        for shard, reply in enumerate(replies):
-            if type(reply) is not int:
-                raise RegisterUnavailable(f"the register tells no length ({cause(reply)})")
-            self._lengths[shard] = reply
 
     async def write(self, run: Run) -> dict[int, bytes]:
         """Write a run.

@@ -35,9 +35,10 @@ from gateway.entry.event import TIGHTENING, Event, EventError, EventKind
 from gateway.entry.standing import Standing, merge_exact
 from gateway.failure import InputError
 from gateway.register.batcher import Batcher
-from gateway.register.check import prepare, warn_of_settings
+from gateway.register.check import prepare, warn_of_fill, warn_of_settings
 from gateway.register.commit import Committer, Write
 from gateway.register.connect import Connections, connect
+from gateway.register.fill import Fill, fill
 from gateway.register.hashed import HashedWriter
 from gateway.register.layout import Layout
 from gateway.register.log import Log
@@ -124,6 +125,7 @@ class Register:
         try:
             places = await prepare(connections, ring, bits, write_timeout)
             await warn_of_settings(connections, write_timeout)
+            await warn_of_fill(connections, places, ring, write_timeout)
         except BaseException:
             await connections.aclose()
             raise
@@ -201,6 +203,18 @@ class Register:
         if len(self._ring.key_ids) > 1:
             events.sort(key=lambda event: event.recorded)
         return events
+
+    async def fill(self) -> Fill:
+        """Return how full the buckets are; every one is looked at.
+
+        Raises RegisterUnavailable.
+        """
+        ids = self._ring.key_ids
+        return await fill(self.connections.wire, self._places, ids, self._within, every=True)
+
+    async def waiting(self) -> int:
+        """Return how many events are not archived yet; raises RegisterUnavailable."""
+        return await self._log.waiting()
 
     async def position(self) -> str:
         """Return the id of the latest event in the log, ``milliseconds-sequence``.
