@@ -12,7 +12,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import page
+from bench import page, scale
 from bench.ceiling import Bare
 from bench.dataset import server
 from bench.exim import EXIM
@@ -30,7 +30,7 @@ PARTICIPANTS: tuple[type[Participant], ...] = (
     *(Direct, Bare, Gateway, TwoWorkers),
     *(*POSTFIX, *EXIM, *HARAKA),
 )
-SMALL = ("sms", "latency", "pause", "memory", "lookups", "instructions", "profile")
+SMALL = (*("sms", "latency", "pause", "memory", "lookups", "scale", "instructions", "profile"),)
 
 
 def main() -> None:
@@ -38,6 +38,7 @@ def main() -> None:
     arguments = _arguments()
     only = _chosen(arguments.only, [kind.key for kind in PARTICIPANTS], "participant")
     keys = _chosen(arguments.traffic, [traffic.key for traffic in TRAFFIC], "traffic")
+    sizes = _chosen(arguments.sizes, list(scale.SIZES), "size") if arguments.sizes else ["100k"]
     whole = not (arguments.only or arguments.traffic or arguments.quick)
     asked = [name for name in ("table", *SMALL) if getattr(arguments, name)]
     sections = asked or (["table", *SMALL] if whole else ["table"])
@@ -50,6 +51,7 @@ def main() -> None:
             sink = stack.enter_context(Sink())
             place = Place(sink.port, stack.enter_context(server()))
             run = Run(sink, place, Path(folder), arguments.seconds, arguments.rounds)
+            run.sizes = [scale.SIZES[size] for size in sizes]
             run.small(sections)
             if "table" in sections:
                 run.table(
@@ -80,6 +82,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--traffic", default="", help=f"traffic: {','.join(traffic.key for traffic in TRAFFIC)}"
+    )
+    parser.add_argument(
+        "--sizes", default="", help=f"of --scale: {','.join(scale.SIZES)} (100k; 10m takes 8 GB)"
     )
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds (3)")
     parser.add_argument("--seconds", type=float, default=2.0, help="a round's length, about (2)")

@@ -20,6 +20,7 @@ TITLES = {
     "pause": "Longest pause of the event loop",
     "memory": "Memory",
     "lookups": "Look-ups in the register",
+    "scale": "Large registers",
     "instructions": "Instructions a message",
     "profile": "Where the time goes",
 }

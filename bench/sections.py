@@ -8,7 +8,19 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import aims, instructions, latency, lookups, machine, memory, pause, profile, sms, table
+from bench import (
+    aims,
+    instructions,
+    latency,
+    lookups,
+    machine,
+    memory,
+    pause,
+    profile,
+    scale,
+    sms,
+    table,
+)
 from bench.aims import Found
 from bench.ceiling import Bare
 from bench.gateway import Gateway
@@ -29,6 +41,8 @@ class Run:
         self._seconds = seconds
         self._rounds = rounds
         self._traffic = {traffic.key: traffic for traffic in TRAFFIC}
+        self.sizes = [scale.SIZES["100k"]]
+        """Contacts of the registers that are made for the section on scale."""
         self.found = Found()
         self.sections: dict[str, list[str]] = {}
 
@@ -78,6 +92,8 @@ class Run:
                 self._of_gateway(gateway, bare, names)
         if "lookups" in names:
             self._try("lookups", self._lookups)
+        if "scale" in names:
+            self._say("scale", scale.lines(scale.measure(self.sizes)))
         if "sms" in names:
             self._try("sms", lambda: sms.lines(sms.measure(self._rounds, self._seconds)))
         if "instructions" in names:

@@ -17,7 +17,7 @@ from gateway.register.wire import Wire
 
 FULL = 256
 """Contacts in a bucket, on average, from which on the register should get more buckets."""
-_ROOMY = 96
+_ROOMY = 128
 """Contacts in a bucket, on average, after it got more."""
 _SAMPLE = 256
 _PER_TRIP = 4096
@@ -44,10 +44,15 @@ class Fill:
     @property
     def wanted_bits(self) -> int:
         """The bits that make the buckets roomy again."""
-        bits, average = self.bits, self.average
-        while average > _ROOMY:
-            bits, average = bits + 1, average / 2
-        return bits
+        return max(self.bits, bits_for(round(self.average * 2**self.bits)))
+
+
+def bits_for(contacts: int) -> int:
+    """Return the bits with which so many contacts take the least memory, with room to grow."""
+    bits = 6
+    while contacts > _ROOMY << bits:
+        bits += 1
+    return bits
 
 
 async def fill(
