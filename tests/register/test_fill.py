@@ -42,5 +42,5 @@ async def test_full_buckets_are_told_at_the_start_with_the_remedy(register_url, 
 def test_the_buckets_wanted_have_room_again():
     full = Fill(bits=16, contacts=30_000_000, average=458.0, fullest=530)
     assert full.full
-    assert full.wanted_bits == 19
+    assert full.wanted_bits == 18
     assert not Fill(bits=16, contacts=10_000_000, average=152.6, fullest=200).full
