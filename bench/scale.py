@@ -78,6 +78,8 @@ class Scale:
     bits: int
     octets: float = 0.0
     """``used_memory`` for each contact."""
+    started: list[float] = field(default_factory=list)
+    """Seconds until a stopped server answers again."""
     imported: Speed = field(default_factory=Speed)
     again: Speed = field(default_factory=Speed)
     looked_up: Speed = field(default_factory=Speed)
@@ -94,7 +96,7 @@ def measure(sizes: list[int]) -> list[Scale]:
             folder = Path(name)
             _write(folder / "list.csv", contacts)
             for turn in range(_ROUNDS if contacts <= SIZES["1m"] else 1):
-                server = EmbeddedRegister(folder / f"register{turn}")
+                server = EmbeddedRegister(folder / f"register{turn}", start_timeout=900)
                 uvloop.run(_round(server, folder, scale))
         found.append(scale)
         print(f"{contacts} contacts: {scale.imported}", file=sys.stderr)
@@ -126,6 +128,10 @@ async def _round(server: EmbeddedRegister, folder: Path, scale: Scale) -> None:
             seal_all=partial(_sealed, seal),
         ) as register:
             await _measure(register, server.pid or 0, folder, scale)
+        await server.stop(wait_for_users=0)
+        began = time.monotonic()
+        await server.start()
+        scale.started.append(time.monotonic() - began)
     finally:
         await server.stop(wait_for_users=0)
 
@@ -251,11 +257,11 @@ async def _wash(register: Register, folder: Path, server: int, scale: Scale) -> 
 def lines(found: list[Scale]) -> list[str]:
     """Return the page's section."""
     said = [
-        "| contacts | buckets | in each | octets a contact |",
-        "|---|---|---|---|",
+        "| contacts | buckets | in each | octets a contact | start of the server, s |",
+        "|---|---|---|---|---|",
         *(
             f"| {one.contacts:,} | 2^{one.bits} | {one.contacts / 2**one.bits:.0f} "
-            f"| {one.octets:.1f} |"
+            f"| {one.octets:.1f} | {statistics.median(one.started):.1f} |"
             for one in found
         ),
         "",
