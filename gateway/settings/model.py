@@ -10,6 +10,7 @@ the bounds; what holds between several settings, they check themselves.
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -46,6 +47,9 @@ _OPT_OUT_WORDS = (
     "avsluta prenumeration",
     "avbeställ",
 )
+
+
+_is_plain_address = re.compile(r"[!-;=?A-~]+@[A-Za-z0-9.-]+").fullmatch
 
 
 class OnSuppress(StrEnum):
@@ -310,6 +314,26 @@ class Records(Table):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldSettings(Table):
+    """How long messages wait for a person, and who is told of it."""
+
+    expire_after: Annotated[float, Bound(gt=0, le=3650)] = 30
+    """Days; then a held message is not sent any more."""
+    remind_after: Annotated[float, Bound(gt=0, le=3650)] = 7
+    """Days after which the controller's contact is told that a message waits."""
+    notices: bool = True
+    """Whether the contact gets them, one a day at the most."""
+    upstream: str | None = None
+    """By which upstream; the first one if not set."""
+    sender: str = ""
+    """From whom; ``suppression-gateway@`` the controller's first domain if not set."""
+
+    def __post_init__(self) -> None:
+        if self.sender and not _is_plain_address(self.sender):
+            raise ValueError("sender: write a plain address, as gateway@example.com")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log(Table):
     """The log on standard error."""
 
@@ -331,9 +355,18 @@ class Settings(Table):
     http: Http = Http()
     api: Api = Api()
     records: Records = Records()
+    held: HeldSettings = HeldSettings()
     log: Log = Log()
     workers: Annotated[int, Bound(ge=1, le=64)] = 1
     drain_timeout: Annotated[float, Bound(ge=0, le=3600)] = 30
+
+    def __post_init__(self) -> None:
+        upstreams = [upstream.name for upstream in self.smtp.upstreams]
+        if self.held.upstream is not None and self.held.upstream not in upstreams:
+            raise ValueError(
+                f"held.upstream: no {self.held.upstream!r} among smtp.upstreams "
+                f"({', '.join(sorted(upstreams))})"
+            )
 
     def product_group(self, client: SmtpClient | SmsRoute, topic: str | None) -> str | None:
         """The product group that a message of this client and topic markets."""
