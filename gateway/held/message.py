@@ -37,6 +37,8 @@ class State(StrEnum):
     """It may have been sent, and nobody can say: it is never sent again from here."""
     RELEASED = "released"
     DISCARDED = "discarded"
+    EXPIRED = "expired"
+    """Nobody decided in time: it is not sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

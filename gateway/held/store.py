@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import ColumnElement, Select, case, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
@@ -130,10 +130,11 @@ class HeldStore:
         query = select(table).where(table.c.state.in_([state.value for state in states]))
         if before is not None:
             query = query.where(table.c.id < before)
-        query = query.order_by(table.c.id.desc()).limit(limit)
+        return [*await self._some(query.order_by(table.c.id.desc()).limit(limit))]
 
-        async def work(connection: AsyncConnection) -> list[Mapping[Any, Any]]:
-            return list((await connection.execute(query)).mappings())
+    async def _some(self, query: Select[Any]) -> Sequence[Held]:
+        async def work(connection: AsyncConnection) -> tuple[Mapping[Any, Any], ...]:
+            return tuple((await connection.execute(query)).mappings())
 
         return [self._held(row) for row in await self._database.read(work)]
 
@@ -242,6 +243,21 @@ class HeldStore:
     async def mark_stopped(self, held_id: str, by: str, reason: str, at: int) -> None:
         """Nobody may have it any more; raises HeldStateError unless claimed."""
         await self._end(held_id, {State.RELEASING}, State.DISCARDED, by, reason, at)
+
+    async def mark_expired(self, held_id: str, reason: str, at: int) -> None:
+        """Nobody decided in time; raises HeldStateError unless claimed."""
+        await self._end(held_id, {State.RELEASING}, State.EXPIRED, "", reason, at)
+
+    async def waiting_since(self, before: int, limit: int) -> Sequence[Held]:
+        """What waits for a person and was stored before then (ms), the oldest first."""
+        waits = [State.HELD.value, State.UNCERTAIN.value]
+        query = select(table).where(table.c.state.in_(waits), table.c.created < before)
+        return await self._some(query.order_by(table.c.created, table.c.id).limit(limit))
+
+    async def expired_since(self, after: int, limit: int) -> Sequence[Held]:
+        """What expired after then (ms), the earliest first."""
+        query = select(table).where(table.c.state == State.EXPIRED.value, table.c.ended > after)
+        return await self._some(query.order_by(table.c.ended, table.c.id).limit(limit))
 
     async def sweep(self) -> int:
         """Forget messages prepared over an hour ago: their client never heard yes.

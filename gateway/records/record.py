@@ -64,6 +64,8 @@ class Result(StrEnum):
     """A held message was sent on by a person, one that waited for a time by the gateway."""
     DISCARDED = "discarded"
     """A held message was thrown away by a person."""
+    EXPIRED = "expired"
+    """Nobody decided about a held message in time: it was not sent."""
 
 
 Fact = str | bool | int | None

@@ -31,6 +31,7 @@ from gateway.serve.assembly import (
     sealer,
     targets,
 )
+from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
 from gateway.serve.stores import open_database
 from gateway.settings import Settings
@@ -58,6 +59,7 @@ class Keeper:
         self._register: Register | None = None
         self._archiver: Archiver | None = None
         self._upstreams: Upstreams | None = None
+        self._reminder: Reminder | None = None
 
     async def __aenter__(self) -> Keeper:
         settings = self._settings
@@ -83,14 +85,23 @@ class Keeper:
             )
             self._stack.push_async_callback(self._last_pass)
             self._own(self._archiver.run(), "archiver")
+            self._upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
+            self._stack.push_async_callback(self._upstreams.aclose)
+            self._reminder = Reminder(
+                settings,
+                register=self._register,
+                database=database,
+                ring=ring,
+                seal=seal,
+                upstreams=self._upstreams,
+            )
             contents = ContentStore(database, seal)
-            self._own(self._sweep(HeldStore(database, seal, contents), contents), "sweep")
+            held = HeldStore(database, seal, contents)
+            self._own(self._sweep(held, contents, self._reminder), "sweep")
             if settings.records.purge == "daily":
                 recorder = Recorder(self._register.connections.wire, seal)
                 self._stack.push_async_callback(recorder.aclose)
                 self._own(self._retain(database, recorder, contents), "retention")
-            self._upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
-            self._stack.push_async_callback(self._upstreams.aclose)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -120,12 +131,16 @@ class Keeper:
                 log.warning("last_archive_pass_failed", cause=str(error))
 
     @staticmethod
-    async def _sweep(held: HeldStore, contents: ContentStore) -> None:
-        """Forget what was prepared for messages whose client never heard 250."""
+    async def _sweep(held: HeldStore, contents: ContentStore, reminder: Reminder) -> None:
+        """Forget what was prepared for messages whose client never heard 250.
+
+        And end what waited too long, with word of it.
+        """
         while True:
             try:
                 await held.sweep()
                 await contents.sweep()
+                await reminder.run()
             except GatewayError as error:
                 log.warning("sweep_failed", cause=str(error))
             await asyncio.sleep(_SWEEP_SECONDS)
@@ -163,6 +178,8 @@ class Keeper:
         """
         if self._upstreams is not None:
             self._upstreams.reload(targets(settings))
+        if self._reminder is not None:
+            self._reminder.settings = settings
 
     # -- what is asked of it ------------------------------------------------------
 

@@ -99,6 +99,9 @@ def test_a_url_file_of_another_kind_of_server_is_refused(config, tmp_path):
         ('password_file = "secrets/newsletter"', "", ["exactly one of password_file"]),
         ('username = "newsletter"\n', "", ["username"]),
         ('region = "EEA"', 'region = "US"', ["transfer_basis"]),
+        ("[http]", '[held]\nupstream = "none"\n[http]', ["held.upstream", "smarthost"]),
+        ("[http]", '[held]\nsender = "Gateway <g@x.fi>"\n[http]', ["held", "plain address"]),
+        ("[http]", "[held]\nexpire_after = 0\n[http]", ["held.expire_after"]),
         ("[http]", '[records]\nurl = "mysql://x/y"\n[http]', ["records", "postgresql://"]),
         (
             "[http]",
