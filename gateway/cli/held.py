@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import orjson
 import typer
@@ -21,12 +21,17 @@ from gateway.evidence.metric import Metrics
 from gateway.failure import InputError
 from gateway.gate import Verdict
 from gateway.held.message import Held, HeldRecipient, State
+from gateway.held.notice import DAY
+from gateway.records.act import Act, Action, Detail
 from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.serve import assembly
 from gateway.serve.sandbox import running_sandboxes
 from gateway.settings import Settings
 from gateway.smtp.release import release
+
+if TYPE_CHECKING:
+    from gateway.serve.stores import Stores
 
 app = typer.Typer(no_args_is_help=True, help="Messages that wait for a person.")
 
@@ -38,7 +43,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded. Need
 def list_command(
     every: Annotated[
         bool,
-        typer.Option("--all", help="Also those that wait for a time, were released or discarded."),
+        typer.Option("--all", help="Also those that wait for a time or are over."),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     json: Json = False,
@@ -94,6 +99,7 @@ async def _list(settings: Settings, states: list[State] | None, limit: int) -> l
 @app.command()
 def show(
     held_id: HeldId,
+    by: Actor,
     content: Annotated[
         Path | None, typer.Option("--content", help="Write the message into this file.")
     ] = None,
@@ -102,16 +108,18 @@ def show(
 ) -> None:
     """Show a held message: recipients, rule, reason, facts; and its content on request.
 
-    Of a text message the content is each sender and text in it.
+    Of a text message the content is each sender and text in it. Who looked is recorded.
     """
     settings = settings_of(config)
-    held, octets = run(_show(settings, held_id, with_content=content is not None))
+    held, octets = run(_show(settings, held_id, by, with_content=content is not None))
     if content is not None:
         try:
             content.write_bytes(octets)
         except OSError as error:
             raise InputError(f"{content}: {error.strerror}") from None
     row = _row(held)
+    if held.state in (State.HELD, State.UNCERTAIN):
+        row["expires"] = told(held.created + int(settings.held.expire_after * DAY))
     if json:
         typer.echo(orjson.dumps(row))
         return
@@ -128,9 +136,17 @@ def show(
     console().print(table)
 
 
-async def _show(settings: Settings, held_id: str, *, with_content: bool) -> tuple[Held, bytes]:
+async def _show(
+    settings: Settings, held_id: str, by: str, *, with_content: bool
+) -> tuple[Held, bytes]:
     async with open_stores(settings) as stores:
         held = await stores.held.get(held_id)
+        recorder = _recorder(settings, stores)
+        try:
+            detail: dict[str, Detail] = {"what": "held message", "content": with_content}
+            await recorder.act(_act(Action.READ, by, held_id, detail=detail))
+        finally:
+            await recorder.aclose()
         pieces = []
         if with_content:
             pieces = [piece async for piece in stores.held.open_content(held_id)]
@@ -197,6 +213,7 @@ async def _release(
         parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
         try:
             held = await parts.site.held.get(held_id)
+            await parts.site.recorder.act(_act(Action.RELEASE, by, held_id, reason))
             if held.message.channel is Channel.SMS:
                 return await _release_text(parts, held, by, reason, kind)
             done = await release(parts.site, held_id, by=by, reason=reason, kind=kind)
@@ -230,11 +247,10 @@ def discard(held_id: HeldId, by: Actor, reason: Reason, config: Config = None) -
 
 async def _discard(settings: Settings, held_id: str, by: str, reason: str) -> None:
     async with open_stores(settings) as stores:
-        recorder = Recorder(
-            stores.register.connections.wire, stores.seal, timeout=settings.records.timeout
-        )
+        recorder = _recorder(settings, stores)
         try:
             held = await stores.held.get(held_id)
+            await recorder.act(_act(Action.DISCARD, by, held_id, reason))
             now = now_ms()
             await stores.held.mark_discarded(held_id, by, reason, now)
             recorder.note_outcome(
@@ -251,6 +267,20 @@ async def _discard(settings: Settings, held_id: str, by: str, reason: str) -> No
             )
         finally:
             await recorder.aclose()
+
+
+def _recorder(settings: Settings, stores: Stores) -> Recorder:
+    return Recorder(stores.register.connections.wire, stores.seal, timeout=settings.records.timeout)
+
+
+def _act(
+    action: Action,
+    by: str,
+    held_id: str,
+    reason: str = "",
+    detail: Mapping[str, Detail] | None = None,
+) -> Act:
+    return Act(action=action, actor=by, subject=held_id, reason=reason, detail=detail or {})
 
 
 def _needs(reason: str) -> None:

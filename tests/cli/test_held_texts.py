@@ -59,7 +59,7 @@ def test_text_messages_wait_for_a_person_as_mail_does(place):
     }
     assert "sms" in place.good("held", "list", status=1).out
     out = place.folder / "text"
-    assert YES in place.good("held", "show", first["held"], "--content", out).out
+    assert YES in place.good("held", "show", first["held"], *BY, "--content", out).out
     assert out.read_text() == "LamisNET: Lasku 1\n"
 
     reason = ("--reason", "checked")

@@ -4,6 +4,7 @@ import pytest
 
 from tests.cli.conftest import BY, place_in
 from tests.peers.house import INVOICE, MAILING
+from tests.peers.postgresql import sql
 from tests.peers.process import free_port
 
 YES, NO = "reader@example.com", "banned@example.com"
@@ -96,11 +97,11 @@ def test_held_messages_wait_for_a_person(place):
     assert {one["state"] for one in held} == {"held"}
     first, second, third, fourth = (one["held"] for one in reversed(held))
 
-    [row] = place.good("held", "show", first, "--json").rows
+    [row] = place.good("held", "show", first, *BY, "--json").rows
     assert [one["address"] for one in row["recipients"]] == [YES, NO]
     assert row["recipients"][0]["rule"] == "R01"
     out = place.folder / "message.eml"
-    assert YES in place.good("held", "show", first, "--content", out).out
+    assert YES in place.good("held", "show", first, *BY, "--content", out).out
     assert out.read_bytes() == INVOICE.replace(b"Lasku 1", b"Lasku 0")
 
     reason = ("--reason", "it is an invoice")
@@ -145,6 +146,41 @@ def test_held_messages_wait_for_a_person(place):
     assert sum(b"Lasku 2" in message for message in sent) >= 1
     assert not any(b"Lasku 3" in message for message in sent)
     assert any(MAILING.split(b"\r\n\r\n")[1].strip() in message for message in sent)
+
+
+def test_what_nobody_decides_about_expires_and_the_contact_hears_of_it(stopped):
+    place = stopped
+    place.run_gateway()
+    for _ in range(2):
+        assert place.mail(YES, message=INVOICE, login="unclear").endswith("1 held")
+    place.archived(2)
+    place.stop_gateway()
+    young, old = (row["held"] for row in place.good("held", "list", "--json", status=1).rows)
+    day = 86_400_000
+    archive = place.folder / "data" / "archive.sqlite"
+    sql(archive, f"UPDATE held SET created = created - {40 * day} WHERE id = '{old}'")
+    sql(archive, f"UPDATE held SET created = created - {9 * day} WHERE id = '{young}'")
+    place.run_gateway()
+    place.archived(3)
+    [notice] = [path.read_text() for path in place.folder.rglob("sandbox/new/*")]
+    assert "Subject: Held messages: 1 waiting, 1 expired" in notice
+    assert young in notice
+    assert old in notice
+    assert YES not in notice
+    [row] = place.good("held", "show", young, *BY, "--json").rows
+    assert row["expires"]
+    states = {
+        row["held"]: row["state"] for row in place.good("held", "list", "--all", "--json").rows
+    }
+    assert states == {young: "held", old: "expired"}
+    reason = ("--reason", "an invoice", "--kind", "transactional")
+    assert "expired" in place.refused("held", "release", old, *BY, *reason)
+    [record] = place.good("records", "search", "--result", "expired", "--json").rows
+    assert record["rule"] == "R01"
+    place.stop_gateway()
+    acts = sql(archive, "SELECT action, actor, subject FROM act ORDER BY at")
+    assert ("expire", "gateway", old) in acts
+    assert ("read", "tester", young) in acts
 
 
 def test_a_ban_set_meanwhile_stops_a_release(stopped):
