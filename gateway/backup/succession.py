@@ -11,7 +11,8 @@ the backup's chain before it takes over:
 
 Whatever is no journal but a state (held messages, contents, cursors, people) is taken
 from the old archive as a whole: it is the newer one.  A message released since the
-backup would be sent again otherwise.
+backup would be sent again otherwise.  Rows that a purge removed since the backup are
+removed from it as well.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from gateway.held.message import State
 from gateway.records import schema
 from gateway.records.database import Database, among
 from gateway.records.line import DIGEST, KINDS, Row, digest_of, link
+from gateway.records.purge import purged_rows
 from gateway.records.verification import Link, is_whole, page_after, plainly
 
 _TABLES: Final = {kind: schema.metadata.tables[kind] for kind in KINDS}
@@ -38,6 +40,8 @@ _STATES: Final = tuple(
     if table.name not in {*KINDS, schema.archive.name, schema.chain.name}
 )
 """The tables that are no journal: the newer archive has the truth."""
+_OF_CHAIN: Final = (schema.checkpoint, schema.purged)
+"""Tables that speak of links by their numbers."""
 _ROWS: Final = 200
 _RUN: Final = 256
 _FENCES: Final = 1000
@@ -93,13 +97,16 @@ async def carry(old: Database, new: Database) -> Carried:
     after = begin.seq if carried.goes_on else 0
     while page := await old.read(partial(plainly, partial(page_after, after=after))):
         after = page[-1][0].seq
-        await new.bulk(partial(_take, page=page, carried=carried))
+        gone = await old.read(partial(purged_rows, seqs=[one.seq for one, _ in page]))
+        await new.bulk(partial(_take, page=page, gone=gone, carried=carried))
     if "outcome" in carried.rows:
         await _results(old, new)
     for table in _STATES:
-        if table is schema.checkpoint and not carried.goes_on:
-            continue  # signatures over a chain that this one is not
+        if table in _OF_CHAIN and not carried.goes_on:
+            continue  # signatures and purges of a chain that this one is not
         await _replace(old, new, table)
+    if carried.goes_on:
+        await _purge(new, upto=begin.seq)
     await new.bulk(partial(_fence, above=end.fence))
     return carried
 
@@ -136,12 +143,16 @@ async def _goes_on(old: Database, begin: End, end: End) -> bool:
 
 
 def _take(
-    connection: Connection, page: Sequence[tuple[Link, Mapping[str, Row]]], carried: Carried
+    connection: Connection,
+    page: Sequence[tuple[Link, Mapping[str, Row]]],
+    gone: Mapping[int, int],
+    carried: Carried,
 ) -> None:
     for one, rows in page:
         if one.kind not in _TABLES:
             continue
-        ids = one.ids
+        bits = gone.get(one.seq, 0)
+        ids = tuple(row_id for number, row_id in enumerate(one.ids) if not bits >> number & 1)
         if not carried.goes_on:
             table = _TABLES[one.kind]
             there = {row["id"] for row in among(connection, select(table.c.id), table.c.id, ids)}
@@ -184,6 +195,28 @@ def append(connection: Connection, kind: str, rows: Sequence[Row]) -> None:
             insert(schema.chain).values(seq=seq, kind=kind, ids=ids, digests=joined, hash=head)
         )
     connection.execute(update(schema.archive).values(seq=seq, head=head))
+
+
+async def _purge(new: Database, upto: int) -> None:
+    """Remove from the backup what was purged since; ``purged`` says what that is."""
+    chain, purged = schema.chain.c, schema.purged.c
+    query = select(chain.kind, chain.ids, chain.seq).where(
+        chain.seq <= upto, chain.seq.in_(select(purged.seq))
+    )
+
+    async def links(connection: AsyncConnection) -> list[tuple[int, str, list[str]]]:
+        found = await connection.execute(query.order_by(chain.seq))
+        return [(row.seq, row.kind, orjson.loads(row.ids)) for row in found]
+
+    for seq, kind, ids in await new.read(links):
+        bits = (await new.read(partial(purged_rows, seqs=[seq])))[seq]
+        table = _TABLES[kind]
+        going = [row_id for number, row_id in enumerate(ids) if bits >> number & 1]
+        await new.bulk(partial(_delete, table=table, ids=going))
+
+
+def _delete(connection: Connection, table: Table, ids: Sequence[str]) -> None:
+    connection.execute(table.delete().where(table.c.id.in_(ids)))
 
 
 async def _results(old: Database, new: Database) -> None:

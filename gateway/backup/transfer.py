@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -44,16 +44,22 @@ async def copy_to_file(source: Database, target: Path) -> None:
     with closing(sqlite3.connect(target, check_same_thread=False)) as file:
 
         async def work(connection: AsyncConnection) -> None:
-            await asyncio.to_thread(file.execute, "DELETE FROM archive")
+            await asyncio.to_thread(_run, file, "DELETE FROM archive", [()])
             for table in schema.metadata.sorted_tables:
                 add = _insert(table)
                 rows = await connection.stream(select(table))
                 async for part in rows.partitions(_LARGE.get(table.name, _ROWS)):
-                    await asyncio.to_thread(file.executemany, add, [tuple(row) for row in part])
+                    await asyncio.to_thread(_run, file, add, [tuple(row) for row in part])
 
         await source.read(work)
         await asyncio.to_thread(file.commit)
     await asyncio.to_thread(make_single, target)
+
+
+def _run(file: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
+    # Closed by the thread that made it: a cursor that ends in another one, while the next
+    # runs the same statement, resets that.
+    file.executemany(statement, rows).close()
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -145,7 +151,7 @@ async def load_into_server(
         if not keep:
             await connection.exec_driver_sql(f"DROP SCHEMA {aside} CASCADE")
         await connection.run_sync(schema.metadata.create_all)
-        with closing(sqlite3.connect(source, check_same_thread=False)) as file:
+        with closing(sqlite3.connect(source)) as file:
             for table in tables:
                 for rows in _portions(file, table):
                     await connection.execute(insert(table), rows)

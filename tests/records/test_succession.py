@@ -3,6 +3,7 @@
 import re
 from contextlib import closing
 
+import orjson
 import pytest
 from sqlalchemy import select
 
@@ -27,6 +28,7 @@ from gateway.records.entry import (
     pack,
 )
 from gateway.records.journal import StreamEntry
+from gateway.records.purge import hash_of
 from gateway.records.record import OutcomeRecord, Result
 from tests.held.test_store import message as held_message
 from tests.peers.postgresql import sql, sql_of
@@ -120,6 +122,7 @@ async def test_a_damaged_row_of_the_replaced_archive_is_named_and_the_rest_is_th
     await new.aclose()
 
 
+@pytest.mark.parametrize("archive_place", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "statement",
     [
@@ -153,6 +156,37 @@ async def test_a_chain_that_was_broken_is_not_taken_over_and_its_whole_rows_are(
     assert there["checkpoint"] == []
     results = {row[-2] for row in there["record"]}
     assert results == {None, "released", "forwarded"}
+    await new.aclose()
+
+
+async def test_what_was_purged_since_the_backup_does_not_come_back(
+    database, sealer, steps, tmp_path
+):
+    await archived(database, sealer, steps[:2])
+    new = await copy_of(database, tmp_path / "backup.sqlite")
+    await archived(database, sealer, steps[2:])
+    # The first three records of the backup, and an outcome that only the archive had.
+    links = sql_of(database, "SELECT seq, ids FROM chain WHERE kind='record' ORDER BY seq")
+    told = sql_of(database, "SELECT seq, ids FROM chain WHERE kind='outcome' ORDER BY seq")
+    going = [*orjson.loads(links[0][1])[:3], orjson.loads(told[0][1])[0]]
+    bits = [(links[0][0], b"\x07" + bytes(31)), (told[0][0], b"\x01")]
+    purge = Act(action=Action.PURGE, actor="gateway", detail={"sha256": hash_of(bits)})
+    await archived(database, sealer, [[StreamEntry(RECORDS, b"1-1", {ACT: purge.to_json()})]], 6)
+    names = ", ".join(f"'{one}'" for one in going)
+    sql_of(
+        database,
+        f"DELETE FROM record WHERE id IN ({names})",
+        f"DELETE FROM outcome WHERE id IN ({names})",
+        *(
+            f"INSERT INTO purged VALUES ({seq}, '{purge.id}', x'{octets.hex()}')"
+            for seq, octets in bits
+        ),
+    )
+    assert (await Archive(database, sealer).verify()).whole
+    carried = await carry(database, new)
+    assert (carried.goes_on, carried.damaged) == (True, 0)
+    assert (await Archive(new, sealer).verify()).whole
+    assert await everything(new) == await everything(database)
     await new.aclose()
 
 
