@@ -13,7 +13,7 @@ from tests.peers.postgresql import sql
 YES, NO, LATE = "reader@example.com", "banned@example.com", "late@example.com"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def place(request, tmp_path):
     """A gateway that runs, has carried mail and holds two messages."""
     if request.param == "sqlite":

@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from tests.peers.house import INVOICE, MAILING, client_table
 from tests.peers.postgresql import sql
 from tests.peers.process import RunningGateway
@@ -10,6 +12,7 @@ NEWS = b"X-Gateway-Kind: marketing\r\n" + MAILING
 YES, NO = "reader@example.com", "banned@example.com"
 
 
+@pytest.mark.slow
 async def test_machines_share_one_archive_and_one_goes_on_when_the_other_is_killed(
     tmp_path, register_url, postgresql
 ):
