@@ -43,9 +43,10 @@ bench: $(VENV)/.installed
 
 # The lock files name versions and hashes, never an index. They keep the extras that are asked
 # for (`pyjwt[crypto]==`): without them an older pip looks for the newest release, without a hash.
+# The container is installed from the first, and has the driver of PostgreSQL.
 lock: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet uv
-	$(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --extra postgresql --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header -q -o requirements.lock
 	$(VENV)/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header -q -o requirements-dev.lock
 
 clean:
