@@ -213,6 +213,20 @@ async def test_a_restore_that_fails_at_the_last_step_leaves_the_archive_as_it_wa
 
 
 @in_a_file
+async def test_a_backup_of_a_damaged_archive_says_so_and_comes_back_by_force_alone(house):
+    await house.happen("b@example.com")
+    sql(house.place, "UPDATE event SET kind='lift'")
+    manifest = await house.take()
+    assert [fault.split(" (")[0].split()[0] for fault in manifest.faults] == ["event"]
+    house.place.unlink()
+    with pytest.raises(InputError, match="was not whole"):
+        await house.restore()
+    assert not house.place.exists()
+    done = await house.restore(force=True)
+    assert done.verification.faults == manifest.faults
+
+
+@in_a_file
 async def test_an_archive_that_cannot_be_read_is_kept_and_what_it_had_is_told(house):
     await house.happen()
     await house.take()
