@@ -11,9 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from stdnum.exceptions import ValidationError
-from stdnum.fi import hetu
-
 # Dashes that word processors make of a hyphen.
 _DASHES = "\u2010\u2011\u2012\u2013\u2212"
 _CHECK = "[0-9A-FHJ-NPR-Ya-fhj-npr-y]"
@@ -73,6 +70,10 @@ def _masked_octets(found: re.Match[bytes]) -> bytes:
 
 
 def _valid(code: str) -> bool:
+    # Late: only what looks like a code needs the library.
+    from stdnum.exceptions import ValidationError
+    from stdnum.fi import hetu
+
     try:
         hetu.validate(code, allow_temporary=True)
     except ValidationError:

@@ -6,7 +6,8 @@ older than :data:`LASTS`, beside the look-up that needs them.  So a scheme that 
 added at W is known to every look-up that is sent after W + LASTS, and a hashed list is
 acknowledged only when that time and the register's settling time have passed.
 
-Schemes are never removed: the entries under them stay.
+Schemes are never removed: the entries under them stay.  A process that misses one it
+knew looks nothing up until it is there again.
 """
 
 from __future__ import annotations
@@ -118,6 +119,11 @@ class Schemes:
             )
         found = reply if isinstance(reply, dict) else _pairs(reply)
         schemes = tuple(self._opened(name, found[name]) for name in sorted(found))
+        if lost := {scheme.name for scheme in self.known} - {scheme.name for scheme in schemes}:
+            # Its bans may be there still, and nobody would ask for them.
+            raise RegisterUnavailable(
+                f"the register has lost the hashing scheme {min(lost)}: run register rebuild"
+            )
         if schemes != self.known:
             self.known = schemes
         self._read_at = sent

@@ -216,6 +216,18 @@ async def test_a_salt_under_a_key_that_is_gone_stops_look_ups(register, load):
         await register.look_up([parse_email("maija@example.com")])
 
 
+async def test_a_scheme_that_the_register_has_lost_stops_look_ups(register, load):
+    """Fail closed: without it the list's bans would stand there and not be asked for."""
+    await load(sha256("maija@example.com").hex())
+    (told,) = [register.schemes.told(scheme) for scheme in register.schemes.known]
+    await register.connections.wire.exchange([(b"DEL", KEY)], 1)
+    await asyncio.sleep(LASTS)
+    with pytest.raises(RegisterUnavailable, match="lost the hashing scheme sha256:trim-lower"):
+        await register.look_up([parse_email("maija@example.com")])
+    await register.schemes.adopt(told)
+    assert await tier(register, "maija@example.com") is Tier.HASHED
+
+
 async def test_the_events_bring_all_of_it_back(register_url, ring, load, register):
     """Bans and schemes return from the log alone, as after a loss of the register."""
     salted = Scheme(Algorithm.MD5, Normalisation.TRIM_LOWER, Salting.SUFFIX, SALT)
