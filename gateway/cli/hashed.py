@@ -11,7 +11,7 @@ import typer
 
 from gateway.cli.change import BanScope, ban_event
 from gateway.cli.hashing import HashAlgorithm, Normalise, SaltedBy, SaltFile, scheme_of
-from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
+from gateway.cli.option import Actor, Config, Json, open_register, open_stores, run, settings_of
 from gateway.cli.progress import octet_bar
 from gateway.contacts.hashed import Scheme
 from gateway.entry.event import Event, EventKind
@@ -68,10 +68,21 @@ async def _import(
     *,
     skip_bad: bool,
 ) -> HashedResult:
+    async def drain() -> int:
+        async with open_stores(settings) as stores:
+            return await stores.archiver.run_once()
+
     async with open_register(settings) as register:
         with octet_bar(path, "importing", passes=2) as progress:
             return await import_hashed(
-                path, register, scheme, event, column=column, skip_bad=skip_bad, progress=progress
+                path,
+                register,
+                scheme,
+                event,
+                column=column,
+                skip_bad=skip_bad,
+                progress=progress,
+                drain=drain,
             )
 
 

@@ -21,6 +21,7 @@ from gateway.contacts.hashed import Scheme, read_hash
 from gateway.contacts.hashset import HashSet
 from gateway.entry.event import Event
 from gateway.failure import InputError
+from gateway.register.importing import EVENTS_WAITING, Drain
 from gateway.register.register import Register
 from gateway.register.schemes import LASTS
 
@@ -29,6 +30,9 @@ IN_MEMORY_MOST = 20_000_000
 """Hashes that a list may have that is held in memory: some 400 MB."""
 _BATCH = 4096
 _LINE_OCTETS = 65_536
+_COUNTED = 100_000
+"""Hashes that are written before the events that wait are counted again."""
+_PAUSE = 1.0
 _heading = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,40}").fullmatch
 
 Progress = Callable[[int], None]
@@ -152,10 +156,12 @@ async def import_hashed(
     column: str | None = None,
     skip_bad: bool = False,
     progress: Progress | None = None,
+    drain: Drain | None = None,
 ) -> HashedResult:
     """Ban whoever has a hash of the file; see the module.
 
-    ``ban`` is what is said of each of them.  When this returns with ``applied``, every
+    ``ban`` is what is said of each of them.  With ``drain`` the import waits while more
+    than a million events are not archived.  When this returns with ``applied``, every
     look-up of every process sees all of it.
 
     Raises InputError for a file that cannot be read, RegisterUnavailable when the
@@ -192,15 +198,52 @@ async def import_hashed(
     await register.announce(scheme, ban.actor, ban.source, evidence)
     again = HashFile(path, size, column)
     found = again.hashes()
-    while batch := await asyncio.to_thread(list, islice(found, _BATCH)):
-        values = list(dict.fromkeys([one for one in batch if isinstance(one, bytes)]))
-        result.new += await register.apply_hashed(ban, scheme, values)
-        if progress is not None:
-            progress(file.octets + again.octets)
+    writing = _Writing(register, scheme, ban, drain)
+    under_way: asyncio.Task[int] | None = None
+    try:
+        # The file is read on while the register writes.
+        while batch := await asyncio.to_thread(list, islice(found, _BATCH)):
+            if under_way is not None:
+                result.new += await under_way
+            values = list(dict.fromkeys([one for one in batch if isinstance(one, bytes)]))
+            under_way = asyncio.create_task(writing.write(values))
+            if progress is not None:
+                progress(file.octets + again.octets)
+        if under_way is not None:
+            result.new += await under_way
+    finally:
+        if under_way is not None:
+            under_way.cancel()
+            await asyncio.gather(under_way, return_exceptions=True)
     await asyncio.sleep(added_at + LASTS - loop.time())
     await register.settle()
     result.applied = True
     return result
+
+
+class _Writing:
+    """Hashes into the register; waits while too many events are not archived."""
+
+    def __init__(self, register: Register, scheme: Scheme, ban: Event, drain: Drain | None) -> None:
+        self._register = register
+        self._scheme = scheme
+        self._ban = ban
+        self._drain = drain
+        self._counter = register.newcomers()
+        self._uncounted = 0
+
+    async def write(self, values: list[bytes]) -> int:
+        """Write hashes; returns how many were new."""
+        new = await self._register.apply_hashed(self._ban, self._scheme, values)
+        self._uncounted += new
+        if self._drain is not None and self._uncounted > _COUNTED:
+            await self._counter.count_waiting()
+            while self._counter.waiting > EVENTS_WAITING:
+                if not await self._drain():
+                    await asyncio.sleep(_PAUSE)
+                await self._counter.count_waiting()
+            self._uncounted = 0
+        return new
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -25,12 +25,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.contacts.digest import KeyRing
 from gateway.contacts.hashed import Scheme
 from gateway.failure import InputError, RegisterUnavailable
+from gateway.register import replica
 from gateway.register.wire import Wire
 
 LASTS = 0.5
 """Seconds that a look-up may rest on the schemes read before it; the same in every process."""
 
 KEY = b"sg:hashed"
+_ADD = b"return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])"
 _PURPOSE = b"hashed salt"
 _NONCE = 12
 
@@ -96,8 +98,9 @@ class Schemes:
         Raises RegisterUnavailable.
         """
         name, _, sealed = told.partition("=")
-        command = (b"HSETNX", KEY, name.encode(), sealed.encode())
-        (reply,) = await self._wire.exchange([command], self._within)
+        command = (b"EVAL", _ADD, b"1", KEY, name.encode(), sealed.encode())
+        # A fail-over must not lose it: the list's bans would not be asked for.
+        (reply,) = await replica.change(self._wire, [command], self._within)
         if isinstance(reply, Exception):
             raise RegisterUnavailable(
                 f"the register refused a hashing scheme ({type(reply).__name__})"

@@ -15,6 +15,7 @@ from gateway.contacts.parse import parse_contact, parse_email
 from gateway.entry.entry import Scope
 from gateway.entry.event import Event, EventError, EventKind
 from gateway.failure import InputError, RegisterUnavailable
+from gateway.register import hashlist
 from gateway.register.hashlist import Against, import_hashed
 from gateway.register.layout import event_streams
 from gateway.register.register import Register
@@ -349,3 +350,26 @@ def test_a_list_in_memory_names_the_same(tmp_path):
     path.write_text("maija@example.com\n")
     with pytest.raises(InputError, match="line 1: an address in the clear"):
         Against.load(path, PLAIN)
+
+
+async def test_an_import_waits_while_its_events_are_not_archived(register, load, monkeypatch):
+    monkeypatch.setattr(hashlist, "EVENTS_WAITING", 300)
+    monkeypatch.setattr(hashlist, "_COUNTED", 200)
+    monkeypatch.setattr(hashlist, "_BATCH", 100)
+    waiting = []
+
+    async def drain():
+        """Takes the events away, as the archiver would."""
+        wire = register.connections.wire
+        lengths = await wire.exchange([(b"XLEN", stream) for stream in event_streams()], 1)
+        waiting.append(sum(lengths))
+        await wire.exchange([(b"XTRIM", stream, b"MAXLEN", b"0") for stream in event_streams()], 1)
+        return sum(lengths)
+
+    values = [sha256(f"p{number}@example.com") for number in range(1000)]
+    result = await load("\n".join(value.hex() for value in values), drain=drain)
+    assert (result.rows, result.new) == (1000, 1000)
+    assert len(waiting) >= 2
+    assert max(waiting) < 700
+    people = [parse_email(f"p{number}@example.com") for number in range(1000)]
+    assert all(one.hashed for one in await register.look_up(people))
