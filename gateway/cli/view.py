@@ -14,7 +14,7 @@ from gateway.cli.console import console
 from gateway.cli.moment import told
 from gateway.cli.option import Config, Json, open_register, open_stores, run, settings_of
 from gateway.contacts.parse import parse_domain
-from gateway.entry.entry import Entry
+from gateway.entry.entry import Ban, Entry
 from gateway.entry.event import Event
 from gateway.settings import Settings
 
@@ -22,30 +22,39 @@ from gateway.settings import Settings
 def show(address: Address, json: Json = False, config: Config = None) -> None:
     """Show what the register knows of a contact or a domain; exit status 1 if nothing."""
     settings = settings_of(config)
-    entry, banned_by = run(_entry(settings, address))
+    entry, banned_by, hashed = run(_entry(settings, address))
     if json:
-        row = {"address": address, **_entry_row(entry), "banned_by_organisation": banned_by}
+        row = {
+            "address": address,
+            **_entry_row(entry),
+            "banned_by_organisation": banned_by,
+            "banned_by_hashed_list": [ban.scope for ban in hashed],
+        }
         typer.echo(orjson.dumps(row))
     else:
         _print_entry(address, entry)
         for domain in banned_by:
             typer.echo(f"its organisation has banned marketing: @{domain}")
-    if entry == Entry() and not banned_by:
+        for ban in hashed:
+            typer.echo(f"a hashed list bans it: {ban.scope}, since {told(ban.at)}")
+    if entry == Entry() and not banned_by and not hashed:
         raise typer.Exit(1)
 
 
-async def _entry(settings: Settings, address: str) -> tuple[Entry, list[str]]:
-    """The entry, and the organisations above it that have banned marketing."""
+async def _entry(settings: Settings, address: str) -> tuple[Entry, list[str], list[Ban]]:
+    """The entry, the organisations above it with a ban, and the bans of hashed lists."""
     async with open_register(settings) as register:
         if address.startswith("@"):
-            return await register.show_organisation(address[1:]), []
+            return await register.show_organisation(address[1:]), [], []
         contact = read_contact(address)
         banned_by = [
             domain
             for domain in contact.organisations
             if (await register.show_organisation(domain)).bans
         ]
-        return await register.show(contact), banned_by
+        (standing,) = await register.look_up([contact])
+        hashed = [ban for entry in standing.hashed for ban in entry.bans]
+        return await register.show(contact), banned_by, hashed
 
 
 def _entry_row(entry: Entry) -> dict[str, object]:

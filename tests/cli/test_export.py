@@ -217,3 +217,25 @@ def test_the_full_export_has_what_no_column_holds(place, tmp_path_factory):
         assert other.outcome("full@full.example")[1:] == ("suppress", "R11")
     finally:
         other.clean_up()
+
+
+def test_a_contact_under_two_keys_is_written_once(stopped):
+    stopped.good("register", "ban", "old@key.example", *BY, "--scope", "sms")
+    stopped.good("register", "ban", "both@key.example", *BY, "--scope", "sms")
+    path = stopped.folder / "data" / "secrets" / "digest-keys.json"
+    document = json.loads(path.read_text())
+    document["keys"]["k2"] = "ab" * 32
+    document["current"] = "k2"
+    path.write_text(json.dumps(document))
+    stopped.good("register", "ban", "both@key.example", *BY, "--evidence", "letter")
+    rows, _ = exported(stopped)
+    assert sorted(row["email"] for row in rows if row["ban"] == "sms") == [
+        "both@key.example",
+        "old@key.example",
+    ]
+    assert [row["email"] for row in rows if row["ban"] == "all"] == ["both@key.example"]
+    out = stopped.folder / "full.ndjson"
+    assert stopped("register", "export", out, *WHY, "--full").status == 0
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    [both] = [row for row in told if row["email"] == "both@key.example" and "events" in row]
+    assert [event["scope"] for event in both["events"]] == ["channel", "all"]

@@ -26,6 +26,9 @@ def test_a_running_gateway_leaves_out_whoever_the_list_names(running):
     # The very next check of a process that ran before the list came.
     reply = running.mail("maija@hash.example", "bo@hash.example")
     assert ": 1 forwarded, 1 suppressed" in reply
+    told = running.good("register", "show", "maija@hash.example", "--json").rows[0]
+    assert told["banned_by_hashed_list"] == ["all"]
+    assert "a hashed list bans it: all" in running.good("register", "show", "x@hash.example").out
     rows = running.archived(2, "--address", "maija@hash.example")
     shown = running.good("records", "show", rows[0]["record_id"], "--json").rows[0]
     assert "hashed" in repr(shown)

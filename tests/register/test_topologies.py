@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.contacts.hashed import Algorithm, Normalisation, Salting, Scheme
 from gateway.contacts.parse import parse_email
 from gateway.entry.event import Event, EventKind
 from gateway.failure import InputError, RegisterUnavailable
@@ -124,6 +125,16 @@ async def test_a_cluster(spawn, ring):
             ask.cancel()
         for standings in await asyncio.gather(*asks[1::2]):
             assert standings[0].exact.bans
+        scheme = await register.schemes.add(
+            Scheme(Algorithm.SHA256, Normalisation.TRIM_LOWER, Salting.HMAC, b"a salt")
+        )
+        people = [parse_email(f"h{number}@example.com") for number in range(300)]
+        hashes = [value for person in people[::2] for value in scheme.hashes(person)]
+        ban = Event(kind=EventKind.BAN, at=5, actor="test")
+        assert await register.apply_hashed(ban, scheme, hashes) == 150
+        assert await register.apply_hashed(ban, scheme, hashes) == 0
+        banned = [bool(one.hashed) for one in await register.look_up(people)]
+        assert banned == [True, False] * 150
 
 
 @needs_server
