@@ -55,6 +55,8 @@ SealAll = Callable[[Sequence[bytes], Sequence[str]], list[bytes]]
 
 _EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
 """Kinds that must reach the entries of every live key, not only the current one's."""
+_SCHEMES = HASHED + "schemes"
+"""The subject of the events that name hashing schemes."""
 _CLOCK_SKEW = 5 * 60_000
 """Milliseconds that another machine's clock may be ahead of ours."""
 
@@ -352,8 +354,23 @@ class Register:
             id=self._new_id(),
             recorded=self._clock(),
         )
-        digest = self._ring.digest(HASHED + scheme.name)
+        digest = self._ring.digest(_SCHEMES)
         await self._committer.commit([Write(digest, [replace(event, subject=str(digest))])])
+
+    @property
+    def scheme_subjects(self) -> list[str]:
+        """The subjects whose archived events name every hashing scheme ever in use."""
+        return [str(digest) for digest in self._ring.digests(_SCHEMES)]
+
+    async def restore_schemes(self, events: Iterable[Event]) -> None:
+        """Put in use what events of :attr:`scheme_subjects` name, where it was lost.
+
+        Before a register that is made anew answers look-ups: they would not ask for
+        what its hashed lists ban.  Raises RegisterUnavailable.
+        """
+        told = {event.scheme for event in events if event.scheme}
+        for scheme in sorted(told):
+            await self.schemes.adopt(scheme)
 
     async def apply_hashed(self, event: Event, scheme: Scheme, values: Sequence[bytes]) -> int:
         """Put a ban in effect for whoever has one of these hashes; returns how many were new.

@@ -16,6 +16,7 @@ from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver, ArchiverStatus
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
+from gateway.records.events import EventArchive
 from gateway.records.purge import Purge
 from gateway.records.recorder import Recorder
 from gateway.register import layout
@@ -33,7 +34,7 @@ from gateway.serve.assembly import (
 )
 from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
-from gateway.serve.stores import open_database
+from gateway.serve.stores import open_database, restore_schemes
 from gateway.settings import Settings
 from gateway.upstream.upstreams import Upstreams
 
@@ -77,6 +78,8 @@ class Keeper:
             self._stack.push_async_callback(self._register.aclose)
             database = await open_database(settings)
             self._stack.push_async_callback(database.aclose)
+            # Before a worker asks: without them it would not find what hashed lists ban.
+            await restore_schemes(self._register, EventArchive(database))
             self._archiver = Archiver(
                 self._register.connections.wire,
                 Archive(database, seal),

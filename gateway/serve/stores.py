@@ -115,6 +115,15 @@ class Stores:
         await self.archiver.run_once()
 
 
+async def restore_schemes(register: Register, events: EventArchive) -> None:
+    """Put the hashing schemes in use that the archive tells of, where the register lost them.
+
+    Raises RecordsUnavailable, RegisterUnavailable.
+    """
+    archived = await events.of(register.scheme_subjects)
+    await register.restore_schemes(map(Event.from_json, archived))
+
+
 async def open_database(settings: Settings) -> Database:
     """The archive database, made on first use.
 

@@ -1,8 +1,12 @@
 """`register import-hashed`: lists of hashes, whose people a running gateway then leaves out."""
 
+import asyncio
 import hashlib
 import os
 
+from redis.asyncio import Redis
+
+from gateway.register.server import EmbeddedRegister
 from tests.cli.conftest import BY
 
 SALT = "a salt of the two of us"
@@ -73,3 +77,24 @@ def test_bad_lines_and_options(stopped):
         *("--source", "x"),
     )
     assert "trim-lower" in said
+
+
+def test_a_gateway_that_starts_puts_lost_schemes_back_from_the_archive(stopped):
+    path = stopped.folder / "hashes.txt"
+    path.write_text(sha256("a@hash.example"))
+    stopped.good("register", "import-hashed", path, *BY, *HOW)
+    stopped.good("records", "search", status=1)  # archives what waits
+    asyncio.run(without_schemes(stopped))
+    assert stopped.outcome("a@hash.example")[2] != "R11"
+    stopped.run_gateway()
+    assert stopped.outcome("a@hash.example")[2] == "R11"
+    stopped.stop_gateway()
+
+
+async def without_schemes(place):
+    server = EmbeddedRegister(place.folder / "data" / "register")
+    await server.start()
+    client = Redis.from_url(server.url)
+    assert await client.delete("sg:hashed") == 1
+    await client.aclose()
+    await server.stop(wait_for_users=0)

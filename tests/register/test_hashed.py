@@ -243,6 +243,7 @@ async def test_the_events_bring_all_of_it_back(register_url, ring, load, registe
     announced = [event for event in events if event.scheme]
     assert len(announced) == 2
     assert "1 hashes, SHA-256 of the file" in announced[0].evidence
+    assert {event.subject for event in announced} == set(register.scheme_subjects)
     await wire.exchange([(b"EVAL", b"return redis.call('FLUSHALL')", b"1", KEY)], 5)
     async with await Register.open(register_url, ring) as restored:
         assert await tier(restored, "maija@example.com") is None
@@ -250,6 +251,24 @@ async def test_the_events_bring_all_of_it_back(register_url, ring, load, registe
         await asyncio.sleep(LASTS)
         assert await tier(restored, "maija@example.com") is Tier.HASHED
         assert await tier(restored, "bo@example.com") is Tier.HASHED
+
+
+async def test_schemes_alone_come_back_from_their_events(register, load):
+    """As for a register whose entries a rebuild makes anew."""
+    salted = Scheme(Algorithm.MD5, Normalisation.TRIM_LOWER, Salting.SUFFIX, SALT)
+    await load(hashlib.md5(b"bo@example.com" + SALT).hexdigest(), salted)
+    known = register.schemes.known
+    wire = register.connections.wire
+    (reply,) = await wire.exchange([(b"HGETALL", KEY)], 1)
+    events = [
+        Event(kind=EventKind.DESCRIBE, at=1, actor="a", scheme=f"{name.decode()}={value.decode()}")
+        for name, value in reply.items()
+    ]
+    await wire.exchange([(b"DEL", KEY)], 1)
+    await register.restore_schemes([*events, *events])
+    await asyncio.sleep(LASTS)
+    assert await tier(register, "bo@example.com") is Tier.HASHED
+    assert register.schemes.known == known
 
 
 async def test_a_later_proven_consent_lifts_it_as_it_lifts_any_ban(register, load):
