@@ -3,7 +3,8 @@
 A form or GET; the answer is XML.  Taken are the signatures of version 3, by the
 account's token or the main account's, which cover URL, fields and a nonce, and no time.
 Version 2 covers the URL and the nonce alone and is not taken: whoever has seen one
-could put any text under it.
+could put any text under it.  Messages may come with nothing else; then a key in the URL
+is what tells the provider.
 https://www.plivo.com/docs/messaging/xml/request
 https://www.plivo.com/docs/voice/concepts/signature-validation
 """
@@ -28,6 +29,7 @@ class Plivo(Hook):
     name = "plivo"
     title = "Plivo"
     signs = Signs.URL
+    keyed = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:
         """The one message."""

@@ -18,6 +18,7 @@ from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
 from gateway.failure import RecordsUnavailable
 from gateway.hook.registry import HOOKS, find_hook
+from gateway.provider import signature
 from gateway.provider.request import Request
 from gateway.records.record import Direction
 from tests.peers.provider import Provider, says, silence
@@ -125,6 +126,23 @@ async def test_a_known_stop_bans_and_one_unknown_changes_nothing(line, name):
         if headers:
             url, query = f"{one.tool.url}/inbound", passed._replace(body=heard.body)
             assert find_hook(name).signed(query, url, SECRETS.get(name, SECRET), now_ms())
+
+
+async def test_a_plivo_webhook_with_the_older_signature_alone_needs_a_key(line):
+    """Plivo's pages on messages name no other; it covers neither the text nor the sender."""
+    async with line("plivo") as one:
+        good = CALLS["plivo"](said("Stop!", PERSON))
+        kept = tuple(header for header in good.headers if "V3" not in header[0])
+        shown = {"X-Plivo-Signature-V2-Nonce": "12345"}
+        shown["X-Plivo-Signature-V2"] = signature.plivo(SECRET, PUBLIC, "12345")
+        older = good._replace(headers=kept).with_headers(shown)
+        assert (await one.call(older))[0] == 401
+        assert await one.bans() == []
+        assert (await one.call(older._replace(query=f"key={SECRET}")))[0] == 200
+        assert await one.bans() == [(Scope.ALL, None)]
+        (heard,) = one.tool.asked
+        assert heard.body == good.body
+        assert SECRET not in heard.path
 
 
 async def test_a_stop_is_in_force_before_its_answer_and_confirmed_once(line):
