@@ -126,6 +126,7 @@ class Promises:
             await house.allow(YES)
             await cable.cut()
             self.failed(await self.tried(house, YES))
+            assert calls(house) == 1
             assert house.provider.asked == []
             cable.mend()
             async with asyncio.timeout(10):
@@ -141,6 +142,24 @@ class Promises:
                 url, asked = house.url + path, {"headers": self.headers, **how}
                 async with house.http.request(method, url, ssl=False, **asked) as response:
                     assert 400 <= response.status < 500, (method, path, await response.text())
+            assert house.provider.asked == []
+
+
+class Repeating:
+    """The SDK says a failed request again by itself; ``alone`` keeps it from that."""
+
+    calls_of_503: ClassVar[int]
+    """How often it calls, as it comes, until it says that it failed."""
+    alone = True
+
+    @pytest.mark.slow
+    async def test_how_often_it_calls_by_itself(self, sms, secret_file, cable):
+        self.alone = False
+        async with self.house(sms, secret_file) as house:
+            await house.allow(YES)
+            await cable.cut()
+            self.failed(await self.tried(house, YES))
+            assert calls(house) == self.calls_of_503
             assert house.provider.asked == []
 
 

@@ -4,14 +4,14 @@ import json
 
 import telnyx
 
-from tests.sms.sdk.promises import SECRET, SENDER, TEXT, YES, Promises, Tokens, calls
+from tests.sms.sdk.promises import SECRET, SENDER, TEXT, YES, Promises, Repeating, Tokens, calls
 
 BODY = {"to": YES, "from": SENDER, "text": TEXT}
 _WAYS = ("long_code", "number_pool", "short_code", "group_mms", "alphanumeric_sender_id")
 _MORE = ("schedule", "whatsapp")
 
 
-class TestTelnyx(Tokens, Promises):
+class TestTelnyx(Repeating, Tokens, Promises):
     provider = "telnyx"
     headers = {"Authorization": f"Bearer {SECRET}"}  # noqa: RUF012
     others = (
@@ -24,23 +24,15 @@ class TestTelnyx(Tokens, Promises):
         ("POST", "/v2/verifications/sms", {"json": {"phone_number": YES}}),
     )
 
-    retries = 2
+    calls_of_503 = 3
 
     def send(self, house, *to, secret=SECRET, report=""):
-        with telnyx.Telnyx(
-            api_key=secret, base_url=house.url + "/v2", max_retries=self.retries
-        ) as client:
+        how = {"max_retries": 0} if self.alone else {}
+        with telnyx.Telnyx(api_key=secret, base_url=house.url + "/v2", **how) as client:
             return client.messages.send(to=to[0], from_=SENDER, text=TEXT)
 
-    async def test_provider_away(self, sms, secret_file):
-        self.retries = 0
-        await super().test_provider_away(sms, secret_file)
-
-    async def test_register_away(self, sms, secret_file, cable):
-        self.retries = 0
-        await super().test_register_away(sms, secret_file, cable)
-
     async def test_an_opted_out_number_is_asked_about_once(self, sms, secret_file):
+        self.alone = False
         async with self.house(sms, secret_file) as house:
             await house.ban(YES)
             self.refused(await self.tried(house, YES))
