@@ -72,6 +72,17 @@ class Provider:
             await self._runner.cleanup()
             self._runner = None
 
+    def stall(self) -> asyncio.Event:
+        """Let it answer, as it did so far, only once this is set."""
+        free, usual = asyncio.Event(), self.answer
+
+        async def slowly(request: web.Request, body: bytes) -> web.StreamResponse:
+            await free.wait()
+            return await usual(request, body)
+
+        self.answer = slowly
+        return free
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         began = time.monotonic()
         body = await request.read()

@@ -38,18 +38,6 @@ class Quiet:
         return now + 3_600_000 if number == self.number else None
 
 
-def stalled(house) -> asyncio.Event:
-    """Let the provider answer only once this is set."""
-    free, usual = asyncio.Event(), house.provider.answer
-
-    async def slowly(request: web.Request, body: bytes) -> web.StreamResponse:
-        await free.wait()
-        return await usual(request, body)
-
-    house.provider.answer = slowly
-    return free
-
-
 async def send(house, to: str = YES, headers: dict | None = None, **more: str):
     return await house.post(PATH, data=form(to, **more), headers=AUTH | (headers or {}))
 
@@ -238,7 +226,7 @@ async def cut(house, wait: float, **headers: str) -> None:
 async def test_a_tool_that_is_gone_is_no_reason_to_stop(sms):
     async with sms("twilio", answer_timeout=5) as house:
         await house.allow(YES)
-        free = stalled(house)
+        free = house.provider.stall()
         await cut(house, 0.2)
         free.set()
         async with asyncio.timeout(5):
@@ -249,7 +237,7 @@ async def test_a_tool_that_is_gone_is_no_reason_to_stop(sms):
 async def test_a_request_said_again_is_the_same_request(sms):
     async with sms("twilio", answer_timeout=5) as house:
         await house.allow(YES)
-        free = stalled(house)
+        free = house.provider.stall()
         await cut(house, 0.1, **KEY)
         free.set()
         await asyncio.sleep(0.2)
@@ -266,7 +254,7 @@ async def test_a_request_said_again_is_the_same_request(sms):
 async def test_a_drain_finishes_what_is_under_way(sms):
     async with sms("twilio", answer_timeout=5) as house:
         await house.allow(YES)
-        free = stalled(house)
+        free = house.provider.stall()
         asked = asyncio.create_task(send(house))
         while not house.provider.sends:
             await asyncio.sleep(0.01)

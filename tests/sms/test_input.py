@@ -9,7 +9,6 @@ import time
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 ACCOUNT = "AC00000000000000000000000000000000"
 PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
@@ -280,13 +279,7 @@ async def test_no_more_requests_than_the_bound(sms):
     table = {"max_requests": 2, "max_connections": 4}
     async with sms("twilio", table=table) as house:
         await house.allow(YES)
-        free, usual = asyncio.Event(), house.provider.answer
-
-        async def slowly(request: web.Request, body: bytes) -> web.StreamResponse:
-            await free.wait()
-            return await usual(request, body)
-
-        house.provider.answer = slowly
+        free = house.provider.stall()
         first = [
             asyncio.create_task(house.post(PATH, data=form(YES), headers=AUTH)) for _ in range(2)
         ]

@@ -36,16 +36,9 @@ async def settled_ban(house, number: str) -> None:
 
 async def test_a_ban_while_the_only_connection_is_busy(sms):
     """The look-up is done; then the pool has no connection, and the ban comes meanwhile."""
-    free = asyncio.Event()
     async with sms("twilio", max_connections=1, answer_timeout=10) as house:
         await house.allow(YES, NO)
-        usual = house.provider.answer
-
-        async def slowly(request: web.Request, body: bytes) -> web.StreamResponse:
-            await free.wait()
-            return await usual(request, body)
-
-        house.provider.answer = slowly
+        free = house.provider.stall()
         first = asyncio.create_task(house.post(PATH, data=form(YES), headers=AUTH))
         while not house.provider.sends:
             await asyncio.sleep(0.01)
@@ -116,13 +109,7 @@ async def test_messages_of_one_request_are_fresh_all_at_once(sms):
             return found
 
         register.look_up = look_up
-        answer, free = house.provider.answer, asyncio.Event()
-
-        async def slowly(request: web.Request, body: bytes) -> web.StreamResponse:
-            await free.wait()
-            return await answer(request, body)
-
-        house.provider.answer = slowly
+        free = house.provider.stall()
         await house.allow("+358403333333")
         body = {"messages": [message("+358403333333")]}
         first = asyncio.create_task(house.post("/sms/3/messages", json=body, headers=APP))

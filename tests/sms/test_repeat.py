@@ -7,7 +7,6 @@ import time
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from tests.peers.process import RunningGateway, until
 from tests.peers.provider import Provider, hanging_up, says, silence
@@ -16,18 +15,6 @@ from tests.sms.conftest import route_table
 from tests.sms.test_proxy import AUTH, NO, PATH, YES, form
 
 KEY = {**AUTH, "Idempotency-Key": "one"}
-
-
-class Held:
-    """The provider answers when it is let, and not before."""
-
-    def __init__(self, provider):
-        self.free, self._usual = asyncio.Event(), provider.answer
-        provider.answer = self.answer
-
-    async def answer(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        await self.free.wait()
-        return await self._usual(request, body)
 
 
 async def say(http, url, to=YES, **headers):
@@ -48,12 +35,12 @@ async def test_a_request_that_names_itself_is_recorded_once(sms):
 async def test_who_repeats_at_another_worker_waits_for_the_first_answer(sms):
     async with sms("twilio", answer_timeout=10) as house, house.beside() as other:
         await house.allow(YES)
-        held = Held(house.provider)
+        free = house.provider.stall()
         asked = [asyncio.create_task(say(house.http, url)) for url in (house.url, other) * 3]
         await until(lambda: house.provider.sends)
         await asyncio.sleep(0.3)
         assert not any(task.done() for task in asked)
-        held.free.set()
+        free.set()
         said = await asyncio.gather(*asked)
         assert {status for status, _, _ in said} == {201}
         assert len({answer["sid"] for _, answer, _ in said}) == 1
@@ -65,12 +52,12 @@ async def test_who_has_waited_too_long_is_told_to_come_again(sms, monkeypatch):
     monkeypatch.setattr("gateway.sms.repeat._WAIT", 0.2)
     async with sms("twilio", answer_timeout=10) as house, house.beside() as other:
         await house.allow(YES)
-        held = Held(house.provider)
+        free = house.provider.stall()
         first = asyncio.create_task(say(house.http, house.url))
         await until(lambda: house.provider.sends)
         status, answer, headers = await say(house.http, other)
         assert (status, answer["code"], headers["Retry-After"]) == (503, 20503, "5")
-        held.free.set()
+        free.set()
         assert (await first)[0] == 201
         assert (await say(house.http, other))[1]["sid"] == (await first)[1]["sid"]
         assert len(house.provider.sends) == 1

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections import Counter
+from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import aiohttp
@@ -25,9 +26,15 @@ def form(url, to=NO):
     return {"To": to, "MessagingServiceSid": SERVICE, "Body": TEXT, "StatusCallback": url}
 
 
-def with_reports(sms, tool, provider="twilio", **route):
+@asynccontextmanager
+async def with_reports(sms, tool, provider="twilio", **route):
+    """A house that may report to this tool; one person may get its messages and one not."""
     hosts = [f"127.0.0.1:{tool.port}"]
-    return sms(provider, senders=["LamisNET", SERVICE], report_hosts=hosts, **route)
+    senders = ["LamisNET", SERVICE]
+    async with sms(provider, senders=senders, report_hosts=hosts, **route) as house:
+        await house.allow(YES, NO)
+        await house.ban(NO)
+        yield house
 
 
 async def owe(house, tool, count=1):
@@ -48,8 +55,6 @@ async def owed(house):
 
 async def test_a_report_is_tried_until_it_is_taken(sms):
     async with Provider(says(500)) as tool, with_reports(sms, tool) as house:
-        await house.allow(NO)
-        await house.ban(NO)
         await owe(house, tool)
         await until(lambda: len(tool.asked) == 2)
         assert await owed(house) == 1
@@ -72,8 +77,6 @@ async def test_each_is_sent_by_one_of_two_workers(sms):
         with_reports(sms, tool) as house,
         house.beside() as other,
     ):
-        await house.allow(NO)
-        await house.ban(NO)
         for number in range(20):
             url = (house.url, other)[number % 2]
             fields = form(f"{tool.url}/{number}")
@@ -88,8 +91,6 @@ async def test_each_is_sent_by_one_of_two_workers(sms):
 async def test_no_more_are_owed_than_there_is_room_for(sms, monkeypatch):
     monkeypatch.setattr("gateway.sms.owed.MOST", 3)
     async with Provider(says(500)) as tool, with_reports(sms, tool) as house:
-        await house.allow(NO)
-        await house.ban(NO)
         await owe(house, tool, 5)
         assert await owed(house) == 3
         assert house.parts.plane.site.reporter.lost == 2
@@ -97,8 +98,6 @@ async def test_no_more_are_owed_than_there_is_room_for(sms, monkeypatch):
 
 async def test_after_a_day_a_report_is_given_up(sms):
     async with Provider(says(500)) as tool, with_reports(sms, tool) as house:
-        await house.allow(NO)
-        await house.ban(NO)
         await owe(house, tool)
         await until(lambda: tool.asked)
         reporter = house.parts.plane.site.reporter
@@ -112,8 +111,6 @@ async def test_after_a_day_a_report_is_given_up(sms):
 async def test_no_host_hears_a_report_that_the_settings_do_not_name(sms):
     async with Provider(says(200)) as tool, Provider(says(200)) as stranger:
         async with with_reports(sms, tool) as house:
-            await house.allow(NO)
-            await house.ban(NO)
             await owe(house, stranger)
             assert await owed(house) == 0
             assert house.parts.plane.site.reporter.lost == 1
@@ -122,8 +119,6 @@ async def test_no_host_hears_a_report_that_the_settings_do_not_name(sms):
 
 async def test_what_is_kept_of_a_report_names_nobody(sms):
     async with Provider(says(500)) as tool, with_reports(sms, tool) as house:
-        await house.allow(NO)
-        await house.ban(NO)
         await owe(house, tool)
         wire = house.parts.register.connections.wire
         ((text,),) = await wire.exchange([(b"HVALS", b"gw:sms:{reports}:texts")], 1)
@@ -224,8 +219,6 @@ async def test_who_is_left_out_of_a_batch_is_reported_under_the_provider_s_id(
         Provider(says(200)) as tool,
         with_reports(sms, tool, provider, on_suppress=choice) as house,
     ):
-        await house.allow(YES, NO)
-        await house.ban(NO)
         path, how, credential = request_of(f"{tool.url}/reports")
         status, answer = await house.post(path, **how, headers={"Authorization": credential})
         assert status in (200, 201)
