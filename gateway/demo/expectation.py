@@ -27,7 +27,7 @@ class Fate(StrEnum):
     HELD = "held"
     """It waits for a person; the sending tool hears 250."""
     LATER = "later"
-    """It is not decided; the sending tool is told to try later, and nothing is recorded."""
+    """It is not decided; the sending tool is told to try later, and the record says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def textings(out: Console, texted: Sequence[Texted]) -> None:
     _say(
         out,
         "[dim]taken: went or held; refused: as the provider refuses a number that has opted out "
-        "(Twilio: error 21610; Infobip: REJECTED); later: 503, no record, the tool tries again.",
+        "(Twilio: error 21610; Infobip: REJECTED); later: 503, the tool tries again.",
     )
 
 

@@ -16,6 +16,7 @@ _OUTCOMES = {
     Fate.ARRIVES: (Outcome.FORWARD, Result.FORWARDED),
     Fate.REJECTED: (Outcome.SUPPRESS, Result.REJECTED),
     Fate.HELD: (Outcome.HOLD, Result.HELD),
+    Fate.LATER: (Outcome.DEFER, Result.DEFERRED),
 }
 _REPLIES = {
     Fate.ARRIVES: ("201 queued", "200 PENDING"),
@@ -71,7 +72,6 @@ class TextCase:
         right: Counter[_Row] = Counter(
             (_TEXTINGS[one.mailing].route, one.address, one.rule, *_OUTCOMES[one.fate])
             for one in self._wanted.values()
-            if one.fate in _OUTCOMES
         )
         made: Counter[_Row] = Counter(
             (one.found.client, one.address, one.found.rule, one.found.outcome, one.found.result)
