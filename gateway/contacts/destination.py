@@ -8,10 +8,11 @@ and are never taken for the telephone number that their digits or letters would 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 
 from gateway.contacts.contact import Contact, ContactError
-from gateway.contacts.phone import parse_phone
+from gateway.contacts.phone import parse_phone, plain_phones
 
 _DIGITS = re.compile("[0-9]+")
 _digits = _DIGITS.fullmatch
@@ -62,6 +63,18 @@ def parse_destination(text: str, notation: Notation = Notation.PLUS) -> Contact:
         if bare[:1].isdigit():
             return parse_phone("+" + bare)
     return parse_phone(number)
+
+
+def plain_destinations(
+    destinations: Sequence[str], notation: Notation = Notation.PLUS
+) -> list[Contact] | None:
+    """The contacts of all of them, where each is nothing but a usual number's digits.
+
+    :func:`parse_destination` of each at once; None: at least one is written otherwise.
+    """
+    if notation is Notation.INTERNATIONAL:
+        destinations = [text if text[:1] == "+" else "+" + text for text in destinations]
+    return plain_phones(destinations)
 
 
 def international_digits(text: str) -> str:

@@ -81,6 +81,10 @@ class Gate:
         self._clock = clock
         self._precedents: Precedents | None = None
 
+    def fresh(self, asked_at: float) -> bool:
+        """Whether a hand-over may begin now on a look-up that was sent then (loop time)."""
+        return asyncio.get_running_loop().time() - asked_at < self._register.settling
+
     async def confirm(self, traits: Traits, verdicts: Sequence[Verdict], rules: RuleSet) -> None:
         """Return only while the verdicts are fresh enough to begin a hand-over on.
 

@@ -158,7 +158,7 @@ class Adapter(ABC):
 
         The default goes by the status.
         """
-        return [status_told(answer.status)] * len(decided.indices(Fate.SENT))
+        return [status_told(answer.status)] * decided.count(Fate.SENT)
 
     def usable(self, answer: Answer) -> bool:
         """Whether it is an answer of the provider's, and not a page of somebody between.

@@ -150,7 +150,7 @@ class GatewayApi(Adapter):
         if all(sent):
             return answer
         try:
-            document = orjson.loads(answer.body)
+            document = {**answer.json()}
             theirs = iter(list(document["ids"]))
         except (ValueError, KeyError, TypeError):
             return answer
@@ -160,7 +160,7 @@ class GatewayApi(Adapter):
             if own is not None:
                 ids.append(own)
         document["ids"] = [*ids, *theirs]
-        return answer._replace(body=orjson.dumps(document))
+        return answer.with_body(orjson.dumps(document))
 
     def problem(self, problem: Problem, text: str) -> Answer:
         """``{code, message}``; what is empty is left out."""

@@ -165,22 +165,22 @@ class Infobip(Adapter):
     def merged(self, answer: Answer, submission: Submission, decided: Decided) -> Answer:
         """The provider's items with ours in the places of those it never saw."""
         try:
-            document = orjson.loads(answer.body)
+            document = {**answer.json()}
             theirs = iter(list(document["messages"]))
         except (ValueError, KeyError, TypeError):
             return answer
         v3 = submission.document[1]
         document["messages"] = [*_items(submission, decided, theirs, v3=v3), *theirs]
-        return answer._replace(body=orjson.dumps(document))
+        return answer.with_body(orjson.dumps(document))
 
     def told(self, answer: Answer, submission: Submission, decided: Decided) -> Sequence[Told]:
         """Each item's own status."""
         usual = status_told(answer.status)
-        said = [usual] * len(decided.indices(Fate.SENT))
+        said = [usual] * decided.count(Fate.SENT)
         if usual is not Told.ACCEPTED:
             return said
         try:
-            items = orjson.loads(answer.body)["messages"]
+            items = answer.json()["messages"]
             groups = [item["status"]["groupId"] for item in items]
         except (ValueError, KeyError, TypeError):
             return said
@@ -228,6 +228,10 @@ def _of_v3(message: dict[str, Any], what: str) -> tuple[str, Any, bool]:
 def _destinations(message: dict[str, Any], what: str) -> Iterator[str]:
     listed = as_list(only_member(message, "destinations", needed=True), f"{what}.destinations")
     for place, each in enumerate(listed):
+        if type(each) is dict and len(each) == 1 and type(to := each.get("to")) is str:
+            # The usual entry: nothing but a number.
+            yield to
+            continue
         where = f"{what}.destinations[{place}]"
         # An id of a group or person of the provider's would be a recipient unseen.
         destination = as_object(each, where)
@@ -239,18 +243,20 @@ def _items(
     submission: Submission, decided: Decided, theirs: Iterator[Any], *, v3: bool
 ) -> Iterator[dict[str, Any]]:
     """An item for each destination; the provider's own for those it was sent."""
+    sent = Fate.SENT
     for number, fates in enumerate(decided.fates):
+        destinations = submission.messages[number].destinations
         for place, fate in enumerate(fates):
-            if fate is Fate.SENT:
+            if fate is sent:
                 item = next(theirs, None)
                 if item is not None:
                     yield item
-            elif fate in _STATUS:
+            elif (status := _STATUS.get(fate)) is not None:
                 item = {
                     "messageId": _message_id(submission, decided, number, place),
-                    "status": _STATUS[fate],
+                    "status": status,
                 }
-                to = submission.messages[number].destinations[place]
+                to = destinations[place]
                 if v3:
                     yield {**item, "destination": to, "details": {"messageCount": 1}}
                 else:

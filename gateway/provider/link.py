@@ -121,22 +121,22 @@ class Link(Adapter):
         if not submission.document[1]:
             return answer
         try:
-            theirs = orjson.loads(answer.body)
+            theirs = answer.json()
         except ValueError:
             return answer
         if not isinstance(theirs, list):
             return answer
         rest = iter(theirs)
-        return answer._replace(body=orjson.dumps([*_results(decided, rest), *rest]))
+        return answer.with_body(orjson.dumps([*_results(decided, rest), *rest]))
 
     def told(self, answer: Answer, submission: Submission, decided: Decided) -> Sequence[Told]:
         """Each result's own code."""
         usual = status_told(answer.status)
-        said = [usual] * len(decided.indices(Fate.SENT))
+        said = [usual] * decided.count(Fate.SENT)
         if usual is not Told.ACCEPTED:
             return said
         try:
-            results = orjson.loads(answer.body)
+            results = answer.json()
             listed = results if isinstance(results, list) else [results]
             codes = [int(one["resultCode"]) for one in listed]
         except (ValueError, KeyError, TypeError):

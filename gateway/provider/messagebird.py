@@ -147,13 +147,13 @@ class MessageBird(Adapter):
     def merged(self, answer: Answer, submission: Submission, decided: Decided) -> Answer:
         """The provider's items with ours in the places of those it never saw."""
         try:
-            document = orjson.loads(answer.body)
+            document = {**answer.json()}
             theirs = iter(list(document["recipients"]["items"]))
         except (ValueError, KeyError, TypeError):
             return answer
         items = [*_items(submission, decided, theirs), *theirs]
         document["recipients"] = {**document["recipients"], **_counted(items)}
-        return answer._replace(body=orjson.dumps(document))
+        return answer.with_body(orjson.dumps(document))
 
     def told(self, answer: Answer, submission: Submission, decided: Decided) -> Sequence[Told]:
         """Each item's own status."""
@@ -162,7 +162,7 @@ class MessageBird(Adapter):
         if usual is not Told.ACCEPTED:
             return [usual] * len(sent)
         try:
-            items = orjson.loads(answer.body)["recipients"]["items"]
+            items = answer.json()["recipients"]["items"]
             failed = {str(one["recipient"]) for one in items if one["status"] == _FAILED}
         except (ValueError, KeyError, TypeError):
             return [usual] * len(sent)

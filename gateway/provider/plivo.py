@@ -111,7 +111,7 @@ class Plivo(Adapter):
     def merged(self, answer: Answer, submission: Submission, decided: Decided) -> Answer:
         """The provider's ids with ours in the places of those it never saw."""
         try:
-            document = orjson.loads(answer.body)
+            document = {**answer.json()}
             theirs = iter(list(document["message_uuid"]))
             unsent = _digits(document.get("invalid_number") or ())
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -126,7 +126,7 @@ class Plivo(Adapter):
         document["message_uuid"] = [*ids, *theirs]
         if numberless := _numbers(submission, decided, _NUMBERLESS):
             document["invalid_number"] = [*(document.get("invalid_number") or ()), *numberless]
-        return answer._replace(body=orjson.dumps(document))
+        return answer.with_body(orjson.dumps(document))
 
     def told(self, answer: Answer, submission: Submission, decided: Decided) -> Sequence[Told]:
         """Refused are the numbers that the answer lists as invalid."""
@@ -135,7 +135,7 @@ class Plivo(Adapter):
         if usual is not Told.ACCEPTED:
             return [usual] * len(sent)
         try:
-            unsent = _digits(orjson.loads(answer.body).get("invalid_number") or ())
+            unsent = _digits(answer.json().get("invalid_number") or ())
         except (ValueError, TypeError, AttributeError):
             unsent = frozenset()
         return [Told.REFUSED if international_digits(one) in unsent else usual for one in sent]

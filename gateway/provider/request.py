@@ -56,6 +56,20 @@ class Answer(NamedTuple):
     body: bytes = b""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    document: Any = None
+    """The body as JSON, where :meth:`read` has read it; nobody changes it."""
+
+    def read(self) -> Answer:
+        """The answer with its body read as JSON, once; raises ValueError."""
+        return self._replace(document=orjson.loads(self.body))
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON is of any type
+        """The body as JSON; raises ValueError where it is none."""
+        return orjson.loads(self.body) if self.document is None else self.document
+
+    def with_body(self, body: bytes) -> Answer:
+        """The same with another body."""
+        return self._replace(body=body, document=None)
 
     @property
     def good(self) -> bool:

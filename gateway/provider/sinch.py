@@ -164,12 +164,12 @@ class Sinch(Adapter):
     def merged(self, answer: Answer, submission: Submission, decided: Decided) -> Answer:
         """The provider's batch, with those in ``to`` that were accepted here."""
         try:
-            document = orjson.loads(answer.body)
+            document = {**answer.json()}
             theirs = list(document["to"])
         except (ValueError, KeyError, TypeError):
             return answer
         document["to"] = _listed(submission, decided, theirs)
-        return answer._replace(body=orjson.dumps(document))
+        return answer.with_body(orjson.dumps(document))
 
     def problem(self, problem: Problem, text: str) -> Answer:
         """``{code, text}``."""

@@ -142,7 +142,7 @@ class Sns(Adapter):
     def told(self, answer: Answer, submission: Submission, decided: Decided) -> Sequence[Told]:
         """By the status; being throttled has that of a faulty request too."""
         if answer.status == 400 and b"<Code>Throttl" in answer.body:
-            return [Told.LATER] * len(decided.indices(Fate.SENT))
+            return [Told.LATER] * decided.count(Fate.SENT)
         return super().told(answer, submission, decided)
 
     def usable(self, answer: Answer) -> bool:

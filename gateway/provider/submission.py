@@ -76,6 +76,14 @@ class Decided(NamedTuple):
             if one is fate
         ]
 
+    def count(self, fate: Fate) -> int:
+        """How many have this fate."""
+        return sum([fates.count(fate) for fates in self.fates])
+
+    def any(self, fate: Fate) -> bool:
+        """Whether anybody has this fate."""
+        return any(fate in fates for fates in self.fates)
+
     def first_record(self) -> str:
         """The record's id of the first destination that is a number; "" where none is."""
         return next(

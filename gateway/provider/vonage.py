@@ -178,7 +178,7 @@ class Vonage(Adapter):
         usual = status_told(answer.status)
         if usual is Told.ACCEPTED:
             usual = _told_in(answer.body)
-        return [usual] * len(decided.indices(Fate.SENT))
+        return [usual] * decided.count(Fate.SENT)
 
     def problem(self, problem: Problem, text: str) -> Answer:
         """The provider's error item, with an HTTP status that says the same."""

@@ -19,13 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import orjson
 import structlog
 
 from gateway.clock import now_ms
 from gateway.decision.facts import Outcome
 from gateway.failure import GatewayError
-from gateway.gate import Verdict
 from gateway.provider.adapter import Adapter, status_told
 from gateway.provider.problem import Problem, Refusal
 from gateway.provider.request import Answer, Request
@@ -33,7 +31,7 @@ from gateway.provider.submission import Decided, Fate, Report, Submission, Told
 from gateway.records.record import Result
 from gateway.settings.sms import OnQuiet, OnSchedule, SmsOnSuppress
 from gateway.sms.evidence import Recorded
-from gateway.sms.judged import Judged, resting
+from gateway.sms.judged import Judged, outcomes_of, resting
 from gateway.sms.judging import confirm, judge
 from gateway.sms.keeping import Keeping, Place, store_texts
 from gateway.sms.outlet import ProviderAway
@@ -75,6 +73,8 @@ class Delivery:
         self._original = original
         self._submission = submission
         self._received = received
+        self._outcomes: list[list[Outcome]] = []
+        """Of each contact of each message."""
         self._records: list[Recorded] = []
         self._turn: Turn | None = None
         """Of a request that names itself."""
@@ -99,8 +99,10 @@ class Delivery:
                 "Messages that the provider sends later are refused: a ban may come meanwhile",
             )
         judged = await judge(site, route, self._submission, now)
+        self._outcomes = [outcomes_of(one) for one in judged]
         self._refuse_unreadable(judged)
-        if until := self._quiet_until(judged):
+        deferred = any(Outcome.DEFER in outcomes for outcomes in self._outcomes)
+        if deferred and (until := self._quiet_until(judged)):
             await self._note_quiet(judged, now)
             raise Resting(until)
         key = site.repeats.key(route, self._submission.request)
@@ -116,7 +118,7 @@ class Delivery:
     async def _carry_out(self, judged: Sequence[Judged], now: int) -> Answer:
         await self._record(judged, now)
         decided = self._decided(judged, now)
-        if not decided.indices(Fate.SENT):
+        if not decided.any(Fate.SENT):
             try:
                 await self._keeping.commit()
             except BaseException:
@@ -175,8 +177,11 @@ class Delivery:
     async def _record(self, judged: Sequence[Judged], now: int) -> None:
         """Store all that must outlive us; a request that was said before is there already."""
         site, route = self._site, self._route
-        outcomes = [[str(verdict.outcome) for verdict in one.verdicts] for one in judged]
-        earlier = self._turn.earlier if self._turn is not None else None
+        outcomes: list[list[str]] = []
+        earlier = None
+        if self._turn is not None:
+            outcomes = [list(map(str, each)) for each in self._outcomes]
+            earlier = self._turn.earlier
         if earlier and earlier.fits(outcomes) and await self._keeping.adopt(earlier.held):
             self._stored = earlier.waiting()
             for number, place in self._stored:
@@ -195,13 +200,15 @@ class Delivery:
                 one,
                 self._received,
                 now,
-                keeps=any(v.outcome in (Outcome.HOLD, Outcome.DEFER) for v in one.verdicts),
-                content=any(v.outcome is Outcome.FORWARD for v in one.verdicts),
+                keeps=Outcome.HOLD in decided or Outcome.DEFER in decided,
+                content=Outcome.FORWARD in decided,
             )
-            for one in judged
+            for one, decided in zip(judged, self._outcomes, strict=True)
         ]
         try:
-            await self._keeping.store(self._original, self._records, self._stored)
+            # A text that is kept is one of a message that waits, or of its kind.
+            if any(one.written is None or one.written.content for one in self._records):
+                await self._keeping.store(self._original, self._records, self._stored)
             await site.evidence.store(self._records)
         except BaseException:
             await self._keeping.undo()
@@ -228,12 +235,18 @@ class Delivery:
     def _decided(self, judged: Sequence[Judged], now: int) -> Decided:
         fates, ids = [], []
         for number, (one, record) in enumerate(zip(judged, self._records, strict=True)):
-            of_all = list(one.addressees.fates)
-            names = [""] * len(of_all)
-            for place, there in enumerate(one.addressees.places):
-                stored = (number, place) in self._stored
-                of_all[there] = Fate.TAKEN if stored else self._fate(one.verdicts[place].outcome)
-                names[there] = record.ids[place]
+            of_contacts = list(map(self._fate, self._outcomes[number]))
+            for stored, place in self._stored:
+                if stored == number:
+                    of_contacts[place] = Fate.TAKEN
+            of_all, names = of_contacts, list(record.ids)
+            if len(of_contacts) < len(one.addressees.fates):
+                # Some destinations are no contact, or one that stands there before.
+                of_all = list(one.addressees.fates)
+                names = [""] * len(of_all)
+                for place, there in enumerate(one.addressees.places):
+                    of_all[there] = of_contacts[place]
+                    names[there] = record.ids[place]
             fates.append(of_all)
             ids.append(names)
         return Decided(fates, ids, now)
@@ -252,7 +265,7 @@ class Delivery:
 
     def _answer_here(self, decided: Decided) -> Answer:
         adapter = self._route.adapter
-        if decided.indices(Fate.TAKEN):
+        if decided.any(Fate.TAKEN):
             return adapter.accepted(self._submission, decided)
         return adapter.blocked(self._submission, decided)
 
@@ -261,8 +274,8 @@ class Delivery:
     async def _hand_over(self, decided: Decided) -> Answer:
         site, route, adapter = self._site, self._route, self._route.adapter
         going = [
-            [place for place in self._fresh(number) if _forwards(one.judged.verdicts[place])]
-            for number, one in enumerate(self._records)
+            [place for place in self._fresh(number) if outcomes[place] is Outcome.FORWARD]
+            for number, outcomes in enumerate(self._outcomes)
         ]
         try:
             await self._keeping.keep()
@@ -284,7 +297,7 @@ class Delivery:
         if answer is None:
             # The sandbox takes everything.
             answer = adapter.accepted(self._submission, decided.taken())
-            told: Sequence[Told] = [Told.ACCEPTED] * len(decided.indices(Fate.SENT))
+            told: Sequence[Told] = [Told.ACCEPTED] * decided.count(Fate.SENT)
             await self._conclude(decided, going, answer, told)
             return self._heard(answer)
         return await self._told(decided, going, answer)
@@ -299,7 +312,7 @@ class Delivery:
     ) -> Answer:
         """The provider has answered."""
         adapter = self._route.adapter
-        usable = _usable(adapter, answer)
+        usable, answer = _usable(adapter, answer)
         try:
             told = adapter.told(answer, self._submission, decided)
             merged = answer
@@ -309,7 +322,7 @@ class Delivery:
             # It may have been sent: a shape that nobody thought of must not sound as if
             # the request could be said again.
             log.exception("provider_not_understood", route=self._route.name, status=answer.status)
-            told, usable = [status_told(answer.status)] * len(decided.indices(Fate.SENT)), False
+            told, usable = [status_told(answer.status)] * decided.count(Fate.SENT), False
         if not usable or (not answer.good and answer.status >= 500):
             log.warning("provider_failed", route=self._route.name, status=answer.status)
             self._site.metrics.fault("provider")
@@ -352,7 +365,13 @@ class Delivery:
     def _note_sent(
         self, going: Sequence[Sequence[int]], answer: Answer, told: Sequence[Told]
     ) -> None:
-        site, at, said = self._site, now_ms(), iter(told)
+        site, at = self._site, now_ms()
+        if told.count(Told.ACCEPTED) == len(told):
+            # The usual case.  Of whom nothing is said is accepted as well.
+            for record, places in zip(self._records, going, strict=True):
+                site.evidence.outcome(self._route, record, places, Result.FORWARDED, at, answer)
+            return
+        said = iter(told)
         for record, places in zip(self._records, going, strict=True):
             by_result: dict[Result, list[int]] = {}
             for place in places:
@@ -364,19 +383,23 @@ class Delivery:
     def _note_unsent(self, decided: Decided) -> None:
         """Those that were never to reach the provider, and the reports of some of them."""
         site, route, at = self._site, self._route, now_ms()
-        alone = not decided.indices(Fate.SENT) and not decided.indices(Fate.TAKEN)
-        for number, record in enumerate(self._records):
+        alone = not decided.any(Fate.SENT) and not decided.any(Fate.TAKEN)
+        for number, (record, outcomes) in enumerate(
+            zip(self._records, self._outcomes, strict=True)
+        ):
+            if outcomes.count(Outcome.FORWARD) == len(outcomes):
+                continue
             suppressed: list[int] = []
             rejected: list[int] = []
             waiting: list[int] = []
             places = record.judged.addressees.places
             for place in self._fresh(number):
-                verdict = record.judged.verdicts[place]
-                if verdict.outcome is Outcome.SUPPRESS:
+                outcome = outcomes[place]
+                if outcome is Outcome.SUPPRESS:
                     fate = decided.fates[number][places[place]]
                     heard = fate is Fate.BLOCKED and (alone or route.adapter.tells_each)
                     (rejected if heard else suppressed).append(place)
-                elif verdict.outcome is not Outcome.FORWARD:
+                elif outcome is not Outcome.FORWARD:
                     waiting.append(place)
             for some, result in (
                 (suppressed, Result.SUPPRESSED),
@@ -420,8 +443,10 @@ class Delivery:
             self._site.evidence.outcome(self._route, record, rest, result, at, answer)
         await self._undo()
 
-    def _fresh(self, number: int) -> list[int]:
+    def _fresh(self, number: int) -> Sequence[int]:
         """The contacts of a message that this request decides on."""
+        if not self._stored:
+            return range(len(self._outcomes[number]))
         stored = {place for one, place in self._stored if one == number}
         return [place for place in range(len(self._records[number].ids)) if place not in stored]
 
@@ -431,26 +456,22 @@ class Delivery:
             self._turn.forget()
 
 
-def _usable(adapter: Adapter, answer: Answer) -> bool:
-    """Whether the tool may hear this answer.
+def _usable(adapter: Adapter, answer: Answer) -> tuple[bool, Answer]:
+    """Whether the tool may hear this answer; and the answer, its JSON read.
 
     Never a redirection: a tool that follows it would say its request, with all of its
     recipients, to the provider itself.
     """
     if 300 <= answer.status < 400 or not adapter.usable(answer):
-        return False
+        return False, answer
     if answer.body and "json" in answer.content_type:
         try:
-            orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            return False
-    return True
+            return True, answer.read()
+        except ValueError:
+            return False, answer
+    return True, answer
 
 
 def _others(contacts: Sequence[int], places: Sequence[int]) -> list[int]:
     """Those of the contacts that are not among these."""
     return sorted({*contacts} - {*places})
-
-
-def _forwards(verdict: Verdict) -> bool:
-    return verdict.outcome is Outcome.FORWARD

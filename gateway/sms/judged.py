@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 from gateway.contacts.contact import Contact
@@ -9,6 +10,8 @@ from gateway.decision.facts import Outcome
 from gateway.gate import Verdict
 from gateway.message.traits import Traits
 from gateway.provider.submission import Fate, Message
+
+_outcome = attrgetter("decision.outcome")
 
 
 class Addressees(NamedTuple):
@@ -36,6 +39,11 @@ class Judged(NamedTuple):
     """The contacts' places in ``verdicts`` by the traits that they were judged with."""
     until: list[int | None]
     """Of each contact, when its quiet hours are over (ms); None: it has none now."""
+
+
+def outcomes_of(judged: Judged) -> list[Outcome]:
+    """What was decided for each contact, in order."""
+    return list(map(_outcome, judged.verdicts))
 
 
 def resting(judged: Judged, place: int) -> bool:
