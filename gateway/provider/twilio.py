@@ -18,7 +18,7 @@ from gateway.provider import signature
 from gateway.provider.adapter import Adapter, changes, reads, sends
 from gateway.provider.credential import Basic
 from gateway.provider.identifier import hex_of
-from gateway.provider.problem import Problem
+from gateway.provider.problem import Problem, Refusal
 from gateway.provider.request import (
     FORM,
     Answer,
@@ -26,6 +26,7 @@ from gateway.provider.request import (
     Request,
     json_answer,
     only_field,
+    only_fields,
     read_form,
     written_form,
 )
@@ -67,8 +68,10 @@ class Twilio(Adapter):
     def read_message(self, request: Request, match: re.Match[str]) -> Submission:
         """The one message of a form."""
         pairs = read_form(request)
-        to = only_field(pairs, "To", needed=True)
-        one = {name: only_field(pairs, name) for name in _SINGLE}
+        one = only_fields(pairs, "To", *_SINGLE)
+        to = one["To"]
+        if not to:
+            raise Refusal(Problem.MALFORMED, "the field To is missing")
         service = one["MessagingServiceSid"]
         # A template takes the place of the text that may stand beside it.
         named = {name for name, _ in pairs}
@@ -89,7 +92,7 @@ class Twilio(Adapter):
 
     def narrowed(self, submission: Submission, kept: Sequence[Sequence[int]]) -> Request:
         """The form written anew; there is but one recipient."""
-        return submission.request._replace(body=written_form(submission.document[1]))
+        return submission.request.with_body(written_form(submission.document[1]))
 
     def accepted(self, submission: Submission, decided: Decided) -> Answer:
         """201 and the message resource, queued."""

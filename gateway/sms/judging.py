@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 
 from gateway.contacts.contact import Channel, Contact, ContactError
 from gateway.contacts.destination import Notation, parse_destination, plain_destinations
@@ -52,7 +53,7 @@ def traits_of(
     site: Site, route: Route, request: Request, message: Message, known: Kind | None = None
 ) -> Traits:
     """What a message shows of itself; ``known``: its kind, where that is settled."""
-    declared, said = declared_kind(request.header(KIND_HEADER))
+    declared, said = _declared(request.header(KIND_HEADER))
     kind, turned_by = known or route.kind or declared, ""
     if route.kind is not None and declared is Kind.MARKETING and kind is not Kind.MARKETING:
         kind, turned_by = Kind.MARKETING, "X-Gateway-Kind"
@@ -78,6 +79,10 @@ def traits_of(
         said,
         turned_by,
     )
+
+
+# A handful of words.
+_declared = lru_cache(maxsize=64)(declared_kind)
 
 
 def _opt_out(site: Site, route: Route, text: str | None) -> str:
@@ -116,6 +121,10 @@ async def _judge(
 ) -> Judged:
     contacts = addressees.contacts
     until: list[int | None] = [None] * len(contacts)
+    if contacts and (site.quiet is None or traits.urgent):
+        verdicts = await site.gate.judge(traits, contacts, site.rules)
+        everybody = [(traits, list(range(len(contacts))))]
+        return Judged(message, traits, addressees, verdicts, everybody, until)
     if site.quiet is not None and not traits.urgent:
         until = [site.quiet.until(contact.canonical, now) for contact in contacts]
     groups: list[tuple[Traits, list[int]]] = []

@@ -13,6 +13,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
@@ -189,7 +190,15 @@ def tls_context(route: SmsRoute) -> ssl.SSLContext:
 
 
 def _hosted(route: Route, request: Request) -> Request:
-    return request.with_headers({"Host": URL(route.base_url).authority})
+    headers = [pair for pair in request.headers if pair[0].lower() != "host"]
+    headers.append(("Host", _authority(route.base_url)))
+    method, path, query, _, body = request
+    return Request(method, path, query, tuple(headers), body)
+
+
+@lru_cache(maxsize=256)
+def _authority(base_url: str) -> str:
+    return URL(base_url).authority
 
 
 def _write_down(path: Path, route: Route, request: Request) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.contacts.contact import ContactError
 from gateway.contacts.destination import Notation, parse_destination
@@ -169,6 +170,8 @@ class Route:
         )
 
 
+# The controller's own sender IDs, and few.
+@lru_cache(maxsize=256)
 def sender_key(sender: str) -> str:
     """The form in which sender IDs are compared: numbers as such, names without case."""
     try:

@@ -122,12 +122,17 @@ class Door:
         if found is None:
             return _plain(404, "Not found")
         route, inner = found
-        original = Request(request.method, path, query, tuple(request.headers.items()))
+        octets = 0
         try:
             route.admit_address(_address(request.remote))
-            original = original._replace(body=await self._body(site, request))
+            body = await self._body(site, request)
+            octets = len(body)
+            method, headers = request.method, tuple(request.headers.items())
+            original = Request(method, path, query, headers, body)
             route.admit(original)
-            asked = original._replace(path=inner)
+            asked = original
+            if inner is not path:
+                asked = Request(method, inner, query, headers, body)
             answer = await self._carry_out(site, route, original, asked, request)
         except Resting as quiet:
             wait = max(1, (quiet.until - now_ms() + 999) // 1000)
@@ -147,7 +152,7 @@ class Door:
             answer = _try_later(route)
         if isinstance(answer, web.StreamResponse):
             return answer
-        site.metrics.message(route.name, b"%d" % answer.status, len(original.body))
+        site.metrics.message(route.name, b"%d" % answer.status, octets)
         return reply(answer, request)
 
     async def _receive(
@@ -321,6 +326,11 @@ class _Connection(RequestHandler):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on, where reading was held up: the library asks at every request's end."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def _too_late(self) -> None:
         """Nothing whole has come: a head that never ends holds a connection for ever."""
