@@ -63,12 +63,13 @@ class Questions:
     def ask_all(self, prefix: str, names: Iterable[str], packed: list[bytes]) -> list[bytes]:
         """Add the question for each of these subjects to ``packed``; returns the digests."""
         copy, heads, at, field = self._copies[prefix], self._heads, self._field_at, self._field
-        values = []
-        for name in names:
+        values: list[bytes] = []
+        add = values.append
+        for name in map(str.encode, names):
             hasher = copy()
-            hasher.update(name.encode())
+            hasher.update(name)
             value = hasher.digest()
-            values.append(value)
+            add(value)
             if head := heads[value[0]]:
                 packed += (head, hexlify(value[:at]), field, value[at:], _MARK)
             else:
