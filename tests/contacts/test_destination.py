@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from gateway.contacts import phone
 from gateway.contacts.contact import Channel, Contact, ContactError
-from gateway.contacts.destination import Name, Notation, ShortCode, parse_destination
+from gateway.contacts.destination import (
+    Name,
+    Notation,
+    ShortCode,
+    parse_destination,
+    plain_destinations,
+)
 
 INTERNATIONAL, PLUS = Notation.INTERNATIONAL, Notation.PLUS
 MAIJA = "+358401234567"
@@ -310,3 +316,29 @@ def test_no_notation_reads_another_number(text):
 @given(st.text(max_size=20), st.sampled_from(Notation))
 def test_any_text_is_a_contact_or_refused(text, notation):
     read(text, notation)
+
+
+USUAL = st.from_regex(r"(358|46|47|1|39|420|44|999)[0-9]{4,12}", fullmatch=True)
+WRITTEN = st.builds(str.__add__, st.sampled_from(["", "+", "00", " ", "++"]), USUAL) | st.text(
+    "+0358 \n\u0661a", max_size=12
+)
+
+
+@thorough
+@given(st.lists(USUAL | WRITTEN, max_size=5), st.sampled_from(Notation))
+@example(["358401234567\n358401234568"], Notation.INTERNATIONAL)
+@example(["+358401234567\n"], Notation.PLUS)
+@example(["358401234567", "+46701234567"], Notation.INTERNATIONAL)
+@example(["12025550123", "393331234567", "35480123"], Notation.INTERNATIONAL)
+def test_destinations_read_together_are_those_read_one_by_one(texts, notation):
+    """Where they can be read together, each is the contact that reading it alone gives."""
+    together = plain_destinations(texts, notation)
+    if together is not None:
+        assert together == [read(text, notation) for text in texts]
+
+
+def test_usual_numbers_are_read_together():
+    numbers = [f"35840{number:07d}" for number in range(1000)]
+    assert plain_destinations(numbers, INTERNATIONAL) == [read(n, INTERNATIONAL) for n in numbers]
+    assert plain_destinations(["+" + n for n in numbers], PLUS) is not None
+    assert plain_destinations(numbers, PLUS) is None

@@ -391,3 +391,29 @@ def test_nobody_is_forwarded_whom_the_gateway_did_not_see(data, version, count):
         return sorted(data.draw(st.sets(st.sampled_from(range(len(read))))))
 
     checked(INFOBIP, document(path, whole), chosen, held)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*PEOPLE, "", "+1"]), min_size=1, max_size=5), st.data())
+def test_bare_destinations_are_read_as_those_with_more_beside_the_number(numbers, data):
+    """What stands beside a number, as far as it is known, changes nothing in who is meant."""
+    bare = v3(*numbers)
+    more = [
+        {"to": number, **data.draw(st.sampled_from([{}, {"messageId": "m"}, {"networkId": 1}]))}
+        for number in numbers
+    ]
+    both = [
+        INFOBIP.read(document(V3, body({**bare, "destinations": each})))
+        for each in (bare["destinations"], more)
+    ]
+    assert both[0].messages == both[1].messages == (both[0].messages[0],)
+    assert both[0].messages[0].destinations == tuple(numbers)
+
+
+def test_an_answer_that_has_been_read_is_left_as_it_is():
+    submission = INFOBIP.read(document(V3, body(v3(MAIJA, PEKKA))))
+    said = {"messages": [{"to": MAIJA, "status": {"groupId": 1}}]}
+    answer = Answer(200, json.dumps(said).encode()).read()
+    merged = INFOBIP.merged(answer, submission, decided([SENT, BLOCKED]))
+    assert answer.document == said
+    assert len(merged.json()["messages"]) == 2
