@@ -31,6 +31,9 @@ _GROUNDS = 4096
 
 _grounds = attrgetter("facts", "tier", "decision.outcome", "decision.rule.id")
 """What recipients have in common that are recorded alike."""
+_objects = attrgetter("decision", "facts", "tier")
+_MANY = 8
+"""Recipients that are worth sorting by what they share."""
 _position = attrgetter("standing.position")
 _digest = attrgetter("digest")
 
@@ -106,8 +109,18 @@ class Scribe:
         """
         # Each grounds get their number when they first come.
         numbers: defaultdict[_Key, int] = defaultdict(count().__next__)
-        keys = zip(repeat(turned_by), map(_grounds, verdicts), strict=False)
-        numbered = list(map(numbers.__getitem__, keys))
+        if len(verdicts) < _MANY:
+            keys = zip(repeat(turned_by), map(_grounds, verdicts), strict=False)
+            numbered = list(map(numbers.__getitem__, keys))
+        else:
+            # Of many most share one decision and one set of facts, the very objects.
+            decisions, facts, tiers = zip(*map(_objects, verdicts), strict=True)
+            alike = list(zip(map(id, decisions), map(id, facts), tiers, strict=True))
+            of_alike = {
+                objects: numbers[turned_by, _grounds(verdict)]
+                for objects, verdict in dict(zip(alike, verdicts, strict=True)).items()
+            }
+            numbered = list(map(of_alike.__getitem__, alike))
         known = self._words.get
         return form.write(
             message_id,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -55,6 +57,7 @@ _INVALID = {
 }
 _STATUS = {Fate.TAKEN: _PENDING, Fate.BLOCKED: _BLOCKED, Fate.INVALID: _INVALID}
 _REJECTED_GROUP = 5
+_to = itemgetter("to")
 
 # What each part may hold: anything else could name recipients that nobody asked about.
 _BODY = {
@@ -184,6 +187,8 @@ class Infobip(Adapter):
             groups = [item["status"]["groupId"] for item in items]
         except (ValueError, KeyError, TypeError):
             return said
+        if _REJECTED_GROUP not in groups:
+            return said
         for place, group in enumerate(groups[: len(said)]):
             if group == _REJECTED_GROUP:
                 said[place] = Told.REFUSED
@@ -225,18 +230,23 @@ def _of_v3(message: dict[str, Any], what: str) -> tuple[str, Any, bool]:
     return str(delivery.get("url") or ""), only_member(content, "text"), later
 
 
-def _destinations(message: dict[str, Any], what: str) -> Iterator[str]:
+def _destinations(message: dict[str, Any], what: str) -> list[str]:
     listed = as_list(only_member(message, "destinations", needed=True), f"{what}.destinations")
-    for place, each in enumerate(listed):
-        if type(each) is dict and len(each) == 1 and type(to := each.get("to")) is str:
-            # The usual entry: nothing but a number.
-            yield to
-            continue
-        where = f"{what}.destinations[{place}]"
-        # An id of a group or person of the provider's would be a recipient unseen.
-        destination = as_object(each, where)
-        only_known(_DESTINATION, destination, where)
-        yield as_text(only_member(destination, "to", needed=True), f"{where}.to")
+    # The usual entry is nothing but a number.
+    if set(map(type, listed)) == {dict} and set(map(tuple, listed)) == {("to",)}:
+        numbers = list(map(_to, listed))
+        if set(map(type, numbers)) == {str}:
+            return numbers
+    return [
+        _destination(each, f"{what}.destinations[{place}]") for place, each in enumerate(listed)
+    ]
+
+
+def _destination(each: object, where: str) -> str:
+    # An id of a group or person of the provider's would be a recipient unseen.
+    destination = as_object(each, where)
+    only_known(_DESTINATION, destination, where)
+    return as_text(only_member(destination, "to", needed=True), f"{where}.to")
 
 
 def _items(
@@ -245,6 +255,9 @@ def _items(
     """An item for each destination; the provider's own for those it was sent."""
     sent = Fate.SENT
     for number, fates in enumerate(decided.fates):
+        if fates.count(sent) == len(fates):
+            yield from islice(theirs, len(fates))
+            continue
         destinations = submission.messages[number].destinations
         for place, fate in enumerate(fates):
             if fate is sent:

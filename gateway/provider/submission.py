@@ -103,9 +103,8 @@ class Decided(NamedTuple):
 
     def kept(self) -> list[list[int]]:
         """For each message, the places of those that go to the provider."""
-        return [
-            [place for place, one in enumerate(fates) if one is Fate.SENT] for fates in self.fates
-        ]
+        sent = Fate.SENT
+        return [[place for place, one in enumerate(fates) if one is sent] for fates in self.fates]
 
 
 class Told(Enum):

@@ -234,8 +234,9 @@ class Delivery:
 
     def _decided(self, judged: Sequence[Judged], now: int) -> Decided:
         fates, ids = [], []
+        becomes = {outcome: self._fate(outcome) for outcome in Outcome}
         for number, (one, record) in enumerate(zip(judged, self._records, strict=True)):
-            of_contacts = list(map(self._fate, self._outcomes[number]))
+            of_contacts = list(map(becomes.__getitem__, self._outcomes[number]))
             for stored, place in self._stored:
                 if stored == number:
                     of_contacts[place] = Fate.TAKEN
@@ -273,8 +274,9 @@ class Delivery:
 
     async def _hand_over(self, decided: Decided) -> Answer:
         site, route, adapter = self._site, self._route, self._route.adapter
+        forward = Outcome.FORWARD
         going = [
-            [place for place in self._fresh(number) if outcomes[place] is Outcome.FORWARD]
+            [place for place in self._fresh(number) if outcomes[place] is forward]
             for number, outcomes in enumerate(self._outcomes)
         ]
         try:

@@ -110,14 +110,17 @@ class Evidence:
         at: int,
         answer: Answer | None = None,
     ) -> None:
-        """Note what came of a message for these contacts."""
+        """Note what came of a message for these contacts, each named once, in their order."""
         if not places:
             return
-        verdicts = [recorded.judged.verdicts[place] for place in places]
+        verdicts, ids = recorded.judged.verdicts, recorded.ids
+        if len(places) < len(verdicts):
+            verdicts = [verdicts[place] for place in places]
+            ids = [ids[place] for place in places]
         rules = list(map(_rule, verdicts))
         self._metrics.recipients(route.name, recorded.judged.traits.kind, rules, result)
         self._recorder.note_alike(
-            [recorded.ids[place] for place in places],
+            ids,
             at,
             result,
             None if answer is None else answer.status,

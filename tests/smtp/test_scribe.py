@@ -93,3 +93,22 @@ async def test_what_is_kept_of_earlier_messages_is_bounded_and_never_another_one
         assert without_ids(read) == without_ids(said_of(writer, draft, 5, traits, verdicts, None))
         assert len(writer._styles) <= 3
         assert len(writer._words) <= 3
+
+
+async def test_many_recipients_are_written_as_few_are(house, monkeypatch):
+    """Sorted by the objects they share or one by one: the record's octets are the same."""
+    monkeypatch.setattr(scribe, "new_ids", lambda count: [f"{n:026}" for n in range(count)])
+    await house.allow("yes@example.com", "no@example.com")
+    await house.ban("no@example.com")
+    writer, draft = parts_of(house)
+    traits = favourable(Kind.MARKETING, "uutiset", None)
+    verdicts = await judged(house, traits)
+    # Equal, and not the same objects.
+    copies = [one._replace(facts=type(one.facts)(*one.facts)) for one in verdicts]
+    form = writer.style(draft.client, traits).form
+    texts = set()
+    for many in (1, 1000):
+        monkeypatch.setattr(scribe, "_MANY", many)
+        everybody = [*verdicts[1:], *copies, *verdicts]
+        texts.add(writer.write(form, "", draft.id, draft.received, 7, "", everybody).text)
+    assert len(texts) == 1
