@@ -95,7 +95,9 @@ class Sinch(Adapter):
         document = read_object(request)
         only_known(_BODY, document, "the batch")
         listed = as_list(only_member(document, "to", needed=True), "to", _MOST)
-        destinations = tuple(as_text(one, f"to[{place}]") for place, one in enumerate(listed))
+        destinations = tuple(listed)
+        if set(map(type, listed)) != {str}:
+            destinations = tuple(as_text(one, f"to[{place}]") for place, one in enumerate(listed))
         if not all(map(_number, destinations)):
             raise Refusal(
                 Problem.HIDDEN_RECIPIENTS, "to holds a group's id or no number; write its members"
@@ -239,13 +241,16 @@ def _key(who: str) -> str:
 
 def _listed(submission: Submission, decided: Decided, theirs: Iterable[Any]) -> list[Any]:
     """Those that the batch is to, in order, as the provider writes those it was sent."""
-    sent = decided.indices(Fate.SENT)
+    fates = decided.fates[0]
     written = list(theirs)
     # Where the provider has put two into one, nobody knows which entry is whose.
-    own = iter(written if len(written) == len(sent) else [])
+    known = len(written) == fates.count(Fate.SENT)
+    if known and len(written) == len(fates):
+        return written
+    own = iter(written if known else [])
     return [
         next(own, one) if fate is Fate.SENT else one
-        for one, fate in zip(submission.document["to"], decided.fates[0], strict=True)
+        for one, fate in zip(submission.document["to"], fates, strict=True)
         if fate in _LISTED
     ]
 

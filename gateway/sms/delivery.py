@@ -136,8 +136,10 @@ class Delivery:
     def _refuse_unreadable(self, judged: Sequence[Judged]) -> None:
         """Refuse the whole where the provider's answer could not tell of single ones."""
         causes = [one.addressees.cause for one in judged if one.addressees.cause]
+        if not causes:
+            return
         nobody = not any(one.addressees.contacts for one in judged)
-        if causes and (nobody or not self._route.adapter.tells_each):
+        if nobody or not self._route.adapter.tells_each:
             raise Refusal(Problem.BAD_RECIPIENT, causes[0])
 
     def _quiet_until(self, judged: Sequence[Judged]) -> int:

@@ -6,6 +6,7 @@ cookies, hooks), and building one costs more than the writing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
@@ -20,6 +21,7 @@ _JOINED = 64 * 1024
 """Octets of a body that are copied behind the head rather than written beside it."""
 _UNKNOWN = "application/octet-stream"
 _REASONS = {int(status): status.phrase for status in HTTPStatus}
+_SERVER = f"Server: {SERVER_SOFTWARE}"
 _BODILESS = frozenset((204, 304))
 _OWN_RULES = frozenset(("HEAD", "CONNECT"))
 
@@ -65,17 +67,20 @@ class Reply(web.StreamResponse):
 
 def _head(answer: Answer, request: web.BaseRequest) -> bytes:
     """The status line and the headers."""
-    version, status = request.version, answer.status
+    status, body, kind, headers, _ = answer
+    version = request.version
     lines = [f"HTTP/{version[0]}.{version[1]} {status} {_REASONS.get(status, '')}"]
-    lines += map(": ".join, answer.headers)
-    names = {name.lower() for name, _ in answer.headers}
-    if answer.content_type or answer.body:
-        lines.append(f"Content-Type: {answer.content_type or _UNKNOWN}")
-    lines.append(f"Content-Length: {len(answer.body)}")
+    names: Collection[str] = ()
+    if headers:
+        lines += map(": ".join, headers)
+        names = {name.lower() for name, _ in headers}
+    if kind or body:
+        lines.append(f"Content-Type: {kind or _UNKNOWN}")
+    lines.append(f"Content-Length: {len(body)}")
     if "date" not in names:
         lines.append(f"Date: {rfc822_formatted_time()}")
     if "server" not in names:
-        lines.append(f"Server: {SERVER_SOFTWARE}")
+        lines.append(_SERVER)
     if request.keep_alive:
         if version == HttpVersion10:
             lines.append("Connection: keep-alive")
