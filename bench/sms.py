@@ -22,6 +22,8 @@ _ROOT = Path(__file__).parent.parent
 _PEOPLE = 10_000
 _BATCH = 1000
 _SESSIONS = 20
+_LOOK, _IDLE = 0.5, 0.1
+"""How long the processes of a way are looked at, and what share of a processor is none."""
 
 _CONFIG = """\
 data_dir = "data"
@@ -194,6 +196,23 @@ def _load(wrk: str, script: Path, way: Way, key: str, seconds: float, *, counted
     if counted:
         way.rates.setdefault(key, []).append(rate)
         way.cpu.setdefault(key, []).append(used * 1000 / max(1.0, rate * seconds))
+    _settle(way)
+
+
+def _settle(way: Way) -> None:
+    """Wait, for a minute at the most, until what the load has left behind is done.
+
+    A gateway's archiver is at work for seconds after a batch.  What is measured next
+    would have to share the processors with it.
+    """
+    until = time.monotonic() + 60
+    before = sum(map(cpu_seconds, family(way.pid)))
+    while time.monotonic() < until:
+        time.sleep(_LOOK)
+        now = sum(map(cpu_seconds, family(way.pid)))
+        if now - before < _LOOK * _IDLE:
+            return
+        before = now
 
 
 def _wrk(wrk: str, script: Path, port: int, sessions: int, seconds: float) -> tuple[float, float]:
