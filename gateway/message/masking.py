@@ -39,9 +39,7 @@ def masked_headers(section: bytes) -> bytes:
         if text is None or not holds_code(text):
             kept.append(field)
             continue
-        header = Header(
-            mask(text), "utf-8", header_name=name.decode("ascii", "replace")
-        )
+        header = Header(mask(text), "utf-8", header_name=name.decode("ascii", "replace"))
         written = header.encode(linesep="\r\n").encode("ascii", "replace")
         kept.append(name + colon + b" " + written)
     return b"\r\n".join(kept)

@@ -229,7 +229,6 @@ class _Writing:
         self._scheme = scheme
         self._ban = ban
         self._drain = drain
-        self._counter = register.newcomers()
         self._uncounted = 0
 
     async def write(self, values: list[bytes]) -> int:
@@ -237,11 +236,9 @@ class _Writing:
         new = await self._register.apply_hashed(self._ban, self._scheme, values)
         self._uncounted += new
         if self._drain is not None and self._uncounted > _COUNTED:
-            await self._counter.count_waiting()
-            while self._counter.waiting > EVENTS_WAITING:
+            while await self._register.waiting() > EVENTS_WAITING:
                 if not await self._drain():
                     await asyncio.sleep(_PAUSE)
-                await self._counter.count_waiting()
             self._uncounted = 0
         return new
 
