@@ -155,7 +155,7 @@ def _encoded(text: str) -> str:
             return text
         if text[:1] == "+" and text[1:].isdigit():
             return "%2B" + text[1:]
-    return _quoted(text)
+    return _quoted(text) if len(text) <= _SHORT else quote_plus(text)
 
 
 @lru_cache(maxsize=_REPEATED)

@@ -29,6 +29,8 @@ from gateway.settings.value import ClientKind
 
 DEFAULT_SENDER = "default"
 """In the settings: a request that names no sender."""
+_SHORT = 64
+"""Characters of a sender ID that is worth remembering."""
 _BLANK = "-"
 """Stands where a secret was; not empty, for some schemes show nothing then."""
 
@@ -170,10 +172,14 @@ class Route:
         )
 
 
-# The controller's own sender IDs, and few.
-@lru_cache(maxsize=256)
 def sender_key(sender: str) -> str:
     """The form in which sender IDs are compared: numbers as such, names without case."""
+    return _key(sender) if len(sender) <= _SHORT else _key.__wrapped__(sender)
+
+
+# The controller's own sender IDs, and few.
+@lru_cache(maxsize=256)
+def _key(sender: str) -> str:
     try:
         return parse_destination(sender, Notation.INTERNATIONAL).canonical
     except ContactError:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,6 +17,7 @@ from gateway.failure import RegisterUnavailable
 from gateway.provider.request import Request
 from gateway.sms.head import OF_CONNECTION, head_of, passed_on
 from gateway.sms.upstream import LOST, MOST, Sending, Upstream
+from tests.peers.certificates import self_signed
 from tests.peers.provider import Provider, says
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -25,14 +28,17 @@ async def at_once() -> None:
 
 
 @asynccontextmanager
-async def upstream_to(base_url: str) -> AsyncIterator[Upstream]:
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+async def upstream_to(base_url: str, ca_file: Path | None = None) -> AsyncIterator[Upstream]:
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
+    jar = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as session:
         yield Upstream(session, base_url)
 
 
 @asynccontextmanager
 async def speaking(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
     """A server that says what ``talk`` says; its base URL."""
     talks: list[asyncio.Task] = []
@@ -46,9 +52,9 @@ async def speaking(
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(closing, "127.0.0.1", 0)
+    server = await asyncio.start_server(closing, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         await asyncio.wait_for(asyncio.gather(*talks), 5)
@@ -236,3 +242,27 @@ async def test_credentials_of_the_base_url_are_shown_as_the_library_shows_them()
                 await upstream.send(both, Sending(at_once))
         ours, theirs = (one.headers["authorization"] for one in provider.asked)
         assert ours == theirs
+
+
+async def test_a_provider_is_known_by_its_certificate(tmp_path):
+    """Over TLS connections are used again; a provider that nobody vouches for hears nothing."""
+    mine = self_signed(tmp_path)
+    connections = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await one_request(reader):
+                writer.write(OK)
+                await writer.drain()
+
+    async with speaking(talk, mine.server_context()) as url:
+        async with upstream_to(url, mine.certificate) as upstream:
+            for _ in range(3):
+                assert (await upstream.send(asked(), Sending(at_once))).status == 200
+        assert len(connections) == 1
+        async with upstream_to(url) as upstream:
+            sending = Sending(at_once)
+            with pytest.raises(LOST):
+                await upstream.send(asked(), sending)
+            assert not sending.begun
