@@ -392,3 +392,34 @@ async def test_an_import_waits_while_its_events_are_not_archived(register, load,
     assert max(waiting) < 700
     people = [parse_email(f"p{number}@example.com") for number in range(1000)]
     assert all(one.hashed for one in await register.look_up(people))
+
+
+async def test_an_import_that_broke_off_ends_as_if_run_once(register, load, monkeypatch):
+    monkeypatch.setattr(hashlist, "_BATCH", 100)
+    values = [sha256(f"p{number}@example.com") for number in range(500)]
+    content = "\n".join(value.hex() for value in values)
+    apply_hashed, calls = register.apply_hashed, []
+
+    async def breaks_off(*what):
+        calls.append(what)
+        if len(calls) == 3:
+            raise RegisterUnavailable("the server is gone")
+        return await apply_hashed(*what)
+
+    monkeypatch.setattr(register, "apply_hashed", breaks_off)
+    with pytest.raises(RegisterUnavailable):
+        await load(content, event=ban(undated=True))
+    monkeypatch.undo()
+    again = await load(content, event=ban(undated=True, at=NOW + 5))
+    assert (again.rows, again.new) == (500, 300)
+    people = [parse_email(f"p{number}@example.com") for number in range(500)]
+    assert all(one.hashed for one in await register.look_up(people))
+    events = []
+    for reply in await register.connections.wire.exchange(
+        [(b"XRANGE", stream, b"-", b"+") for stream in event_streams()], 1
+    ):
+        events += [Event.from_json(dict(zip(m[::2], m[1::2], strict=True))[b"e"]) for _, m in reply]
+    bans = [event for event in events if event.kind is EventKind.BAN]
+    assert len(bans) == len({event.subject for event in bans}) == 500
+    assert len({event.id for event in events}) == 502
+    assert all(event.sealed is None and event.imported for event in bans)
