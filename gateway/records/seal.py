@@ -22,8 +22,10 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.failure import GatewayError, InputError
+from gateway.failure import InputError, SealError
 from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys
+
+__all__ = ["OVERHEAD", "SealError", "Sealer"]
 
 _VERSION: Final = b"\x01"
 _PRINT: Final = 4
@@ -38,10 +40,6 @@ _CACHED: Final = 256
 # What seal() puts together octet by octet, for many at once.
 _head = Struct(f">{_START}sQ").pack
 _nonce = Struct(">4xQ").pack
-
-
-class SealError(GatewayError):
-    """A sealed text cannot be opened: its key is not here, or it was changed."""
 
 
 class Sealer:
