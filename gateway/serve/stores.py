@@ -10,7 +10,9 @@ from gateway.contacts.contact import Contact
 from gateway.contacts.digest import Digest, KeyRing, organisation_subject, subject_of
 from gateway.contacts.hashset import HashSet
 from gateway.contacts.parse import parse_contact
+from gateway.custody.custody import Custody
 from gateway.entry.event import Event, EventKind
+from gateway.failure import InputError
 from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
@@ -39,6 +41,7 @@ class Stores:
     archiver: Archiver
     ring: KeyRing
     seal: Sealer
+    custody: Custody
 
     async def history(self, contact: Contact) -> list[Event]:
         """Every change of a contact, archived or not yet, oldest first."""
@@ -127,6 +130,19 @@ async def open_database(settings: Settings) -> Database:
     return await Database.open(place, timeout=settings.records.archive_timeout)
 
 
+async def open_custody(settings: Settings, seal: Sealer) -> Custody:
+    """The keys of people, their file made on first use.
+
+    Raises:
+        InputError: it is no file of keys.
+        RecordsUnavailable: it cannot be made or opened.
+
+    """
+    if settings.records.keys is None:
+        raise InputError("records.keys is not set")
+    return await Custody.at(settings.records.keys, seal, timeout=settings.records.archive_timeout)
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores of a configuration; an embedded register not running runs meanwhile."""
@@ -137,6 +153,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         await stack.enter_async_context(register)
         database = await open_database(settings)
         stack.push_async_callback(database.aclose)
+        custody = await open_custody(settings, seal)
+        stack.push_async_callback(custody.aclose)
         contents = ContentStore(database, seal)
         archive = Archive(database, seal)
         yield Stores(
@@ -149,4 +167,5 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             archiver=Archiver(register.connections.wire, archive, events=layout.event_streams()),
             ring=ring,
             seal=seal,
+            custody=custody,
         )

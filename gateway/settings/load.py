@@ -183,6 +183,7 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             records,
             archive=below(records.archive, "archive.sqlite") if in_file else None,
             url_file=beside(records.url_file),
+            keys=below(records.keys, "keys.sqlite"),
             content_key_file=below(records.content_key_file, content_keys),
         ),
         api=replace(api, tls=certificate_of(api.tls)),

@@ -283,6 +283,8 @@ class Records(Table):
     """The archive in PostgreSQL (``postgresql://user@host/database``) instead."""
     url_file: Path | None = None
     """A file that holds the URL, for one with a password in it."""
+    keys: Path | None = None
+    """The file of people's keys; default ``keys.sqlite`` below ``data_dir``."""
     content_of: list[Literal["service", "transactional", "notice", "marketing"]] = field(
         default_factory=lambda: ["service", "transactional", "notice"]
     )
