@@ -15,7 +15,7 @@ import typer
 
 from gateway.failure import GatewayError, InputError, RecordsUnavailable
 from gateway.records.act import Act
-from gateway.records.recorder import Recorder
+from gateway.records.entry import ACT, RECORDS
 from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings
@@ -119,24 +119,20 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         yield opened
 
 
-async def record_act(settings: Settings, register: Register, *acts: Act) -> None:
+async def record_act(register: Register, *acts: Act) -> None:
     """Write down what somebody is about to do; it is durable when this returns.
 
     Raises:
         RecordsUnavailable: it could not be written; then it is not to be done.
 
     """
-    recorder = Recorder(
-        register.connections.wire,
-        assembly.sealer(settings),
-        timeout=_PATIENCE,
-        backlog_max=settings.records.backlog_max,
-    )
+    commands = [(b"XADD", RECORDS, b"*", ACT, act.to_json()) for act in acts]
     try:
-        await recorder.act(*acts)
+        replies = await register.connections.wire.exchange(commands, _PATIENCE)
+        failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
     except GatewayError as error:
+        failed = error
+    if failed is not None:
         raise RecordsUnavailable(
-            f"what you do could not be recorded, so it is not done ({error})"
+            f"what you do could not be recorded, so it is not done ({failed})"
         ) from None
-    finally:
-        await recorder.aclose()
