@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records import schema
+from gateway.records.act import Act, Action
 from gateway.records.database import BadRow, Database
 from gateway.records.entry import address_context, headers_context, sender_context
 from gateway.records.finding import Found, Shown, found_of, message_of
@@ -187,6 +188,50 @@ class Archive:
             return self._sealer.open(sealed, context)
         except SealError:
             return None
+
+    async def acts(
+        self,
+        *,
+        subjects: Sequence[str] = (),
+        actor: str | None = None,
+        action: Action | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 100,
+    ) -> list[Act]:
+        """What people did with personal data, the newest first.
+
+        ``subjects``: about one of these; times in ms, the end excluded.  Raises
+        RecordsUnavailable.
+        """
+        act = schema.act.c
+        query: Select[Any] = select(*act)
+        if subjects:
+            query = query.where(act.subject.in_(list(subjects)))
+        if actor is not None:
+            query = query.where(act.actor == actor)
+        if action is not None:
+            query = query.where(act.action == action.value)
+        if since is not None:
+            query = query.where(act.at >= since)
+        if until is not None:
+            query = query.where(act.at < until)
+        query = query.order_by(act.at.desc(), act.id.desc()).limit(limit)
+
+        async def work(connection: AsyncConnection) -> list[Act]:
+            rows = (await connection.execute(query)).mappings()
+            return [
+                Act(
+                    **{
+                        **row,
+                        "action": Action(row["action"]),
+                        "detail": orjson.loads(row["detail"]),
+                    }
+                )
+                for row in rows
+            ]
+
+        return await self._database.read(work)
 
     async def verify(self) -> Verification:
         """Walk the whole chain (see :func:`verify`); raises RecordsUnavailable."""
