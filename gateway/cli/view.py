@@ -140,7 +140,9 @@ def history(
     events = run(_history(settings, address, by, reason))
     if json:
         for event in events:
-            sys.stdout.buffer.write(replace(event, sealed=None).to_json() + b"\n")
+            sys.stdout.buffer.write(
+                replace(event, sealed=None, sealed_evidence=None).to_json() + b"\n"
+            )
         return
     table = Table(title=address, title_justify="left")
     for heading in ("when", "what", "scope", "by", "source", "evidence"):

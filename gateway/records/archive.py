@@ -10,12 +10,13 @@ import orjson
 from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.custody.custody import Custody
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records import schema
 from gateway.records.act import Act, Action
 from gateway.records.database import BadRow, Database
-from gateway.records.entry import address_context, headers_context, sender_context
+from gateway.records.entry import headers_context, sender_context
 from gateway.records.finding import Found, Shown, found_of, message_of
 from gateway.records.journal import StreamEntry
 from gateway.records.ledger import Stored, close_unknown, store
@@ -25,16 +26,21 @@ from gateway.records.record import (
     Result,
     RuleText,
 )
-from gateway.records.seal import Sealer, SealError
+from gateway.records.seal import Sealer
+from gateway.records.unsealing import Unsealer
 from gateway.records.verification import Verification, verify
 
 
 class Archive:
     """The journal in the archive database; one archiver writes, anybody reads."""
 
-    def __init__(self, database: Database, sealer: Sealer) -> None:
+    def __init__(self, database: Database, sealer: Sealer, custody: Custody | None = None) -> None:
+        """Take the database and what opens what lies sealed in it.
+
+        Without ``custody`` what lies under people's keys stays closed.
+        """
         self._database = database
-        self._sealer = sealer
+        self._unsealer = Unsealer(sealer, custody)
 
     # -- the archiver's side --------------------------------------------------------
 
@@ -160,11 +166,15 @@ class Archive:
         found = await self._database.read(work)
         if found is None:
             raise InputError("the archive has no record of this id (a new one takes some seconds)")
-        return self._shown(*found)
+        return await self._shown(*found)
 
-    def _shown(self, record: Row, message: Row, rules: Row | None, outcomes: list[Row]) -> Shown:
-        address = self._opened(record["sealed_address"], address_context(record["digest"]))
-        sender = self._opened(message["sealed_sender"], sender_context(message["id"]))
+    async def _shown(
+        self, record: Row, message: Row, rules: Row | None, outcomes: list[Row]
+    ) -> Shown:
+        (opened,) = await self._unsealer.records([record])
+        part, message_id = self._unsealer.part, message["id"]
+        sender = part(message["sealed_sender"], sender_context(message_id), opened.key)
+        headers = part(message["sealed_headers"], headers_context(message_id), opened.key)
         rule = None
         if rules is not None:
             for each in orjson.loads(rules["rules"]):
@@ -176,18 +186,10 @@ class Archive:
             outcomes=tuple(
                 OutcomeRecord(**{**row, "result": Result(row["result"])}) for row in outcomes
             ),
-            address=None if address is None else address.decode(),
+            address=opened.address,
             sender=None if sender is None else sender.decode(),
-            headers=self._opened(message["sealed_headers"], headers_context(message["id"])),
+            headers=headers,
         )
-
-    def _opened(self, sealed: bytes, context: bytes) -> bytes | None:
-        if not sealed:
-            return None
-        try:
-            return self._sealer.open(sealed, context)
-        except SealError:
-            return None
 
     async def acts(
         self,

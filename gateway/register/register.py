@@ -45,6 +45,8 @@ from gateway.register.schemes import Schemes
 
 Seal = Callable[[str], bytes]
 """Encrypts an address so that the person's own export can show it."""
+SealEvidence = Callable[[str, str], bytes]
+"""Encrypts the evidence of the event of an id, so that the person alone can be shown it."""
 
 _TIGHTENING = frozenset({EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE})
 """Kinds that another spelling of the mailbox inherits."""
@@ -68,6 +70,7 @@ class Register:
         lanes: int,
         settle: float,
         seal: Seal | None,
+        seal_evidence: SealEvidence | None,
         clock: Clock,
     ) -> None:
         """Use :meth:`open`, which also checks the server, the layout and the keys."""
@@ -82,6 +85,7 @@ class Register:
         self._hashed = HashedWriter(connections.wire, ring, places, self._committer, write_timeout)
         self._settle = settle
         self._seal = seal
+        self._seal_evidence = seal_evidence
         self._clock = clock
 
     @classmethod
@@ -96,6 +100,7 @@ class Register:
         lanes: int = 2,
         settle: float = 0.0,
         seal: Seal | None = None,
+        seal_evidence: SealEvidence | None = None,
         clock: Clock = now_ms,
     ) -> Self:
         """Open the register at a URL (see ``register.connect``) or on connections.
@@ -104,7 +109,8 @@ class Register:
         (seconds).  ``bits`` fixes the number of buckets at creation (default 16);
         later it must be left out or be the same.  ``settle`` (seconds) is how long a
         hand-over may rest on a look-up: a change is acknowledged that much after it
-        is in effect.  ``seal`` fills the events' ``sealed``.  The connections are
+        is in effect.  ``seal`` fills the events' ``sealed``, ``seal_evidence``
+        their ``sealed_evidence``.  The connections are
         closed with the register.
 
         Raises RegisterUnavailable if the server does not answer, InputError if its
@@ -127,6 +133,7 @@ class Register:
             lanes=lanes,
             settle=settle,
             seal=seal,
+            seal_evidence=seal_evidence,
             clock=clock,
         )
 
@@ -426,7 +433,10 @@ class Register:
             cause=event.id,
             subject=str(base),
             origin=exact.value[:ORIGIN_SIZE],
+            # Both stand in the event that it follows from.
+            evidence="",
             sealed=None,
+            sealed_evidence=None,
         )
 
     def _filled(self, event: Event, address: str) -> Event:
@@ -436,13 +446,18 @@ class Register:
         sealed = event.sealed
         if sealed is None and self._seal is not None and event.kind is not EventKind.ERASE:
             sealed = self._seal(address)
+        event_id = event.id or self._new_id()
+        evidence, told = mask(event.evidence), event.sealed_evidence
+        if told is None and self._seal_evidence is not None and evidence:
+            told = self._seal_evidence(evidence, event.cause or event_id)
         return replace(
             event,
-            id=event.id or self._new_id(),
+            id=event_id,
             recorded=event.recorded or self._clock(),
             sealed=sealed,
-            evidence=mask(event.evidence),
+            evidence=evidence,
             wording=mask(event.wording),
+            sealed_evidence=told,
         )
 
     def _new_id(self) -> str:

@@ -18,11 +18,11 @@ from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
-from gateway.records.entry import address_context
+from gateway.records.entry import address_context, evidence_context
 from gateway.records.record import RuleSetRecord, RuleText
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
-from gateway.register.register import Register, Seal
+from gateway.register.register import Register, Seal, SealEvidence
 from gateway.register.server import EmbeddedRegister, embedded
 from gateway.serve.sandbox import sandbox_socket
 from gateway.settings import Settings
@@ -99,6 +99,15 @@ def address_seal(ring: KeyRing, seal: Sealer) -> Seal:
         except GatewayError:
             subject = f"d:{address}"
         return seal.seal(address.encode(), address_context(str(ring.digest(subject))))
+
+    return sealed
+
+
+def evidence_seal(seal: Sealer) -> SealEvidence:
+    """Seals what a person said, for the register's events."""
+
+    def sealed(evidence: str, event_id: str) -> bytes:
+        return seal.seal(evidence.encode("utf-8", "surrogatepass"), evidence_context(event_id))
 
     return sealed
 
@@ -215,6 +224,7 @@ async def open_register(settings: Settings, url: str, ring: KeyRing, seal: Seale
         settle=settings.register.settle,
         bits=settings.register.bucket_bits,
         seal=address_seal(ring, seal),
+        seal_evidence=evidence_seal(seal),
     )
 
 

@@ -18,6 +18,7 @@ from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from gateway.records.purge import Purge
 from gateway.records.recorder import Recorder
+from gateway.records.resealing import Resealer
 from gateway.register import layout
 from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister
@@ -32,7 +33,7 @@ from gateway.serve.assembly import (
     targets,
 )
 from gateway.serve.sandbox import running_sandboxes
-from gateway.serve.stores import open_database
+from gateway.serve.stores import open_custody, open_database
 from gateway.settings import Settings
 from gateway.upstream.upstreams import Upstreams
 
@@ -75,15 +76,19 @@ class Keeper:
             self._stack.push_async_callback(self._register.aclose)
             database = await open_database(settings)
             self._stack.push_async_callback(database.aclose)
+            custody = await open_custody(settings, seal)
+            self._stack.push_async_callback(custody.aclose)
+            contents = ContentStore(database, seal, custody=custody)
             self._archiver = Archiver(
                 self._register.connections.wire,
-                Archive(database, seal),
+                Archive(database, seal, custody),
                 events=layout.event_streams(),
+                resealer=Resealer(seal, custody),
+                contents=contents,
                 unknown_after=settings.records.unknown_after_minutes * 60_000,
             )
             self._stack.push_async_callback(self._last_pass)
             self._own(self._archiver.run(), "archiver")
-            contents = ContentStore(database, seal)
             self._own(self._sweep(HeldStore(database, seal, contents), contents), "sweep")
             if settings.records.purge == "daily":
                 recorder = Recorder(self._register.connections.wire, seal)

@@ -18,14 +18,17 @@ from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
-from gateway.records.entry import address_context
 from gateway.records.events import EventArchive
-from gateway.records.seal import Sealer, SealError
+from gateway.records.resealing import Resealer
+from gateway.records.seal import Sealer
+from gateway.records.unsealing import Unsealer
 from gateway.register import layout
 from gateway.register.export import Known
 from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings
+
+_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -42,23 +45,26 @@ class Stores:
     ring: KeyRing
     seal: Sealer
     custody: Custody
+    unsealer: Unsealer
 
     async def history(self, contact: Contact) -> list[Event]:
         """Every change of a contact, archived or not yet, oldest first."""
         subjects = [str(digest) for digest in self.ring.digests(subject_of(contact))]
-        return self._joined(await self.events.of(subjects), await self.register.history(contact))
+        # The log first: what leaves it meanwhile is in the archive then.
+        logged = await self.register.history(contact)
+        return await self._joined(await self.events.of(subjects), logged)
 
     async def organisation_history(self, domain: str) -> list[Event]:
         """Every archived change of an organisation, oldest first."""
         await self.catch_up()
         subjects = [str(digest) for digest in self.ring.digests(organisation_subject(domain))]
-        return self._joined(await self.events.of(subjects), [])
+        return await self._joined(await self.events.of(subjects), [])
 
-    @staticmethod
-    def _joined(archived: list[str], logged: list[Event]) -> list[Event]:
+    async def _joined(self, archived: list[str], logged: list[Event]) -> list[Event]:
         events = {event.id: event for event in map(Event.from_json, archived)}
         events |= {event.id: event for event in logged}
-        return sorted(events.values(), key=lambda event: (event.recorded, event.id))
+        told = sorted(events.values(), key=lambda event: (event.recorded, event.id))
+        return await self.unsealer.with_evidence(told)
 
     async def known(self) -> AsyncIterator[Known]:
         """Every contact and organisation the register has had a change for, once.
@@ -68,9 +74,7 @@ class Stores:
         await self.catch_up()
         told, silent = HashSet(), (HashSet(), HashSet())
         counts = [0, 0]
-        async for body in self.events.all():
-            event = Event.from_json(body)
-            address = None if event.sealed is None else self._opened(event)
+        async for event, address in self._named():
             if address is None:
                 value = Digest.parse(event.subject).value
                 if event.origin or event.scheme or any(value in each for each in (told, *silent)):
@@ -98,12 +102,17 @@ class Stores:
         for hashed in (False, True):
             yield Known((), None, hashed=hashed, number=counts[hashed])
 
-    def _opened(self, event: Event) -> str | None:
-        """The address of an event; None when its key is gone: the person was erased."""
-        try:
-            return self.seal.open(event.sealed or b"", address_context(event.subject)).decode()
-        except SealError:
-            return None
+    async def _named(self) -> AsyncIterator[tuple[Event, str | None]]:
+        """Every archived event with its address; None: it tells none, or its key is gone."""
+        page: list[Event] = []
+        async for body in self.events.all():
+            page.append(Event.from_json(body))
+            if len(page) == _PAGE:
+                for pair in zip(page, await self.unsealer.addresses(page), strict=True):
+                    yield pair
+                page = []
+        for pair in zip(page, await self.unsealer.addresses(page), strict=True):
+            yield pair
 
     async def histories(self, subjects: Sequence[str]) -> dict[str, list[Event]]:
         """The archived events of subjects, by subject, oldest first."""
@@ -155,8 +164,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(database.aclose)
         custody = await open_custody(settings, seal)
         stack.push_async_callback(custody.aclose)
-        contents = ContentStore(database, seal)
-        archive = Archive(database, seal)
+        contents = ContentStore(database, seal, custody=custody)
+        archive = Archive(database, seal, custody)
         yield Stores(
             register=register,
             database=database,
@@ -164,8 +173,15 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             events=EventArchive(database),
             contents=contents,
             held=HeldStore(database, seal, contents),
-            archiver=Archiver(register.connections.wire, archive, events=layout.event_streams()),
+            archiver=Archiver(
+                register.connections.wire,
+                archive,
+                events=layout.event_streams(),
+                resealer=Resealer(seal, custody),
+                contents=contents,
+            ),
             ring=ring,
             seal=seal,
             custody=custody,
+            unsealer=Unsealer(seal, custody),
         )

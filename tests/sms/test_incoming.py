@@ -20,6 +20,7 @@ from gateway.failure import RecordsUnavailable
 from gateway.hook.registry import HOOKS, find_hook
 from gateway.provider.request import Request
 from gateway.records.record import Direction
+from gateway.records.unsealing import Unsealer
 from tests.peers.provider import Provider, says, silence
 from tests.sms.calling import CALLS, OURS, PUBLIC, SECRET, SECRETS, said
 from tests.sms.test_proxy import AUTH, PATH, form
@@ -53,7 +54,8 @@ class Line:
         return [(ban.scope, ban.topic) for ban in entry.bans]
 
     async def events(self) -> list[Any]:
-        return await self.house.parts.register.history(parse_contact(PERSON))
+        events = await self.house.parts.register.history(parse_contact(PERSON))
+        return await Unsealer(self.house.parts.seal).with_evidence(events)
 
 
 @pytest.fixture
