@@ -193,13 +193,16 @@ class ContentStore:
         try:
             if sealed[:1] != MESSAGE:
                 return self._sealer.open(sealed, _key_context(content_id))
-            found = (await self._message_keys.of([content_id])).get(content_id)
-            if found is None or found.key is None:
-                cause = "were erased" if found is not None and found.erased else "have no key here"
-                raise ContentMissing(f"the content cannot be opened: its people {cause}")
-            return open_sealed(MESSAGE, found.key, sealed, _key_context(content_id))[:KEY_OCTETS]
         except SealError as error:
             raise ContentMissing(f"the content cannot be opened: {error}") from None
+        found = (await self._message_keys.of([content_id])).get(content_id)
+        for message_key in () if found is None else found.keys:
+            with suppress(SealError):
+                return open_sealed(MESSAGE, message_key, sealed, _key_context(content_id))[
+                    :KEY_OCTETS
+                ]
+        cause = "were erased" if found is not None and found.erased else "have no key here"
+        raise ContentMissing(f"the content cannot be opened: its people {cause}")
 
     async def delete(self, content_id: str) -> None:
         """Remove a content, if it is there; raises RecordsUnavailable."""
@@ -222,8 +225,8 @@ class ContentStore:
         for content_id, sealed in loose.items():
             message = found.get(content_id)
             bound: bytes | None = sealed  # of a message of before people had keys
-            if message is not None and message.key is not None:
-                bound = self._bound(content_id, sealed, message.key)
+            if message is not None and message.keys:
+                bound = self._bound(content_id, sealed, message.keys[0])
             elif message is not None and message.erased:
                 bound = b""
             elif message is not None and message.personal:

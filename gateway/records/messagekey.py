@@ -21,10 +21,11 @@ _PORTION = 50
 
 
 @dataclass(frozen=True, slots=True)
-class MessageKey:
-    """A message's key, or why there is none."""
+class Found:
+    """The keys of the messages whose content it is, or why there are none."""
 
-    key: bytes | None
+    keys: tuple[bytes, ...]
+    """That of the message that it was stored for first; then those of its releases."""
     erased: bool
     """Whether the keys of all its recipients were destroyed."""
     personal: bool
@@ -39,21 +40,23 @@ class MessageKeys:
         self._custody = custody
         self._unsealer = Unsealer(sealer, custody)
 
-    async def of(self, content_ids: Sequence[str]) -> dict[str, MessageKey]:
+    async def of(self, content_ids: Sequence[str]) -> dict[str, Found]:
         """The keys of those contents whose messages are in the archive.
 
         Raises RecordsUnavailable.
         """
-        found: dict[str, MessageKey] = {}
+        found: dict[str, Found] = {}
         for at in range(0, len(content_ids), _PORTION):
             found |= await self._some(content_ids[at : at + _PORTION])
         return found
 
-    async def _some(self, content_ids: Sequence[str]) -> dict[str, MessageKey]:
+    async def _some(self, content_ids: Sequence[str]) -> dict[str, Found]:
         message, record = schema.message.c, schema.record.c
         # By the time of the decision, which both have, for that has an index.
         query = (
-            select(message.content, record.id, record.digest, record.sealed_address)
+            select(
+                message.content, record.message_id, record.id, record.digest, record.sealed_address
+            )
             .join_from(
                 schema.message,
                 schema.record,
@@ -69,15 +72,20 @@ class MessageKeys:
         opened = await self._unsealer.records(rows)
         owners = {row["digest"] for row in rows}
         gone = {} if self._custody is None else await self._custody.destroyed(owners)
-        found: dict[str, MessageKey] = {}
+        found: dict[str, Found] = {}
         for row, one in zip(rows, opened, strict=True):
-            sealed, before = row["sealed_address"], found.get(row["content"])
-            erased = not sealed or (sealed[:1] == PERSON and row["digest"] in gone)
-            personal = not sealed or sealed[:1] == PERSON
-            key = one.key
-            if before is not None:
-                key = key or before.key
-                erased = erased and before.erased
-                personal = personal or before.personal
-            found[row["content"]] = MessageKey(key, erased, personal)
+            content_id, sealed = row["content"], row["sealed_address"]
+            before = found.get(content_id, _NOTHING)
+            keys = before.keys
+            if one.key is not None and one.key not in keys:
+                own = row["message_id"] == content_id
+                keys = (one.key, *keys) if own else (*keys, one.key)
+            found[content_id] = Found(
+                keys,
+                before.erased and (not sealed or row["digest"] in gone),
+                before.personal or not sealed or sealed[:1] == PERSON,
+            )
         return found
+
+
+_NOTHING = Found((), erased=True, personal=False)

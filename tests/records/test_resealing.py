@@ -349,3 +349,20 @@ async def test_without_its_keys_the_archiver_waits_and_loses_nothing(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert await place.shown(message) == (MATTI, "bounce@esimerkki.fi", HEADERS)
+
+
+async def test_a_released_message_is_read_by_either_of_its_records(place, make_message):
+    # What was held is recorded again when it is released, with the same content.
+    message = make_message(2, content="c1", id="c1")
+    release = make_message(1, content="c1", decided=message.decided + 1)
+    await place.put("c1")
+    await place.record(message, MATTI, MAIJA)
+    await place.record(release, MATTI)
+    await place.archiver().run_once()
+    assert await place.content("c1") == TEXT
+    # It lies under the key of the first, for it has all who were meant.
+    await place.custody.destroy([message.recipients[0].digest])
+    assert await place.content("c1") == TEXT
+    await place.custody.destroy([message.recipients[1].digest])
+    with pytest.raises(ContentMissing, match="erased"):
+        await place.content("c1")

@@ -152,7 +152,7 @@ async def test_a_stop_is_in_force_before_its_answer_and_confirmed_once(line):
         assert [each.result for each in found][1:3] == ["forwarded", "forwarded"]
         shown = await one.house.archive.show(found[1].record_id)
         assert (shown.message.direction, shown.address) == (Direction.IN, PERSON)
-        content = one.house.parts.shelf.contents.open(shown.message.content)
+        content = one.house.contents.open(shown.message.content)
         assert b"".join([piece async for piece in content]) == b"STOP"
 
 
