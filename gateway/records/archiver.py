@@ -18,6 +18,7 @@ import structlog
 from gateway.clock import Clock, now_ms
 from gateway.failure import GatewayError, RecordsUnavailable
 from gateway.records.archive import Archive
+from gateway.records.checkpointing import Checkpointer
 from gateway.records.content import ContentStore
 from gateway.records.database import BadRow
 from gateway.records.entry import RECORDS
@@ -93,6 +94,7 @@ class Archiver:
         lease: Lease | None = None,
         resealer: Resealer | None = None,
         contents: ContentStore | None = None,
+        checkpointer: Checkpointer | None = None,
         trim: bool = True,
         within: float = 5.0,
         clock: Clock = now_ms,
@@ -107,6 +109,8 @@ class Archiver:
         self._lease = lease or Lease(wire)
         self._resealer = resealer
         self._contents = contents
+        self._checkpointer = checkpointer
+        self._signed_rows = 0
         self._trim_too = trim
         self._within = within
         self._clock = clock
@@ -195,6 +199,7 @@ class Archiver:
         entries = await self._read()
         if not entries:
             await self._sweep(self._fence)
+            await self._sign()
             return 0
         bind = False
         if self._resealer is not None:
@@ -207,7 +212,13 @@ class Archiver:
             await self._trim(cursors)
         if bind:
             await self._bind()
+        await self._sign()
         return len(entries)
+
+    async def _sign(self) -> None:
+        if self._checkpointer is not None:
+            rows, self._signed_rows = self._rows - self._signed_rows, self._rows
+            await self._checkpointer.turn(rows)
 
     async def _bind(self) -> None:
         """Put the keys of contents under those of their messages, now that these are here."""

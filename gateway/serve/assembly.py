@@ -18,10 +18,12 @@ from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
+from gateway.records.checkpoint import CheckpointFile
 from gateway.records.entry import address_context, evidence_context
 from gateway.records.record import RuleSetRecord, RuleText
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
+from gateway.records.signing import Signer
 from gateway.register.register import Register, Seal, SealEvidence
 from gateway.register.server import EmbeddedRegister, embedded
 from gateway.serve.sandbox import sandbox_socket
@@ -73,6 +75,38 @@ def sealer(settings: Settings) -> Sealer:
         raise InputError("records.content_key_file is not set")
     _refuse_lost(path, settings)
     return Sealer.load_or_create(path)
+
+
+def signer(settings: Settings) -> Signer:
+    """The key that signs the chain, made on first use; its public half lies in ``data_dir``.
+
+    Raises:
+        InputError: the file is unreadable, no key, open to others, or gone.
+
+    """
+    path, public = settings.records.signing_key_file, public_key_file(settings)
+    if path is None:
+        raise InputError("records.signing_key_file is not set")
+    if public.exists() and not path.exists():
+        raise InputError(
+            f"{path}: the signing key is gone, but {public} belongs to it; restore it from the "
+            f"backup, or move {public.name} to a safe place to begin with a new key"
+        )
+    found = Signer.load_or_create(path)
+    found.export(public)
+    return found
+
+
+def public_key_file(settings: Settings) -> Path:
+    """Where the public half of the signing key lies."""
+    return settings.data_dir / "signing-key.pub"
+
+
+def checkpoint_file(settings: Settings) -> CheckpointFile:
+    """Where checkpoints are noted; raises InputError when that is not set."""
+    if settings.records.checkpoints is None:
+        raise InputError("records.checkpoints is not set")
+    return CheckpointFile(settings.records.checkpoints)
 
 
 def _refuse_lost(path: Path, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from gateway.held.store import HeldStore
 from gateway.http.health import Check
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver, ArchiverStatus
+from gateway.records.checkpointing import Checkpointer
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from gateway.records.purge import Purge
@@ -25,11 +26,13 @@ from gateway.register.server import EmbeddedRegister
 from gateway.retention.contacts import Contacts
 from gateway.retention.run import GATEWAY, carry_out, plan
 from gateway.serve.assembly import (
+    checkpoint_file,
     configured_url,
     embedded_register,
     key_ring,
     open_register,
     sealer,
+    signer,
     targets,
 )
 from gateway.serve.sandbox import running_sandboxes
@@ -58,6 +61,7 @@ class Keeper:
         self._stack = contextlib.AsyncExitStack()
         self._register: Register | None = None
         self._archiver: Archiver | None = None
+        self._checkpointer: Checkpointer | None = None
         self._upstreams: Upstreams | None = None
 
     async def __aenter__(self) -> Keeper:
@@ -79,12 +83,21 @@ class Keeper:
             custody = await open_custody(settings, seal)
             self._stack.push_async_callback(custody.aclose)
             contents = ContentStore(database, seal, custody=custody)
+            archive = Archive(database, seal, custody)
+            self._checkpointer = Checkpointer(
+                archive,
+                signer(settings),
+                checkpoint_file(settings),
+                every=settings.records.checkpoint_minutes * 60_000,
+                rows=settings.records.checkpoint_rows,
+            )
             self._archiver = Archiver(
                 self._register.connections.wire,
-                Archive(database, seal, custody),
+                archive,
                 events=layout.event_streams(),
                 resealer=Resealer(seal, custody),
                 contents=contents,
+                checkpointer=self._checkpointer,
                 unknown_after=settings.records.unknown_after_minutes * 60_000,
             )
             self._stack.push_async_callback(self._last_pass)
@@ -116,11 +129,12 @@ class Keeper:
         self._stack.push_async_callback(end)
 
     async def _last_pass(self) -> None:
-        """After the workers have drained: archive what they left."""
-        if self._archiver is not None:
+        """After the workers have drained: archive what they left, and sign it."""
+        if self._archiver is not None and self._checkpointer is not None:
             try:
                 async with asyncio.timeout(self._settings.records.archive_timeout):
                     await self._archiver.run_once()
+                    await self._checkpointer.now()
             except (GatewayError, TimeoutError) as error:
                 log.warning("last_archive_pass_failed", cause=str(error))
 

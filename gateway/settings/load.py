@@ -185,6 +185,8 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             url_file=beside(records.url_file),
             keys=below(records.keys, "keys.sqlite"),
             content_key_file=below(records.content_key_file, content_keys),
+            signing_key_file=below(records.signing_key_file, "secrets/signing-key.pem"),
+            checkpoints=below(records.checkpoints, "checkpoints.ndjson"),
         ),
         api=replace(api, tls=certificate_of(api.tls)),
         sms=replace(
