@@ -277,6 +277,35 @@ class HeldStore:
 
         return await self._database.write(work)
 
+    async def rewrap(self) -> int:
+        """Seal envelopes that lie under an older content key under the current one; how many.
+
+        Raises SealError.
+        """
+        query = select(table.c.id, table.c.sealed_envelope)
+
+        async def find(connection: AsyncConnection) -> Sequence[tuple[str, bytes]]:
+            return [(row.id, row.sealed_envelope) for row in await connection.execute(query)]
+
+        changed = 0
+        for held_id, sealed in await self._database.read(find):
+            if not sealed or not self._sealer.is_stale(sealed):
+                continue
+            context = _context(held_id)
+            anew = self._sealer.seal(self._sealer.open(sealed, context), context)
+            # Only where nobody has written it meanwhile.
+            statement = (
+                update(table)
+                .where(table.c.id == held_id, table.c.sealed_envelope == sealed)
+                .values(sealed_envelope=anew)
+            )
+
+            async def work(connection: AsyncConnection) -> int:
+                return int((await connection.execute(statement)).rowcount)  # noqa: B023
+
+            changed += await self._database.write(work)
+        return changed
+
     async def _end(
         self, held_id: str, of: set[State], to: State, by: str, reason: str, at: int
     ) -> None:

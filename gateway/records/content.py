@@ -247,6 +247,41 @@ class ContentStore:
             await self._database.write(work)
         return len(changes)
 
+    async def rewrap(self) -> int:
+        """Seal keys that lie under an older content key under the current one; how many.
+
+        Raises RecordsUnavailable, SealError.
+        """
+        table = schema.content.c
+        query = select(table.id, table.sealed_key).where(table.loose == 1)
+
+        async def find(connection: AsyncConnection) -> list[tuple[str, bytes]]:
+            return [(row.id, row.sealed_key) for row in await connection.execute(query)]
+
+        changes = [
+            {
+                "of": content_id,
+                "was": sealed,
+                "to": self._sealer.seal(
+                    self._sealer.open(sealed, _key_context(content_id)), _key_context(content_id)
+                ),
+            }
+            for content_id, sealed in await self._database.read(find)
+            if self._sealer.is_stale(sealed)
+        ]
+        statement = (
+            update(schema.content)
+            .where(table.id == bindparam("of"), table.sealed_key == bindparam("was"))
+            .values(sealed_key=bindparam("to"))
+        )
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement, changes)
+
+        if changes:
+            await self._database.write(work)
+        return len(changes)
+
     async def _loose(self) -> dict[str, bytes]:
         """Contents that can be bound, and their keys as they lie."""
         content, message, held = schema.content.c, schema.message.c, schema.held.c

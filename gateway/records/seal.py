@@ -26,13 +26,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.failure import InputError, SealError
 from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys
 
-__all__ = ["OVERHEAD", "SealError", "Sealer"]
+__all__ = ["OVERHEAD", "VERSION", "SealError", "Sealer", "fingerprint"]
 
-_VERSION: Final = b"\x01"
+VERSION: Final = b"\x01"
+"""What every text begins with that lies under a content key."""
 _PRINT: Final = 4
 _SALT: Final = 16
 _COUNTER: Final = 8
-_START: Final = len(_VERSION) + _PRINT + _SALT
+_START: Final = len(VERSION) + _PRINT + _SALT
 _HEAD: Final = _START + _COUNTER
 OVERHEAD: Final = _HEAD + 16
 """How many octets longer a sealed text is."""
@@ -91,7 +92,7 @@ class Sealer:
 
     def can_open(self, sealed: bytes) -> bool:
         """Whether it lies under a key that is here; it may have been changed all the same."""
-        return sealed[:1] == _VERSION and sealed[1 : 1 + _PRINT] in self._keys
+        return sealed[:1] == VERSION and sealed[1 : 1 + _PRINT] in self._keys
 
     def is_stale(self, sealed: bytes) -> bool:
         """Whether it lies under another key than the current one."""
@@ -151,7 +152,7 @@ class Sealer:
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """The data that :meth:`seal` took; raises SealError."""
-        if len(sealed) < OVERHEAD or sealed[:1] != _VERSION:
+        if len(sealed) < OVERHEAD or sealed[:1] != VERSION:
             raise SealError("not a sealed text of a known version")
         start = sealed[:_START]
         cipher = self._derived.get(start)
@@ -172,7 +173,7 @@ class Sealer:
 
     def _begin(self) -> tuple[int, bytes, AESGCM, count[int]]:
         salt = secrets.token_bytes(_SALT)
-        start = _VERSION + fingerprint(self._current) + salt
+        start = VERSION + fingerprint(self._current) + salt
         return os.getpid(), start, _derive(self._current, salt), count()
 
     @classmethod
