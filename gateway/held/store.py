@@ -24,9 +24,14 @@ from gateway.records.schema import held as table
 from gateway.records.seal import Sealer
 
 _PREPARED_AGE: Final = 3_600_000
+_ENVELOPE_AGE: Final = 86_400_000
 _WAITS_FOR = case((table.c.due.is_(None), State.HELD.value), else_=State.WAITING.value)
 """What a message is once it is ours: held for a person, or waiting for its time."""
 _SHOWN: Final = (State.HELD, State.RELEASING, State.UNCERTAIN)
+
+
+_FORGOTTEN: Final = b'{"v":1,"sender":"","params":[],"recipients":[]}'
+"""What stands for the envelope of a message that ended long ago."""
 
 
 class HeldStateError(InputError):
@@ -248,7 +253,8 @@ class HeldStore:
 
         Those kept so long are shown to people: their client may have heard it, and
         nobody came back to say.  So are claims that have run out: who had one may have
-        sent its message and died.  Returns the number forgotten.
+        sent its message and died.  Of what ended a day ago the envelope is forgotten: its
+        records tell who it was for, under these people's keys.  Returns the number forgotten.
         """
         now = self._clock()
         before = now - _PREPARED_AGE
@@ -267,6 +273,11 @@ class HeldStore:
                     due=None,
                     reason="its sending began and never ended: it may have been sent",
                 )
+            )
+            await connection.execute(
+                update(table)
+                .where(table.c.ended < now - _ENVELOPE_AGE, table.c.sealed_envelope != b"")
+                .values(sealed_envelope=b"")
             )
             gone = await connection.execute(
                 table.delete().where(
@@ -345,7 +356,8 @@ class HeldStore:
         }
 
     def _held(self, row: Mapping[Any, Any]) -> Held:
-        envelope = self._sealer.open(row["sealed_envelope"], _context(row["id"]))
+        sealed = row["sealed_envelope"]
+        envelope = self._sealer.open(sealed, _context(row["id"])) if sealed else _FORGOTTEN
         return Held(
             id=row["id"],
             state=State(row["state"]),
