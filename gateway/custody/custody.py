@@ -17,8 +17,9 @@ from typing import Final, Self, TypeVar
 
 from gateway.clock import Clock, now_ms
 from gateway.custody.cipher import PERSON, open_sealed, seal
+from gateway.custody.postgresql import SCHEMES, PostgresKeys
 from gateway.custody.table import KeyTable, Master
-from gateway.failure import RecordsUnavailable, SealError
+from gateway.failure import InputError, RecordsUnavailable, SealError
 
 T = TypeVar("T")
 
@@ -39,12 +40,18 @@ class Custody:
     asks the file first.
     """
 
-    def __init__(self, table: KeyTable, timeout: float, clock: Clock = now_ms) -> None:
+    def __init__(
+        self,
+        table: KeyTable | PostgresKeys,
+        thread: ThreadPoolExecutor,
+        timeout: float,
+        clock: Clock = now_ms,
+    ) -> None:
         """Use :meth:`at`."""
         self._table = table
         self._timeout = timeout
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="custody")
+        self._thread = thread
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._destructions = -1
 
@@ -60,11 +67,23 @@ class Custody:
     ) -> Self:
         """Open the file of keys; made (mode 0600) where it is missing and ``create`` is set.
 
+        ``place`` may be a URL of PostgreSQL's instead, of a database of its own.
         ``sealer`` wraps the keys: the content key.  ``timeout`` bounds every call, in
         seconds.  Raises InputError when the file is none of keys, RecordsUnavailable.
         """
-        table = await asyncio.to_thread(KeyTable, Path(place), sealer, timeout, create=create)
-        return cls(table, timeout, clock)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="custody")
+
+        def opened() -> KeyTable | PostgresKeys:
+            if isinstance(place, str) and place.startswith(SCHEMES):
+                return PostgresKeys(place, sealer, timeout, create=create)
+            return KeyTable(Path(place), sealer, timeout, create=create)
+
+        try:
+            table = await asyncio.get_running_loop().run_in_executor(thread, opened)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(table, thread, timeout, clock)
 
     async def aclose(self) -> None:
         """Let what runs end, and close the file."""
@@ -180,6 +199,20 @@ class Custody:
         """Those of the owners whose keys were destroyed, and when (ms since the epoch)."""
         wanted = list(owners)
         return await self._run(lambda: self._table.destroyed(wanted))
+
+    async def name(self) -> str:
+        """What tells these keys from all others; the archive that they belong to knows it."""
+        return await self._run(self._table.name)
+
+    async def backup(self, target: Path) -> None:
+        """Copy the keys into a new file.
+
+        Raises InputError where there is a file, or the keys lie in PostgreSQL.
+        """
+        table = self._table
+        if isinstance(table, PostgresKeys):
+            raise InputError("people's keys lie in PostgreSQL: back them up with pg_dump")
+        await self._run(lambda: table.backup(target), bounded=False)
 
     async def count(self) -> tuple[int, int]:
         """How many keys there are, and how many were destroyed."""

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic, sleep
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -34,10 +35,9 @@ CREATE TABLE IF NOT EXISTS person_key (
 CREATE TABLE IF NOT EXISTS state (
     id INTEGER PRIMARY KEY,
     version INTEGER NOT NULL,
-    destructions INTEGER NOT NULL
+    destructions INTEGER NOT NULL,
+    name TEXT NOT NULL
 );
-INSERT OR IGNORE INTO state VALUES (1, 1, 0);
-COMMIT;
 """
 
 
@@ -81,6 +81,11 @@ class KeyTable:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+    def name(self) -> str:
+        """What tells these keys from all others."""
+        with self._failing():
+            return str(self._connected().execute("SELECT name FROM state").fetchone()[0])
 
     def destructions(self) -> int:
         """How many destructions there were: it tells whether a cached key may be gone."""
@@ -194,6 +199,20 @@ class KeyTable:
             self._empty_log()
         return count
 
+    def backup(self, target: Path) -> None:
+        """Copy all keys into a new file (mode 0600); raises InputError where there is one."""
+        try:
+            os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except OSError as error:
+            raise InputError(f"{target}: {error.strerror}") from None
+        with self._failing():
+            copy = sqlite3.connect(target)
+            try:
+                self._connected().backup(copy)
+                copy.execute("PRAGMA journal_mode=WAL")
+            finally:
+                copy.close()
+
     # -- the file -----------------------------------------------------------------
 
     def _pages(self) -> Iterator[list[tuple[int, str, bytes]]]:
@@ -228,10 +247,10 @@ class KeyTable:
         return rows
 
     def _wrapped(self, owner: str, key: bytes) -> bytes:
-        return self._master.seal(key, _context(owner))
+        return self._master.seal(key, context_of(owner))
 
     def _unwrapped(self, owner: str, wrapped: bytes) -> bytes:
-        return self._master.open(wrapped, _context(owner))
+        return self._master.open(wrapped, context_of(owner))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -308,6 +327,10 @@ class KeyTable:
                 )
             if not names:
                 connection.executescript(_TABLES)
+                connection.execute(
+                    "INSERT OR IGNORE INTO state VALUES (1, ?, 0, ?)", (VERSION, new_name())
+                )
+                connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             if "not a database" in str(error):
                 raise InputError(f"{self._path}: not a file of people's keys") from None
@@ -330,5 +353,11 @@ def _empty_log(connection: sqlite3.Connection) -> bool:
     return not busy
 
 
-def _context(owner: str) -> bytes:
+def new_name() -> str:
+    """A name for new keys."""
+    return token_hex(8)
+
+
+def context_of(owner: str) -> bytes:
+    """What a wrapped key is bound to."""
     return b"key:" + owner.encode()

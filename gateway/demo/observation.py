@@ -129,7 +129,7 @@ async def _stores(
     async with AsyncExitStack() as stack:
         database = await open_database(settings)
         stack.push_async_callback(database.aclose)
-        custody = await open_custody(settings, seal)
+        custody = await open_custody(settings, seal, database)
         stack.push_async_callback(custody.aclose)
         archive = Archive(database, seal, custody)
         addresses = await _addresses(database, Unsealer(seal, custody))

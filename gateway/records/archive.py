@@ -18,6 +18,7 @@ from gateway.records import schema
 from gateway.records.act import Act, Action
 from gateway.records.checkpoint import Checkpoint, faults_of
 from gateway.records.database import BadRow, Database
+from gateway.records.deed import acts
 from gateway.records.entry import headers_context, sender_context
 from gateway.records.finding import Found, Shown, found_of, message_of
 from gateway.records.journal import StreamEntry
@@ -241,34 +242,15 @@ class Archive:
         ``subjects``: about one of these; times in ms, the end excluded.  Raises
         RecordsUnavailable.
         """
-        act = schema.act.c
-        query: Select[Any] = select(*act)
-        if subjects:
-            query = query.where(act.subject.in_(list(subjects)))
-        if actor is not None:
-            query = query.where(act.actor == actor)
-        if action is not None:
-            query = query.where(act.action == action.value)
-        if since is not None:
-            query = query.where(act.at >= since)
-        if until is not None:
-            query = query.where(act.at < until)
-        query = query.order_by(act.at.desc(), act.id.desc()).limit(limit)
-
-        async def work(connection: AsyncConnection) -> list[Act]:
-            rows = (await connection.execute(query)).mappings()
-            return [
-                Act(
-                    **{
-                        **row,
-                        "action": Action(row["action"]),
-                        "detail": orjson.loads(row["detail"]),
-                    }
-                )
-                for row in rows
-            ]
-
-        return await self._database.read(work)
+        return await acts(
+            self._database,
+            subjects=subjects,
+            actor=actor,
+            action=action,
+            since=since,
+            until=until,
+            limit=limit,
+        )
 
     async def verify(
         self, verifier: Verifier | None = None, noted: Sequence[Checkpoint] | None = None

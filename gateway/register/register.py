@@ -26,8 +26,8 @@ from gateway.contacts.digest import (
     prefix_of,
     subject_of,
 )
-from gateway.contacts.identity_code import mask
 from gateway.contacts.hashed import Scheme
+from gateway.contacts.identity_code import mask
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
 from gateway.entry.event import Event, EventError, EventKind

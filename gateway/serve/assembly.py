@@ -406,3 +406,25 @@ def archive_place(settings: Settings) -> Path | str:
     if records.archive is None:
         raise InputError("records.archive is not set")
     return records.archive
+
+
+def keys_place(settings: Settings) -> Path | str:
+    """Where people's keys are: the path of a file, or a URL of PostgreSQL's.
+
+    Raises:
+        SettingsError: ``keys_url_file`` cannot be read.
+        InputError: it is not set, or the URL is none of PostgreSQL's.
+
+    """
+    records = settings.records
+    url, name = records.keys_url, "records.keys_url"
+    if records.keys_url_file is not None:
+        name = "records.keys_url_file"
+        url = read_secret(records.keys_url_file, name)
+    if url is not None:
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise InputError(f"{name}: the URL begins with postgresql://")
+        return url
+    if records.keys is None:
+        raise InputError("records.keys is not set")
+    return records.keys

@@ -80,7 +80,7 @@ class Keeper:
             self._stack.push_async_callback(self._register.aclose)
             database = await open_database(settings)
             self._stack.push_async_callback(database.aclose)
-            custody = await open_custody(settings, seal)
+            custody = await open_custody(settings, seal, database)
             self._stack.push_async_callback(custody.aclose)
             contents = ContentStore(database, seal, custody=custody)
             archive = Archive(database, seal, custody)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import Digest, KeyRing, organisation_subject, subject_of
@@ -16,6 +17,7 @@ from gateway.failure import InputError
 from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
+from gateway.records.belonging import belong, keys_of
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from gateway.records.events import EventArchive
@@ -139,17 +141,28 @@ async def open_database(settings: Settings) -> Database:
     return await Database.open(place, timeout=settings.records.archive_timeout)
 
 
-async def open_custody(settings: Settings, seal: Sealer) -> Custody:
-    """The keys of people, their file made on first use.
+async def open_custody(settings: Settings, seal: Sealer, database: Database) -> Custody:
+    """The keys of people that the archive belongs to, made with a new archive.
 
     Raises:
-        InputError: it is no file of keys.
-        RecordsUnavailable: it cannot be made or opened.
+        InputError: they are gone, or others, or it is no file of keys.
+        RecordsUnavailable: they cannot be made or opened.
 
     """
-    if settings.records.keys is None:
-        raise InputError("records.keys is not set")
-    return await Custody.at(settings.records.keys, seal, timeout=settings.records.archive_timeout)
+    place = assembly.keys_place(settings)
+    where = "records.keys_url" if isinstance(place, str) else str(place)
+    if isinstance(place, Path) and not place.exists() and await keys_of(database) is not None:
+        raise InputError(
+            f"{where}: people's keys are not here, but the archive was written with them; restore "
+            "them from their backup, or let all machines use the same (records.keys_url)"
+        )
+    custody = await Custody.at(place, seal, timeout=settings.records.archive_timeout)
+    try:
+        await belong(database, await custody.name(), where)
+    except BaseException:
+        await custody.aclose()
+        raise
+    return custody
 
 
 @asynccontextmanager
@@ -162,7 +175,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         await stack.enter_async_context(register)
         database = await open_database(settings)
         stack.push_async_callback(database.aclose)
-        custody = await open_custody(settings, seal)
+        custody = await open_custody(settings, seal, database)
         stack.push_async_callback(custody.aclose)
         contents = ContentStore(database, seal, custody=custody)
         archive = Archive(database, seal, custody)

@@ -285,6 +285,10 @@ class Records(Table):
     """A file that holds the URL, for one with a password in it."""
     keys: Path | None = None
     """The file of people's keys; default ``keys.sqlite`` below ``data_dir``."""
+    keys_url: str | None = None
+    """People's keys in PostgreSQL instead, in a database of their own."""
+    keys_url_file: Path | None = None
+    """A file that holds that URL, for one with a password in it."""
     content_of: list[Literal["service", "transactional", "notice", "marketing"]] = field(
         default_factory=lambda: ["service", "transactional", "notice"]
     )

@@ -144,7 +144,7 @@ class House:
         if self.parts.plane is not None:
             await self._open_door(self.parts.plane)
         seal = self.parts.seal
-        self.custody = await open_custody(self.settings, seal)
+        self.custody = await open_custody(self.settings, seal, self.database)
         self._stack.push_async_callback(self.custody.aclose)
         self.archive = Archive(self.database, seal, self.custody)
         self.contents = ContentStore(self.database, seal, custody=self.custody)

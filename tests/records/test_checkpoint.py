@@ -73,6 +73,12 @@ class Signed:
 
 
 @pytest.fixture
+def archive_place(tmp_path: Path) -> Path:
+    """A file: the forger's tools are SQLite's."""
+    return tmp_path / "archive.sqlite"
+
+
+@pytest.fixture
 async def signed(
     wire, sealer, archive: Archive, database, rules, make_message, signer, tmp_path
 ) -> Signed:

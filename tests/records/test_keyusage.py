@@ -1,6 +1,5 @@
 """A content key is dropped only when nothing lies under it."""
 
-import sqlite3
 from base64 import b64encode
 
 import pytest
@@ -16,6 +15,7 @@ from gateway.records.keyusage import KeyUsage
 from gateway.records.recorder import Recorder
 from gateway.records.resealing import Resealer
 from gateway.records.seal import Sealer, fingerprint
+from tests.peers.postgresql import sql_of
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 EVENTS = b"sg:{0}:events"
@@ -53,20 +53,17 @@ async def test_every_place_that_a_text_may_lie_in_is_looked_at(
     assert await unused.streams(wire, streams, 5) == 0
     await Archiver(wire, archive, events=[EVENTS]).run_once()
     assert await used.streams(wire, streams, 5) == 0
-    connection = sqlite3.connect(database.path)
-    with connection:
-        # As contents of before they had keys, and of a held message.
-        connection.execute("UPDATE content_chunk SET data = ? WHERE content_id = 'c0'", (sealed,))
-        connection.execute(
-            "INSERT INTO held VALUES ('h1', 'held', 1, 'm', 'crm', 'main', 'unclear', NULL, 'c1', "
-            "?, NULL, '', '', 'email', NULL)",
-            (sealed,),
-        )
-        connection.execute("INSERT INTO person VALUES ('p', 1, 1, 'x', NULL, NULL, ?)", (sealed,))
-    chunks = connection.execute(
-        "SELECT count(*) FROM content_chunk WHERE content_id = 'c0'"
-    ).fetchone()[0]
-    connection.close()
+    octets = f"x'{sealed.hex()}'"
+    # As contents of before they had keys, and of a held message.
+    sql_of(
+        database,
+        f"UPDATE content_chunk SET data = {octets} WHERE content_id = 'c0'",
+        "INSERT INTO held VALUES ('h1', 'held', 1, 'm', 'crm', 'main', 'unclear', NULL, 'c1', "
+        f"{octets}, NULL, '', '', 'email', NULL)",
+        f"INSERT INTO person VALUES ('p', 1, 1, 'x', NULL, NULL, {octets})",
+    )
+    query = "SELECT count(*) FROM content_chunk WHERE content_id = 'c0'"
+    [(chunks,)] = sql_of(database, query)
     assert await used.archive() == {
         "header sections": 3,
         "envelope senders": 3,

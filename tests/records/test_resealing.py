@@ -23,6 +23,7 @@ from gateway.records.recorder import Recorder
 from gateway.records.resealing import Resealer
 from gateway.records.seal import Sealer
 from gateway.records.unsealing import Unsealer
+from tests.peers.postgresql import sql, sql_of
 
 MATTI, MAIJA = "matti.meikalainen@esimerkki.fi", "maija.virtanen@esimerkki.fi"
 HEADERS = b"Subject: Hei Matti\r\n"
@@ -58,12 +59,8 @@ class Place:
     async def event(self, event: Event) -> None:
         await self.wire.exchange([(b"XADD", EVENTS, b"*", b"e", event.to_json())], 5)
 
-    def rows(self, query: str) -> list[tuple]:
-        connection = sqlite3.connect(self.database.path)
-        try:
-            return connection.execute(query).fetchall()
-        finally:
-            connection.close()
+    def rows(self, *statements: str) -> list[tuple]:
+        return sql_of(self.database, *statements)
 
     async def shown(self, message, at: int = 0) -> tuple:
         shown = await self.archive.show(message.recipients[at].id)
@@ -120,6 +117,7 @@ async def test_one_erased_recipient_is_gone_and_the_other_still_reads(place, mak
     assert (await place.archive.verify()).whole
 
 
+@pytest.mark.parametrize("archive_place", ["sqlite"], indirect=True)
 async def test_no_backup_of_the_archive_brings_an_erased_person_back(place, make_message, tmp_path):
     message = make_message(1, content="c1")
     await place.put("c1")
@@ -150,10 +148,9 @@ async def test_no_backup_of_the_archive_brings_an_erased_person_back(place, make
     assert not opens_with(place, tmp_path / "backup.sqlite")
 
 
-def opens_with(place, path: Path) -> list[str]:
+def opens_with(place, where: Path | str) -> list[str]:
     """The tables whose sealed texts the content key opens, in any place: it never should."""
     found = []
-    connection = sqlite3.connect(path)
     for table, column in (
         ("message", "sealed_headers"),
         ("message", "sealed_sender"),
@@ -161,10 +158,9 @@ def opens_with(place, path: Path) -> list[str]:
         ("content", "sealed_key"),
         ("content_chunk", "data"),
     ):
-        for (sealed,) in connection.execute(f"SELECT {column} FROM {table}"):
+        for (sealed,) in sql(where, f"SELECT {column} FROM {table}"):
             if place.sealer.can_open(sealed):
                 found.append(table)
-    connection.close()
     return found
 
 
@@ -215,10 +211,7 @@ async def test_an_archiver_that_was_cut_off_seals_nothing_twice(place, make_mess
     before = place.rows("SELECT * FROM record"), place.rows("SELECT * FROM message")
     keys = place.rows("SELECT id, sealed_key, loose FROM content")
     # The cursors were lost too, as with an older copy of the stream: all is read again.
-    connection = sqlite3.connect(place.database.path)
-    with connection:
-        connection.execute("DELETE FROM cursor")
-    connection.close()
+    place.rows("DELETE FROM cursor")
     assert await place.archiver().run_once()
     assert (place.rows("SELECT * FROM record"), place.rows("SELECT * FROM message")) == before
     assert place.rows("SELECT id, sealed_key, loose FROM content") == keys
@@ -247,22 +240,17 @@ async def test_records_of_before_people_had_keys_still_open(place, make_message)
 async def test_a_content_is_bound_to_its_people_once_nothing_waits_for_it(place, make_message):
     message = make_message(2, content="c1")
     await place.put("c1")
-    connection = sqlite3.connect(place.database.path)
-    with connection:
-        connection.execute(
-            "INSERT INTO held VALUES ('h1', 'held', 1, ?, 'crm', 'main', 'unclear', NULL, 'c1', "
-            "x'00', NULL, '', '', 'email', NULL)",
-            (message.id,),
-        )
+    place.rows(
+        f"INSERT INTO held VALUES ('h1', 'held', 1, '{message.id}', 'crm', 'main', 'unclear', "
+        "NULL, 'c1', x'00', NULL, '', '', 'email', NULL)"
+    )
     await place.record(message, MATTI, MAIJA)
     await place.archiver().run_once()
     # A worker, which has no keys of people, can still release it.
     worker = ContentStore(place.database, place.sealer)
     assert b"".join([piece async for piece in worker.open("c1")]) == TEXT
     assert await place.contents.bind() == 0
-    with connection:
-        connection.execute("UPDATE held SET state = 'released'")
-    connection.close()
+    place.rows("UPDATE held SET state = 'released'")
     assert await place.contents.bind() == 1
     assert await place.contents.bind() == 0
     with pytest.raises(ContentMissing, match="no key here"):
@@ -272,7 +260,7 @@ async def test_a_content_is_bound_to_its_people_once_nothing_waits_for_it(place,
     await place.custody.destroy([message.recipients[1].digest])
     with pytest.raises(ContentMissing, match="erased"):
         await place.content("c1")
-    assert not opens_with(place, place.database.path)
+    assert not opens_with(place, place.database.place)
 
 
 async def test_a_content_whose_people_were_erased_while_it_waited_is_closed_for_good(
