@@ -43,6 +43,7 @@ async def _to_4(connection: AsyncConnection) -> None:
     await connection.run_sync(schema.metadata.create_all, tables=list(schema.ADDED_IN_4))
     await _add(connection, schema.content.c.sealed_key, schema.content.c.loose)
     await connection.run_sync(schema.content_loose.create)
+    await connection.run_sync(schema.event_erased.create)
 
 
 async def _add(connection: AsyncConnection, *columns: Column[Any]) -> None:

@@ -21,6 +21,7 @@ import orjson
 
 from gateway.custody.cipher import MESSAGE, PERSON, new_key, seal
 from gateway.custody.custody import Custody
+from gateway.entry.event import EventKind
 from gateway.records.entry import (
     MESSAGE as MESSAGE_FIELD,
 )
@@ -39,6 +40,7 @@ from gateway.records.journal import StreamEntry
 from gateway.records.seal import Sealer, SealError
 
 _EVENT: Final = b"e"
+_ERASE: Final = b'"erase"'
 
 Keys = Mapping[str, bytes | None]
 """People's keys; None: destroyed."""
@@ -71,7 +73,11 @@ class Resealer:
     """Seals stream entries anew; people get their keys as they first appear."""
 
     def __init__(self, sealer: Sealer, custody: Custody) -> None:
-        """Take what opens the stream's seals, and the keys of people."""
+        """Take what opens the stream's seals, and the keys of people.
+
+        Whoever is erased by an event loses the key before the event is archived: an
+        erasure that was cut off behind it is carried out all the same.
+        """
         self._sealer = sealer
         self._custody = custody
 
@@ -83,6 +89,9 @@ class Resealer:
         RecordsUnavailable, SealError when the people's keys cannot be used.
         """
         read = await asyncio.to_thread(lambda: [_read(entry) for entry in entries])
+        erased = await asyncio.to_thread(_erased, entries)
+        if erased:
+            await self._custody.destroy(erased)
         owners: dict[str, None] = {}
         for one in read:
             if isinstance(one, _Message):
@@ -180,6 +189,26 @@ class Resealer:
             del told[name]
         else:
             told[name] = b64encode(seal(PERSON, key, data, context)).decode()
+
+
+def _erased(entries: Sequence[StreamEntry]) -> list[str]:
+    """Whom the events among the entries erase, but for what other spellings inherit."""
+    found = []
+    for entry in entries:
+        if entry.is_event and _ERASE in b"".join(entry.fields.values()):
+            try:
+                (text,) = entry.fields.values()
+                members = orjson.loads(text)
+            except ValueError:  # it is set aside when it is archived
+                continue
+            if (
+                isinstance(members, dict)
+                and members.get("kind") == EventKind.ERASE
+                and not members.get("origin")
+                and isinstance(members.get("subject"), str)
+            ):
+                found.append(members["subject"])
+    return found
 
 
 def _read(entry: StreamEntry) -> _Read:

@@ -141,6 +141,12 @@ event = Table(
     Index("event_subject", "subject", "at"),
 )
 """The register's events, as it wrote them, from which it can be rebuilt."""
+event_erased = Index(
+    "event_erased",
+    event.c.subject,
+    sqlite_where=text("kind = 'erase'"),
+    postgresql_where=text("kind = 'erase'"),
+)
 
 unreadable = Table(
     "unreadable",

@@ -17,6 +17,7 @@ from gateway.records.archiver import Archiver, ArchiverStatus
 from gateway.records.checkpointing import Checkpointer
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
+from gateway.records.erased import destroy_again
 from gateway.records.purge import Purge
 from gateway.records.recorder import Recorder
 from gateway.records.resealing import Resealer
@@ -82,6 +83,8 @@ class Keeper:
             self._stack.push_async_callback(database.aclose)
             custody = await open_custody(settings, seal, database)
             self._stack.push_async_callback(custody.aclose)
+            if again := await destroy_again(database, custody):
+                log.warning("erased_keys_destroyed_again", keys=again)
             contents = ContentStore(database, seal, custody=custody)
             archive = Archive(database, seal, custody)
             self._checkpointer = Checkpointer(

@@ -12,12 +12,13 @@ import pytest
 from gateway.custody.custody import Custody
 from gateway.entry.entry import Scope
 from gateway.entry.event import Event, EventKind
-from gateway.failure import RecordsUnavailable
+from gateway.failure import InputError, RecordsUnavailable
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.content import ContentMissing, ContentStore
 from gateway.records.database import Database
 from gateway.records.entry import address_context, evidence_context
+from gateway.records.erased import destroy_again
 from gateway.records.events import EventArchive
 from gateway.records.recorder import Recorder
 from gateway.records.resealing import Resealer
@@ -354,3 +355,46 @@ async def test_a_released_message_is_read_by_either_of_its_records(place, make_m
     await place.custody.destroy([message.recipients[1].digest])
     with pytest.raises(ContentMissing, match="erased"):
         await place.content("c1")
+
+
+async def test_an_event_of_erasure_takes_the_key_whoever_was_cut_off(place, make_message):
+    message = make_message(2)
+    own, other = (one.digest for one in message.recipients)
+    await place.record(message, MATTI, MAIJA)
+    await place.archiver().run_once()
+    erasure = {"kind": EventKind.ERASE, "scope": None, "evidence": "GDPR 17"}
+    await place.event(ban(own, id="01A", **erasure))
+    await place.event(ban(other, id="01B", origin=b"abcd", cause="01A", **erasure))
+    await place.archiver().run_once()
+    assert await place.shown(message, 0) == (None, None, None)
+    assert await place.shown(message, 1) == (MAIJA, "bounce@esimerkki.fi", HEADERS)
+    assert await place.custody.destroyed([own, other]) == {own: pytest.approx(0, abs=2**50)}
+    assert len(place.rows("SELECT id FROM event")) == 2
+
+
+async def test_keys_from_an_older_backup_do_not_bring_the_erased_back(
+    place, make_message, tmp_path
+):
+    message = make_message(2)
+    own, other = (one.digest for one in message.recipients)
+    await place.record(message, MATTI, MAIJA)
+    await place.custody.keys(["p:1", "p:2"])
+    await place.archiver().run_once()
+    await place.custody.backup(tmp_path / "older.sqlite")
+    erasure = {"kind": EventKind.ERASE, "scope": None}
+    await place.event(ban(own, id="01A", **erasure))
+    await place.event(ban(other, id="01B", origin=b"abcd", cause="01A", **erasure))
+    await place.archiver().run_once()
+    place.rows(
+        "INSERT INTO person VALUES ('1', 1, 1, 'erased', NULL, NULL, x'00')",
+        "INSERT INTO person VALUES ('2', 1, 1, 'active', NULL, NULL, x'00')",
+    )
+    restored = await Custody.at(tmp_path / "older.sqlite", place.sealer)
+    assert await restored.name() == await place.custody.name()
+    assert not await restored.destroyed([own, "p:1"])
+    assert await destroy_again(place.database, restored) == 2
+    assert (await restored.destroyed([own, other, "p:1", "p:2"])).keys() == {own, "p:1"}
+    assert await destroy_again(place.database, restored) == 0
+    with pytest.raises(InputError, match="exists"):
+        await restored.backup(tmp_path / "older.sqlite")
+    await restored.aclose()
