@@ -162,6 +162,30 @@ async def _rotate_digest(settings: Settings, by: str, reason: str) -> dict[str, 
 
 
 @app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    by: Actor,
+    config: Config = None,
+) -> None:
+    """Copy people's keys into a new file.
+
+    Keep it apart from copies of the archive, and not for long: whoever was erased since
+    can be read with it.
+    """
+    settings = settings_of(config)
+    keys, destroyed = run(_backup(settings, target, by))
+    typer.echo(f"{keys} keys, {destroyed} of people who were erased left out")
+
+
+async def _backup(settings: Settings, target: Path, by: str) -> tuple[int, int]:
+    async with open_stores(settings) as stores:
+        act = Act(action=Action.BACKUP, actor=by, detail={"what": "people's keys"})
+        await record_act(stores.register, act)
+        await stores.custody.backup(target)
+        return await stores.custody.count()
+
+
+@app.command()
 def retire(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` names it.")],
     by: Actor,
