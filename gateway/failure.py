@@ -67,3 +67,7 @@ class InputError(GatewayError):
     code = 550
     status = "5.6.0"
     line = "Bad input"
+
+
+class SealError(GatewayError):
+    """A sealed text cannot be opened: its key is not here (any more), or it was changed."""

@@ -10,7 +10,9 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from gateway.failure import InputError
@@ -66,32 +68,78 @@ def create_keys(path: Path, key_id: str) -> None:
         InputError: the file exists already, or cannot be written.
 
     """
-    text = json.dumps(
-        {"current": key_id, "keys": {key_id: secrets.token_hex(KEY_OCTETS)}}, indent=2
-    )
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    keys = Keys({key_id: secrets.token_bytes(KEY_OCTETS)}, key_id)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: the key file cannot be written ({error.strerror})") from error
     try:
-        try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            # A link, not a rename: it fails where the file exists, and a half-written
-            # key file is never seen.
-            path.hardlink_to(draft)
-        finally:
-            draft.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        # A link, not a rename: it fails where the file exists.
+        _write(path, keys, path.hardlink_to)
     except FileExistsError:
         raise InputError(f"{path}: a key file exists and is not overwritten; load it") from None
     except OSError as error:
         raise InputError(f"{path}: the key file cannot be written ({error.strerror})") from error
+
+
+def add_key(path: Path) -> Keys:
+    """Add a random key, the current one from now on, with the next free id; all the keys.
+
+    Durable when this returns; a reader sees the file of before or of after.
+
+    Raises:
+        InputError: the file cannot be read or written.
+
+    """
+    keys = read_keys(path)
+    letters = keys.current.rstrip("0123456789")[:8] or "k"
+    key_id = next(one for n in count(1) if (one := f"{letters}{n}") not in keys.by_id)
+    changed = Keys(keys.by_id | {key_id: secrets.token_bytes(KEY_OCTETS)}, key_id)
+    _replace(path, changed)
+    return changed
+
+
+def drop_key(path: Path, key_id: str) -> Keys:
+    """Remove a key for good that is not the current one; the keys that are left.
+
+    What lies under it can never be read again.
+
+    Raises:
+        InputError: it is the current one or is not there, or the file cannot be written.
+
+    """
+    keys = read_keys(path)
+    if key_id not in keys.by_id:
+        raise InputError(f"{path}: there is no key {key_id}")
+    if key_id == keys.current:
+        raise InputError(f"{path}: {key_id} is the current key; rotate first")
+    changed = Keys({one: key for one, key in keys.by_id.items() if one != key_id}, keys.current)
+    _replace(path, changed)
+    return changed
+
+
+def _replace(path: Path, keys: Keys) -> None:
+    try:
+        _write(path, keys, lambda draft: draft.replace(path))
+    except OSError as error:
+        raise InputError(f"{path}: the key file cannot be written ({error.strerror})") from error
+
+
+def _write(path: Path, keys: Keys, put: Callable[[Path], object]) -> None:
+    """Write a draft beside the file and put it in its place, so that none is seen half."""
+    members = {"current": keys.current, "keys": {one: k.hex() for one, k in keys.by_id.items()}}
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(members, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        put(draft)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -15,6 +15,7 @@ from gateway.cli import (
     check,
     demo,
     held,
+    keys,
     records,
     register,
     retention,
@@ -47,6 +48,7 @@ app.add_typer(records.app, name="records")
 app.add_typer(held.app, name="held")
 app.add_typer(retention.app, name="retention")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(asked: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import structlog
 import typer
 
-from gateway.failure import InputError
+from gateway.failure import GatewayError, InputError, RecordsUnavailable
+from gateway.records.act import Act
+from gateway.records.entry import ACT, RECORDS
 from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings
@@ -57,6 +60,23 @@ Actor = Annotated[
     ),
 ]
 
+
+def _reader(value: str) -> str:
+    return _named(value) if value.strip() else _named(getpass.getuser())
+
+
+Reader = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        help="Who looks; it is recorded. Default: the system's user.",
+        envvar=["GATEWAY_ACTOR"],
+        show_default=False,
+        callback=_reader,
+    ),
+]
+ReadReason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+
 _ERROR = 40
 _PATIENCE = 5.0
 """Seconds a command waits for the register: nobody's message waits behind it."""
@@ -97,3 +117,22 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
 
     async with stores.open_stores(settings) as opened:
         yield opened
+
+
+async def record_act(register: Register, *acts: Act) -> None:
+    """Write down what somebody is about to do; it is durable when this returns.
+
+    Raises:
+        RecordsUnavailable: it could not be written; then it is not to be done.
+
+    """
+    commands = [(b"XADD", RECORDS, b"*", ACT, act.to_json()) for act in acts]
+    try:
+        replies = await register.connections.wire.exchange(commands, _PATIENCE)
+        failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+    except GatewayError as error:
+        failed = error
+    if failed is not None:
+        raise RecordsUnavailable(
+            f"what you do could not be recorded, so it is not done ({failed})"
+        ) from None

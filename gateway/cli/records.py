@@ -1,25 +1,42 @@
-"""``records search|show|verify``: why a message went or did not, and that it is so."""
+"""``records …``: why a message went or did not, who looked, and that it is so."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 from rich.table import Table
 
+from gateway.cli.address import read_contact
 from gateway.cli.console import console
 from gateway.cli.moment import moment, told
-from gateway.cli.option import Config, Json, open_stores, run, settings_of
+from gateway.cli.option import (
+    Config,
+    Json,
+    Reader,
+    ReadReason,
+    open_stores,
+    record_act,
+    run,
+    settings_of,
+)
+from gateway.clock import now_ms
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
+from gateway.records.act import Act, Action
+from gateway.records.checkpoint import Checkpoint, CheckpointFile
+from gateway.records.checkpointing import Checkpointer
 from gateway.records.finding import Found, Shown
 from gateway.records.record import Direction, Result
+from gateway.records.signing import Verifier
+from gateway.serve import assembly
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,12 +55,19 @@ def search(
     outcome: Annotated[Outcome | None, typer.Option(help="What was decided.")] = None,
     result: Annotated[Result | None, typer.Option(help="What came of it.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    by: Reader = "",
+    reason: ReadReason = "",
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Find records, the newest first; exit status 1 when there are none."""
+    """Find records, the newest first; exit status 1 when there are none.
+
+    A search by address is itself recorded.
+    """
     settings = settings_of(config)
-    found = run(_search(settings, address, since, until, client, rule, outcome, result, limit))
+    found = run(
+        _search(settings, by, reason, address, since, until, client, rule, outcome, result, limit)
+    )
     if json:
         for one in found:
             sys.stdout.buffer.write(orjson.dumps(asdict(one)) + b"\n")
@@ -57,6 +81,8 @@ def search(
 
 async def _search(
     settings: Settings,
+    by: str,
+    reason: str,
     address: str | None,
     since: str | None,
     until: str | None,
@@ -75,6 +101,8 @@ async def _search(
             except InputError as error:
                 raise InputError(f"--address {address}: {error}") from None
             digests = [str(digest) for digest in stores.ring.digests(subject)]
+            act = Act(action=Action.SEARCH, actor=by, reason=reason, subject=digests[0])
+            await record_act(stores.register, act)
         return await stores.archive.search(
             digests=digests,
             since=moment(since),
@@ -110,15 +138,20 @@ def show(
     content: Annotated[
         bool, typer.Option("--content", help="Write the message's content to standard output.")
     ] = False,
+    by: Reader = "",
+    reason: ReadReason = "",
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show everything of one record: decision, facts, reasons, what came of it."""
+    """Show everything of one record: decision, facts, reasons, what came of it.
+
+    That somebody looked is recorded first.
+    """
     settings = settings_of(config)
     if content:
-        run(_content(settings, record_id))
+        run(_content(settings, record_id, by, reason))
         return
-    shown = run(_show(settings, record_id))
+    shown = run(_show(settings, record_id, by, reason))
     row = _row(shown)
     if json:
         sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
@@ -134,13 +167,25 @@ def show(
     console().print(table)
 
 
-async def _show(settings: Settings, record_id: str) -> Shown:
+async def _show(settings: Settings, record_id: str, by: str, reason: str) -> Shown:
     async with open_stores(settings) as stores:
         await stores.catch_up()
-        return await stores.archive.show(record_id)
+        shown = await stores.archive.show(record_id)
+        await record_act(stores.register, _read(shown, by, reason, "record"))
+        return shown
 
 
-async def _content(settings: Settings, record_id: str) -> None:
+def _read(shown: Shown, by: str, reason: str, what: str) -> Act:
+    return Act(
+        action=Action.READ,
+        actor=by,
+        reason=reason,
+        subject=shown.recipient.digest,
+        detail={"what": what, "record": shown.recipient.id},
+    )
+
+
+async def _content(settings: Settings, record_id: str, by: str, reason: str) -> None:
     async with open_stores(settings) as stores:
         await stores.catch_up()
         shown = await stores.archive.show(record_id)
@@ -149,30 +194,152 @@ async def _content(settings: Settings, record_id: str) -> None:
                 f"{record_id}: no content is kept of it "
                 f"({shown.message.kind}; see records.content_of)"
             )
+        await record_act(stores.register, _read(shown, by, reason, "content"))
         async for piece in stores.contents.open(shown.message.content):
             sys.stdout.buffer.write(piece)
 
 
 @app.command()
-def verify(json: Json = False, config: Config = None) -> None:
-    """Walk the archive's hash chain; exit status 1 if a row was changed, removed or added."""
+def acts(
+    subject: Annotated[
+        str | None, typer.Option(help="About whom: an address, a number, a digest or an id.")
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who did it.")] = None,
+    action: Annotated[Action | None, typer.Option(help="What was done.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """List what people did with personal data, the newest first; exit status 1 if nothing."""
     settings = settings_of(config)
-    found = run(_verify(settings))
+    found = run(_acts(settings, subject, by, action, since, until, limit))
+    if json:
+        for act in found:
+            sys.stdout.buffer.write(orjson.dumps(asdict(act)) + b"\n")
+    elif found:
+        table = Table()
+        for heading in ("when", "action", "by", "about", "reason", "detail"):
+            table.add_column(heading)
+        for act in found:
+            detail = ", ".join(f"{name} {value}" for name, value in act.detail.items())
+            table.add_row(told(act.at), act.action, act.actor, act.subject, act.reason, detail)
+        console().print(table)
+    else:
+        typer.echo("no such acts")
+    if not found:
+        raise typer.Exit(1)
+
+
+async def _acts(
+    settings: Settings,
+    subject: str | None,
+    by: str | None,
+    action: Action | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+) -> list[Act]:
+    async with open_stores(settings) as stores:
+        await stores.catch_up()
+        subjects: list[str] = []
+        if subject is not None:
+            subjects = [subject]
+            if "@" in subject or subject.startswith("+"):
+                named = subject_of(read_contact(subject))
+                subjects = [str(digest) for digest in stores.ring.digests(named)]
+        return await stores.archive.acts(
+            subjects=subjects,
+            actor=by,
+            action=action,
+            since=moment(since),
+            until=moment(until),
+            limit=limit,
+        )
+
+
+@app.command()
+def verify(
+    public_key: Annotated[
+        list[Path] | None,
+        typer.Option("--public-key", help="A key that signed before; several times."),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option("--checkpoints", help="A copy of the checkpoints that was kept elsewhere."),
+    ] = None,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Walk the archive's hash chain and its signed checkpoints; exit status 1 if changed.
+
+    Rows that were changed, removed or added are named, and checkpoints that are not what
+    was signed.
+    """
+    settings = settings_of(config)
+    file = assembly.checkpoint_file(settings)
+    if checkpoints is not None:
+        if not checkpoints.exists():
+            raise InputError(f"{checkpoints}: there is no such file")
+        file = CheckpointFile(checkpoints)
+    found = run(_verify(settings, public_key or [], file))
     if json:
         sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")
     else:
         for fault in found.faults:
             typer.echo(fault)
         state = "whole" if found.whole else "broken"
-        typer.echo(f"{found.links} links, {state}; head {found.head}")
+        typer.echo(f"{found.links} links, {state}, signed up to {found.signed}; head {found.head}")
     if not found.whole:
         raise typer.Exit(1)
 
 
-async def _verify(settings: Settings) -> Verification:
+async def _verify(
+    settings: Settings, public_keys: list[Path], file: CheckpointFile
+) -> Verification:
+    verifier = assembly.signer(settings).verifier | Verifier.load(*public_keys)
     async with open_stores(settings) as stores:
         await stores.catch_up()
-        return await stores.archive.verify()
+        # Where machines share an archive, one that has never archived has no file.
+        alone = settings.records.archive is not None
+        noted = file.read() if alone or file.path.exists() else None
+        return await stores.archive.verify(verifier, noted)
+
+
+@app.command()
+def checkpoint(
+    by: Reader = "",
+    public_key: Annotated[
+        bool, typer.Option("--public-key", help="Print the key that signatures are known by.")
+    ] = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Sign where the chain stands now, in the archive and the file beside it."""
+    settings = settings_of(config)
+    if public_key:
+        sys.stdout.buffer.write(assembly.signer(settings).public_pem)
+        return
+    made = run(_checkpoint(settings, by))
+    if made is None:
+        typer.echo("the archive is empty")
+        raise typer.Exit(1)
+    if json:
+        sys.stdout.buffer.write(made.to_line())
+    else:
+        typer.echo(f"signed up to link {made.seq} at {told(made.at)}; head {made.head.hex()}")
+
+
+async def _checkpoint(settings: Settings, by: str) -> Checkpoint | None:
+    signer, file = assembly.signer(settings), assembly.checkpoint_file(settings)
+    async with open_stores(settings) as stores:
+        await record_act(stores.register, Act(action=Action.CHECKPOINT, actor=by))
+        await stores.catch_up()
+        made = await stores.archive.checkpoint(signer, now_ms())
+        if made is not None:
+            await Checkpointer(stores.archive, signer, file).note(made)
+        return made
 
 
 def _row(shown: Shown) -> dict[str, object]:

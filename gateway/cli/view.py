@@ -12,17 +12,37 @@ from rich.table import Table
 from gateway.cli.address import Address, read_contact
 from gateway.cli.console import console
 from gateway.cli.moment import told
-from gateway.cli.option import Config, Json, open_register, open_stores, run, settings_of
+from gateway.cli.option import (
+    Config,
+    Json,
+    Reader,
+    ReadReason,
+    open_register,
+    open_stores,
+    record_act,
+    run,
+    settings_of,
+)
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import Ban, Entry
 from gateway.entry.event import Event
+from gateway.records.act import Act, Action
 from gateway.settings import Settings
 
 
-def show(address: Address, json: Json = False, config: Config = None) -> None:
-    """Show what the register knows of a contact or a domain; exit status 1 if nothing."""
+def show(
+    address: Address,
+    by: Reader = "",
+    reason: ReadReason = "",
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show what the register knows of a contact or a domain; exit status 1 if nothing.
+
+    That somebody looked is recorded first.
+    """
     settings = settings_of(config)
-    entry, banned_by, hashed = run(_entry(settings, address))
+    entry, banned_by, hashed = run(_entry(settings, address, by, reason))
     if json:
         row = {
             "address": address,
@@ -41,12 +61,16 @@ def show(address: Address, json: Json = False, config: Config = None) -> None:
         raise typer.Exit(1)
 
 
-async def _entry(settings: Settings, address: str) -> tuple[Entry, list[str], list[Ban]]:
+async def _entry(
+    settings: Settings, address: str, by: str, reason: str
+) -> tuple[Entry, list[str], list[Ban]]:
     """The entry, the organisations above it with a ban, and the bans of hashed lists."""
     async with open_register(settings) as register:
         if address.startswith("@"):
             return await register.show_organisation(address[1:]), [], []
         contact = read_contact(address)
+        act = _read(by, reason, register.subject(contact), "register entry")
+        await record_act(register, act)
         banned_by = [
             domain
             for domain in contact.organisations
@@ -55,6 +79,10 @@ async def _entry(settings: Settings, address: str) -> tuple[Entry, list[str], li
         (standing,) = await register.look_up([contact])
         hashed = [ban for entry in standing.hashed for ban in entry.bans]
         return await register.show(contact), banned_by, hashed
+
+
+def _read(by: str, reason: str, subject: str, what: str) -> Act:
+    return Act(action=Action.READ, actor=by, reason=reason, subject=subject, detail={"what": what})
 
 
 def _entry_row(entry: Entry) -> dict[str, object]:
@@ -108,13 +136,24 @@ def _print_entry(address: str, entry: Entry) -> None:
     console().print(table)
 
 
-def history(address: Address, json: Json = False, config: Config = None) -> None:
-    """Show every change of a contact, oldest first, with who, when, source and evidence."""
+def history(
+    address: Address,
+    by: Reader = "",
+    reason: ReadReason = "",
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show every change of a contact, oldest first, with who, when, source and evidence.
+
+    That somebody looked is recorded first.
+    """
     settings = settings_of(config)
-    events = run(_history(settings, address))
+    events = run(_history(settings, address, by, reason))
     if json:
         for event in events:
-            sys.stdout.buffer.write(replace(event, sealed=None).to_json() + b"\n")
+            sys.stdout.buffer.write(
+                replace(event, sealed=None, sealed_evidence=None).to_json() + b"\n"
+            )
         return
     table = Table(title=address, title_justify="left")
     for heading in ("when", "what", "scope", "by", "source", "evidence"):
@@ -134,8 +173,11 @@ def history(address: Address, json: Json = False, config: Config = None) -> None
     console().print(table)
 
 
-async def _history(settings: Settings, address: str) -> list[Event]:
+async def _history(settings: Settings, address: str, by: str, reason: str) -> list[Event]:
     async with open_stores(settings) as stores:
         if address.startswith("@"):
             return await stores.organisation_history(parse_domain(address[1:]))
-        return await stores.history(read_contact(address))
+        contact = read_contact(address)
+        act = _read(by, reason, stores.register.subject(contact), "register history")
+        await record_act(stores.register, act)
+        return await stores.history(contact)

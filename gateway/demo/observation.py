@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -23,13 +23,14 @@ from gateway.held.store import HeldStore
 from gateway.records import schema
 from gateway.records.archive import Archive
 from gateway.records.content import ContentStore
-from gateway.records.entry import address_context
+from gateway.records.database import Database
 from gateway.records.finding import Found
-from gateway.records.seal import Sealer, SealError
+from gateway.records.line import Row
+from gateway.records.unsealing import Unsealer
 from gateway.records.verification import Verification
 from gateway.sandbox import read_sandbox
 from gateway.serve import assembly
-from gateway.serve.stores import open_database
+from gateway.serve.stores import open_custody, open_database
 from gateway.settings.load import load_settings
 
 _MESSAGE_ID = re.compile(rb"^Message-ID:[ \t]*(\S+)\r$", re.IGNORECASE | re.MULTILINE)
@@ -125,14 +126,17 @@ async def _stores(
 ) -> Observation:
     settings = load_settings(site.config)
     seal = assembly.sealer(settings)
-    database = await open_database(settings)
-    try:
-        archive = Archive(database, seal)
-        addresses = await database.read(partial(_addresses, seal=seal))
+    async with AsyncExitStack() as stack:
+        database = await open_database(settings)
+        stack.push_async_callback(database.aclose)
+        custody = await open_custody(settings, seal, database)
+        stack.push_async_callback(custody.aclose)
+        archive = Archive(database, seal, custody)
+        addresses = await _addresses(database, Unsealer(seal, custody))
         records = [
             Record(found, addresses[found.record_id]) for found in await archive.search(limit=_ALL)
         ]
-        store = HeldStore(database, seal, ContentStore(database, seal))
+        store = HeldStore(database, seal, ContentStore(database, seal, custody=custody))
         held = []
         for one in await store.list(limit=_ALL):
             if not any("@" in to.address for to in one.message.recipients):
@@ -144,22 +148,19 @@ async def _stores(
             for channel in (Channel.EMAIL, Channel.SMS)
         )
         return Observation(arrivals, texts, mail, text, tuple(held), await archive.verify())
-    finally:
-        await database.aclose()
 
 
-async def _addresses(connection: AsyncConnection, seal: Sealer) -> dict[str, str]:
+async def _addresses(database: Database, unsealer: Unsealer) -> dict[str, str]:
     """The address of every record by the record's id; empty where it does not open."""
-    record = schema.record.c
-    rows = await connection.execute(select(record.id, record.digest, record.sealed_address))
-    return {row.id: _opened(seal, row.sealed_address, row.digest) for row in rows}
 
+    async def work(connection: AsyncConnection) -> list[Row]:
+        record = schema.record.c
+        rows = await connection.execute(select(record.id, record.digest, record.sealed_address))
+        return [dict(row) for row in rows.mappings()]
 
-def _opened(seal: Sealer, sealed: bytes, digest: str) -> str:
-    try:
-        return seal.open(sealed, address_context(digest)).decode()
-    except SealError:
-        return ""
+    rows = await database.read(work)
+    opened = await unsealer.records(rows)
+    return {row["id"]: one.address or "" for row, one in zip(rows, opened, strict=True)}
 
 
 def message_id_of(content: bytes) -> str:

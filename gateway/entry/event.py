@@ -118,6 +118,8 @@ class Event:
     """A way of hashing that lists are taken in from now on, as ``register.schemes`` keeps it."""
     attributes: Attributes = UNSAID
     sealed: bytes | None = None
+    sealed_evidence: bytes | None = None
+    """The evidence encrypted by the caller; the JSON then has it so alone."""
 
     def __post_init__(self) -> None:
         if self.at < 0 or (self.expires is not None and self.expires < 0):
@@ -162,6 +164,9 @@ class Event:
             members["origin"] = self.origin.hex()
         if self.sealed is not None:
             members["sealed"] = b64encode(self.sealed).decode("ascii")
+        if self.sealed_evidence is not None:
+            members["sealed_evidence"] = b64encode(self.sealed_evidence).decode("ascii")
+            members.pop("evidence", None)
         if self.attributes != UNSAID:
             members["attributes"] = _attributes_out(self.attributes)
         return orjson.dumps(members)
@@ -179,8 +184,9 @@ class Event:
                     members[name] = kind(members[name])
             if "origin" in members:
                 members["origin"] = bytes.fromhex(members["origin"])
-            if "sealed" in members:
-                members["sealed"] = b64decode(members["sealed"], validate=True)
+            for name in ("sealed", "sealed_evidence"):
+                if name in members:
+                    members[name] = b64decode(members[name], validate=True)
             if "attributes" in members:
                 members["attributes"] = _attributes_in(members["attributes"])
             return cls(**members)
@@ -205,7 +211,7 @@ _REQUIRED = object()
 _DEFAULTS = tuple(
     (field.name, _REQUIRED if field.name in ("kind", "at", "actor") else field.default)
     for field in fields(Event)
-    if field.name not in ("origin", "sealed", "attributes")
+    if field.name not in ("origin", "sealed", "sealed_evidence", "attributes")
 )
 _ATTRIBUTE_NAMES = tuple(field.name for field in fields(Attributes))
 

@@ -24,9 +24,14 @@ from gateway.records.schema import held as table
 from gateway.records.seal import Sealer
 
 _PREPARED_AGE: Final = 3_600_000
+_ENVELOPE_AGE: Final = 86_400_000
 _WAITS_FOR = case((table.c.due.is_(None), State.HELD.value), else_=State.WAITING.value)
 """What a message is once it is ours: held for a person, or waiting for its time."""
 _SHOWN: Final = (State.HELD, State.RELEASING, State.UNCERTAIN)
+
+
+_FORGOTTEN: Final = b'{"v":1,"sender":"","params":[],"recipients":[]}'
+"""What stands for the envelope of a message that ended long ago."""
 
 
 class HeldStateError(InputError):
@@ -264,7 +269,8 @@ class HeldStore:
 
         Those kept so long are shown to people: their client may have heard it, and
         nobody came back to say.  So are claims that have run out: who had one may have
-        sent its message and died.  Returns the number forgotten.
+        sent its message and died.  Of what ended a day ago the envelope is forgotten: its
+        records tell who it was for, under these people's keys.  Returns the number forgotten.
         """
         now = self._clock()
         before = now - _PREPARED_AGE
@@ -284,6 +290,11 @@ class HeldStore:
                     reason="its sending began and never ended: it may have been sent",
                 )
             )
+            await connection.execute(
+                update(table)
+                .where(table.c.ended < now - _ENVELOPE_AGE, table.c.sealed_envelope != b"")
+                .values(sealed_envelope=b"")
+            )
             gone = await connection.execute(
                 table.delete().where(
                     table.c.state == State.PREPARED.value, table.c.created < before
@@ -292,6 +303,35 @@ class HeldStore:
             return int(gone.rowcount)
 
         return await self._database.write(work)
+
+    async def rewrap(self) -> int:
+        """Seal envelopes that lie under an older content key under the current one; how many.
+
+        Raises SealError.
+        """
+        query = select(table.c.id, table.c.sealed_envelope)
+
+        async def find(connection: AsyncConnection) -> Sequence[tuple[str, bytes]]:
+            return [(row.id, row.sealed_envelope) for row in await connection.execute(query)]
+
+        changed = 0
+        for held_id, sealed in await self._database.read(find):
+            if not sealed or not self._sealer.is_stale(sealed):
+                continue
+            context = _context(held_id)
+            anew = self._sealer.seal(self._sealer.open(sealed, context), context)
+            # Only where nobody has written it meanwhile.
+            statement = (
+                update(table)
+                .where(table.c.id == held_id, table.c.sealed_envelope == sealed)
+                .values(sealed_envelope=anew)
+            )
+
+            async def work(connection: AsyncConnection) -> int:
+                return int((await connection.execute(statement)).rowcount)  # noqa: B023
+
+            changed += await self._database.write(work)
+        return changed
 
     async def _end(
         self, held_id: str, of: set[State], to: State, by: str, reason: str, at: int
@@ -332,7 +372,8 @@ class HeldStore:
         }
 
     def _held(self, row: Mapping[Any, Any]) -> Held:
-        envelope = self._sealer.open(row["sealed_envelope"], _context(row["id"]))
+        sealed = row["sealed_envelope"]
+        envelope = self._sealer.open(sealed, _context(row["id"])) if sealed else _FORGOTTEN
         return Held(
             id=row["id"],
             state=State(row["state"]),

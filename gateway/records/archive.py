@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.custody.custody import Custody
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records import schema
+from gateway.records.act import Act, Action
+from gateway.records.checkpoint import Checkpoint, faults_of
 from gateway.records.database import BadRow, Database
-from gateway.records.entry import address_context, headers_context, sender_context
+from gateway.records.deed import acts
+from gateway.records.entry import headers_context, sender_context
 from gateway.records.finding import Found, Shown, found_of, message_of
 from gateway.records.journal import StreamEntry
 from gateway.records.ledger import Stored, close_unknown, store
@@ -24,16 +29,25 @@ from gateway.records.record import (
     Result,
     RuleText,
 )
-from gateway.records.seal import Sealer, SealError
+from gateway.records.seal import Sealer
+from gateway.records.signing import Signer, Verifier
+from gateway.records.unsealing import Unsealer
 from gateway.records.verification import Verification, verify
+
+_FAULTS: Final = 20
+_PORTION: Final = 500
 
 
 class Archive:
     """The journal in the archive database; one archiver writes, anybody reads."""
 
-    def __init__(self, database: Database, sealer: Sealer) -> None:
+    def __init__(self, database: Database, sealer: Sealer, custody: Custody | None = None) -> None:
+        """Take the database and what opens what lies sealed in it.
+
+        Without ``custody`` what lies under people's keys stays closed.
+        """
         self._database = database
-        self._sealer = sealer
+        self._unsealer = Unsealer(sealer, custody)
 
     # -- the archiver's side --------------------------------------------------------
 
@@ -83,6 +97,35 @@ class Archive:
         return await self._database.bulk(
             partial(close_unknown, before=before, at=at, fence=fence, limit=limit)
         )
+
+    async def checkpoint(self, signer: Signer, at: int) -> Checkpoint | None:
+        """Sign the end of the chain; the last checkpoint, None of an empty chain.
+
+        ``at`` in ms.  What is signed already is not signed again.  Raises
+        RecordsUnavailable.
+        """
+        table = schema.checkpoint
+
+        async def work(connection: AsyncConnection) -> Checkpoint | None:
+            state = (await connection.execute(select(schema.archive).with_for_update())).one()
+            previous = await connection.scalar(select(func.max(table.c.seq))) or 0
+            if state.seq == previous:
+                there = await _checkpoints(connection, after=previous - 1)
+                return there[0] if there else None
+            unsigned = Checkpoint(state.seq, at, bytes(state.head), previous, signer.id)
+            made = unsigned.signed(signer)
+            await connection.execute(
+                table.insert().values(
+                    seq=made.seq, at=at, head=made.head, key=made.key, signature=made.signature
+                )
+            )
+            return made
+
+        return await self._database.write(work)
+
+    async def checkpoints(self, after: int = 0) -> list[Checkpoint]:
+        """The checkpoints behind a row, the oldest first; raises RecordsUnavailable."""
+        return await self._database.read(partial(_checkpoints, after=after))
 
     # -- the readers' side ----------------------------------------------------------
 
@@ -159,11 +202,15 @@ class Archive:
         found = await self._database.read(work)
         if found is None:
             raise InputError("the archive has no record of this id (a new one takes some seconds)")
-        return self._shown(*found)
+        return await self._shown(*found)
 
-    def _shown(self, record: Row, message: Row, rules: Row | None, outcomes: list[Row]) -> Shown:
-        address = self._opened(record["sealed_address"], address_context(record["digest"]))
-        sender = self._opened(message["sealed_sender"], sender_context(message["id"]))
+    async def _shown(
+        self, record: Row, message: Row, rules: Row | None, outcomes: list[Row]
+    ) -> Shown:
+        (opened,) = await self._unsealer.records([record])
+        part, message_id = self._unsealer.part, message["id"]
+        sender = part(message["sealed_sender"], sender_context(message_id), opened.key)
+        headers = part(message["sealed_headers"], headers_context(message_id), opened.key)
         rule = None
         if rules is not None:
             for each in orjson.loads(rules["rules"]):
@@ -175,22 +222,82 @@ class Archive:
             outcomes=tuple(
                 OutcomeRecord(**{**row, "result": Result(row["result"])}) for row in outcomes
             ),
-            address=None if address is None else address.decode(),
+            address=opened.address,
             sender=None if sender is None else sender.decode(),
-            headers=self._opened(message["sealed_headers"], headers_context(message["id"])),
+            headers=headers,
         )
 
-    def _opened(self, sealed: bytes, context: bytes) -> bytes | None:
-        if not sealed:
-            return None
-        try:
-            return self._sealer.open(sealed, context)
-        except SealError:
-            return None
+    async def acts(
+        self,
+        *,
+        subjects: Sequence[str] = (),
+        actor: str | None = None,
+        action: Action | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 100,
+    ) -> list[Act]:
+        """What people did with personal data, the newest first.
 
-    async def verify(self) -> Verification:
-        """Walk the whole chain (see :func:`verify`); raises RecordsUnavailable."""
-        return await verify(self._database)
+        ``subjects``: about one of these; times in ms, the end excluded.  Raises
+        RecordsUnavailable.
+        """
+        return await acts(
+            self._database,
+            subjects=subjects,
+            actor=actor,
+            action=action,
+            since=since,
+            until=until,
+            limit=limit,
+        )
+
+    async def verify(
+        self, verifier: Verifier | None = None, noted: Sequence[Checkpoint] | None = None
+    ) -> Verification:
+        """Walk the whole chain (see :func:`verify`); raises RecordsUnavailable.
+
+        With ``verifier`` the checkpoints are checked too, and that the chain still is
+        what was signed; with ``noted`` also against those that were noted elsewhere.
+        """
+        found = await verify(self._database)
+        if verifier is None:
+            return found
+        stored = await self.checkpoints()
+        wanted = {one.seq for one in (*stored, *(noted or ()))}
+        hashes = await self._database.read(partial(_hashes, wanted=sorted(wanted)))
+        faults, signed = faults_of(stored, noted, hashes, verifier, found.links)
+        return replace(found, faults=found.faults + tuple(faults[:_FAULTS]), signed=signed)
+
+
+async def _checkpoints(connection: AsyncConnection, after: int) -> list[Checkpoint]:
+    """Each names the one before it in the table, as it did when it was signed."""
+    table = schema.checkpoint.c
+    # From one before, whose number the next names.
+    start = select(func.max(table.seq)).where(table.seq <= after).scalar_subquery()
+    query = select(schema.checkpoint).where(table.seq >= func.coalesce(start, 0))
+    found: list[Checkpoint] = []
+    previous = 0
+    for row in await connection.execute(query.order_by(table.seq)):
+        # A column that somebody changed may hold anything.
+        head, signature = _octets(row.head), _octets(row.signature)
+        found.append(Checkpoint(row.seq, row.at, head, previous, str(row.key), signature))
+        previous = row.seq
+    return [one for one in found if one.seq > after]
+
+
+def _octets(value: object) -> bytes:
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
+
+
+async def _hashes(connection: AsyncConnection, wanted: Sequence[int]) -> dict[int, bytes]:
+    """The chain's hashes at these rows."""
+    chain = schema.chain.c
+    found: dict[int, bytes] = {}
+    for at in range(0, len(wanted), _PORTION):
+        query = select(chain.seq, chain.hash).where(chain.seq.in_(wanted[at : at + _PORTION]))
+        found |= {row.seq: _octets(row.hash) for row in await connection.execute(query)}
+    return found
 
 
 async def _one(connection: AsyncConnection, kind: str, row_id: str) -> Row | None:

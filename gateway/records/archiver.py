@@ -18,12 +18,15 @@ import structlog
 from gateway.clock import Clock, now_ms
 from gateway.failure import GatewayError, RecordsUnavailable
 from gateway.records.archive import Archive
+from gateway.records.checkpointing import Checkpointer
+from gateway.records.content import ContentStore
 from gateway.records.database import BadRow
 from gateway.records.entry import RECORDS
 from gateway.records.journal import StreamEntry, set_aside
 from gateway.records.lease import Hold, Lease
 from gateway.records.ledger import Stored
 from gateway.records.recorder import Exchange
+from gateway.records.resealing import Resealer
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +77,9 @@ class Archiver:
     ``unknown_after`` ms gets the outcome ``unknown``.  ``poll`` seconds pass between
     two batches, so that they are large and their fixed costs small, unless more waits
     than one batch takes (1024 entries or 4 MiB).  ``within`` bounds each trip to the
-    store.  ``trim`` False leaves the streams as they are.
+    store.  ``trim`` False leaves the streams as they are.  ``resealer`` puts each
+    person's part under the person's key, ``contents`` the keys of contents under those of
+    their messages; without them all stays under the content key.
     """
 
     def __init__(
@@ -87,6 +92,9 @@ class Archiver:
         unknown_after: int = 3_600_000,
         poll: float = 0.25,
         lease: Lease | None = None,
+        resealer: Resealer | None = None,
+        contents: ContentStore | None = None,
+        checkpointer: Checkpointer | None = None,
         trim: bool = True,
         within: float = 5.0,
         clock: Clock = now_ms,
@@ -99,6 +107,10 @@ class Archiver:
         self._unknown_after = unknown_after
         self._poll = poll
         self._lease = lease or Lease(wire)
+        self._resealer = resealer
+        self._contents = contents
+        self._checkpointer = checkpointer
+        self._signed_rows = 0
         self._trim_too = trim
         self._within = within
         self._clock = clock
@@ -187,13 +199,32 @@ class Archiver:
         entries = await self._read()
         if not entries:
             await self._sweep(self._fence)
+            await self._sign()
             return 0
+        bind = False
+        if self._resealer is not None:
+            resealed = await self._resealer.reseal(entries)
+            entries, bind = resealed.entries, resealed.contents
         cursors = await self._store(entries, self._fence)
         self._cursors.update(cursors)
         self._entries += len(entries)
         if self._trim_too:
             await self._trim(cursors)
+        if bind:
+            await self._bind()
+        await self._sign()
         return len(entries)
+
+    async def _sign(self) -> None:
+        if self._checkpointer is not None:
+            rows, self._signed_rows = self._rows - self._signed_rows, self._rows
+            await self._checkpointer.turn(rows)
+
+    async def _bind(self) -> None:
+        """Put the keys of contents under those of their messages, now that these are here."""
+        if self._contents is not None:
+            while await self._contents.bind():
+                pass
 
     async def _store(self, entries: Sequence[StreamEntry], fence: int) -> dict[bytes, bytes]:
         """Archive the entries; the cursors after them.
@@ -292,6 +323,7 @@ class Archiver:
         while closed := await self._archive.close_unknown(now - self._unknown_after, now, fence):
             self._unknown += closed
             log.warning("outcomes_unknown", count=closed)
+        await self._bind()
         self._swept_at = now
 
     async def _exchange(self, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:

@@ -3,6 +3,11 @@
 Neither storing nor reading holds a message in memory: octets pass through one
 Zstandard frame in pieces, and come out as rows of at most 256 KiB, each sealed to
 its place.
+
+Every content has a random key of its own.  That lies under the content key while the
+message waits, and as long as its record is not in the archive; then it is bound: it
+lies under the message key, which the records of the recipients hold, so that it can be
+read as long as one of them was not erased.
 """
 
 from __future__ import annotations
@@ -10,15 +15,18 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
+from gateway.custody.cipher import KEY_OCTETS, MESSAGE, OVERHEAD, new_key, open_sealed, seal
+from gateway.custody.custody import Custody
 from gateway.failure import RecordsUnavailable
 from gateway.records import schema
 from gateway.records.database import Database
+from gateway.records.messagekey import MessageKeys
 from gateway.records.seal import Sealer, SealError
 
 if sys.version_info >= (3, 14):
@@ -35,6 +43,7 @@ _GROUP: Final = 4
 _PARTIAL_AGE: Final = 3_600_000
 _ORPHAN_AGE: Final = 86_400_000
 _SWEPT: Final = 200
+_BOUND: Final = 200
 
 
 class ContentMissing(RecordsUnavailable):
@@ -44,10 +53,18 @@ class ContentMissing(RecordsUnavailable):
 class ContentStore:
     """Message content in the archive database."""
 
-    def __init__(self, database: Database, sealer: Sealer, clock: Clock = now_ms) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        clock: Clock = now_ms,
+        custody: Custody | None = None,
+    ) -> None:
+        """Without ``custody`` a content that is bound to people's keys stays closed."""
         self._database = database
         self._sealer = sealer
         self._clock = clock
+        self._message_keys = MessageKeys(database, sealer, custody)
 
     async def put(self, content_id: str, pieces: AsyncIterable[bytes]) -> str:
         """Store the octets under a new id, which is returned; durable when this returns.
@@ -57,6 +74,8 @@ class ContentStore:
         RecordsUnavailable.
         """
         compressor = ZstdCompressor()
+        key = new_key()
+        sealed_key = self._sealer.seal(key, _key_context(content_id))
         ready = bytearray()
         rows: list[bytes] = []
         size = stored = 0
@@ -66,15 +85,15 @@ class ContentStore:
                     size += len(part)
                     ready += compressor.compress(part)
                     while len(ready) >= CHUNK:
-                        rows.append(self._sealed(content_id, stored + len(rows), ready))
+                        rows.append(_sealed(key, content_id, stored + len(rows), ready))
                     if len(rows) >= _GROUP:
-                        await self._add(content_id, stored, rows)
+                        await self._add(content_id, sealed_key, stored, rows)
                         stored += len(rows)
                         rows = []
             ready += compressor.flush()
             while ready:
-                rows.append(self._sealed(content_id, stored + len(rows), ready))
-            await self._add(content_id, stored, rows, size)
+                rows.append(_sealed(key, content_id, stored + len(rows), ready))
+            await self._add(content_id, sealed_key, stored, rows, size)
         except RecordsUnavailable:
             if stored:
                 with suppress(RecordsUnavailable):
@@ -86,13 +105,13 @@ class ContentStore:
             raise
         return content_id
 
-    def _sealed(self, content_id: str, n: int, ready: bytearray) -> bytes:
-        chunk = bytes(ready[:CHUNK])
-        del ready[:CHUNK]
-        return self._sealer.seal(chunk, _context(content_id, n))
-
     async def _add(
-        self, content_id: str, first: int, rows: list[bytes], size: int | None = None
+        self,
+        content_id: str,
+        sealed_key: bytes,
+        first: int,
+        rows: list[bytes],
+        size: int | None = None,
     ) -> None:
         """Store some rows, and with the last ones the size, which makes it whole."""
         table, chunk = schema.content, schema.content_chunk
@@ -101,7 +120,13 @@ class ContentStore:
         async def work(connection: AsyncConnection) -> None:
             if first == 0:
                 await connection.execute(
-                    table.insert().values(id=content_id, created=self._clock(), **whole)
+                    table.insert().values(
+                        id=content_id,
+                        created=self._clock(),
+                        sealed_key=sealed_key,
+                        loose=1,
+                        **whole,
+                    )
                 )
             else:
                 changed = await connection.execute(
@@ -124,7 +149,7 @@ class ContentStore:
 
     async def size(self, content_id: str) -> int:
         """The octets of a whole content; raises ContentMissing, RecordsUnavailable."""
-        return (await self._whole(content_id))[0]
+        return (await self._whole(content_id)).size
 
     async def open(self, content_id: str) -> AsyncIterator[bytes]:
         """The octets again, in pieces of at most 256 KiB.
@@ -132,13 +157,17 @@ class ContentStore:
         Raises ContentMissing when there is none, it is not whole or not ours to open;
         RecordsUnavailable.
         """
-        size, chunks = await self._whole(content_id)
+        whole = await self._whole(content_id)
+        key = await self._key(content_id, whole.sealed_key)
         decompressor = ZstdDecompressor()
         given = 0
-        for n in range(chunks):
+        for n in range(whole.chunks):
             data = await self._chunk(content_id, n)
             try:
-                chunk = self._sealer.open(data, _context(content_id, n))
+                if key is None:
+                    chunk = self._sealer.open(data, _context(content_id, n))
+                else:
+                    chunk = open_sealed(MESSAGE, key, data, _context(content_id, n))
             except SealError as error:
                 raise ContentMissing(f"the content cannot be opened: {error}") from None
             while not decompressor.eof:
@@ -152,8 +181,28 @@ class ContentStore:
                     yield piece
                 if decompressor.needs_input:
                     break
-        if not decompressor.eof or given != size:
+        if not decompressor.eof or given != whole.size:
             raise ContentMissing("the content is not whole")
+
+    async def _key(self, content_id: str, sealed: bytes | None) -> bytes | None:
+        """The content's key; None: it was stored before contents had any."""
+        if sealed is None:
+            return None
+        if not sealed:
+            raise ContentMissing("its people were erased")
+        try:
+            if sealed[:1] != MESSAGE:
+                return self._sealer.open(sealed, _key_context(content_id))
+        except SealError as error:
+            raise ContentMissing(f"the content cannot be opened: {error}") from None
+        found = (await self._message_keys.of([content_id])).get(content_id)
+        for message_key in () if found is None else found.keys:
+            with suppress(SealError):
+                return open_sealed(MESSAGE, message_key, sealed, _key_context(content_id))[
+                    :KEY_OCTETS
+                ]
+        cause = "were erased" if found is not None and found.erased else "have no key here"
+        raise ContentMissing(f"the content cannot be opened: its people {cause}")
 
     async def delete(self, content_id: str) -> None:
         """Remove a content, if it is there; raises RecordsUnavailable."""
@@ -162,6 +211,109 @@ class ContentStore:
             await _remove(connection, [content_id])
 
         await self._database.write(work)
+
+    async def bind(self) -> int:
+        """Put some keys of contents under their messages' keys; how many were bound.
+
+        Those whose message is in the archive, and that no held message needs any more.
+        Of one whose people were all erased meanwhile the key is destroyed.  Raises
+        RecordsUnavailable.
+        """
+        loose = await self._loose()
+        found = await self._message_keys.of(list(loose))
+        changes = []
+        for content_id, sealed in loose.items():
+            message = found.get(content_id)
+            bound: bytes | None = sealed  # of a message of before people had keys
+            if message is not None and message.keys:
+                bound = self._bound(content_id, sealed, message.keys[0])
+            elif message is not None and message.erased:
+                bound = b""
+            elif message is not None and message.personal:
+                bound = None  # its keys are not here
+            if bound is not None:
+                changes.append({"of": content_id, "was": sealed, "to": bound})
+        if changes:
+            table = schema.content.c
+            statement = (
+                update(schema.content)
+                .where(table.id == bindparam("of"), table.sealed_key == bindparam("was"))
+                .values(sealed_key=bindparam("to"), loose=0)
+            )
+
+            async def work(connection: AsyncConnection) -> None:
+                await connection.execute(statement, changes)
+
+            await self._database.write(work)
+        return len(changes)
+
+    async def rewrap(self) -> int:
+        """Seal keys that lie under an older content key under the current one; how many.
+
+        Raises RecordsUnavailable, SealError.
+        """
+        table = schema.content.c
+        query = select(table.id, table.sealed_key).where(table.loose == 1)
+
+        async def find(connection: AsyncConnection) -> list[tuple[str, bytes]]:
+            return [(row.id, row.sealed_key) for row in await connection.execute(query)]
+
+        changes = [
+            {
+                "of": content_id,
+                "was": sealed,
+                "to": self._sealer.seal(
+                    self._sealer.open(sealed, _key_context(content_id)), _key_context(content_id)
+                ),
+            }
+            for content_id, sealed in await self._database.read(find)
+            if self._sealer.is_stale(sealed)
+        ]
+        statement = (
+            update(schema.content)
+            .where(table.id == bindparam("of"), table.sealed_key == bindparam("was"))
+            .values(sealed_key=bindparam("to"))
+        )
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement, changes)
+
+        if changes:
+            await self._database.write(work)
+        return len(changes)
+
+    async def _loose(self) -> dict[str, bytes]:
+        """Contents that can be bound, and their keys as they lie."""
+        content, message, held = schema.content.c, schema.message.c, schema.held.c
+        recorded = select(message.id).where(message.content == content.id).exists()
+        waits = select(held.id).where(held.content_id == content.id, held.state.in_(_WAITS))
+        query = (
+            select(content.id, content.sealed_key)
+            .where(
+                content.loose == 1,
+                content.complete == 1,
+                content.sealed_key.is_not(None),
+                recorded,
+                ~waits.exists(),
+            )
+            .order_by(content.created)
+            .limit(_BOUND)
+        )
+
+        async def work(connection: AsyncConnection) -> dict[str, bytes]:
+            return {row.id: row.sealed_key for row in await connection.execute(query)}
+
+        return await self._database.read(work)
+
+    def _bound(self, content_id: str, sealed: bytes, message_key: bytes) -> bytes | None:
+        context = _key_context(content_id)
+        try:
+            key = self._sealer.open(sealed, context)
+        except SealError:
+            return None
+        # As long as it was, so that the database writes it over what it replaces.
+        padded = key.ljust(len(sealed) - OVERHEAD, b"\0")
+        return seal(MESSAGE, message_key, padded, context)
 
     async def sweep(self) -> int:
         """Remove what was left behind; how many contents.
@@ -198,16 +350,16 @@ class ContentStore:
 
         return await self._database.write(work)
 
-    async def _whole(self, content_id: str) -> tuple[int, int]:
+    async def _whole(self, content_id: str) -> _Whole:
         table = schema.content
 
-        async def work(connection: AsyncConnection) -> tuple[int, int] | None:
-            query = select(table.c.size, table.c.chunks)
+        async def work(connection: AsyncConnection) -> _Whole | None:
+            query = select(table.c.size, table.c.chunks, table.c.sealed_key)
             found = await connection.execute(
                 query.where(table.c.id == content_id, table.c.complete == 1)
             )
             row = found.first()
-            return None if row is None else (row.size, row.chunks)
+            return None if row is None else _Whole(row.size, row.chunks, row.sealed_key)
 
         whole = await self._database.read(work)
         if whole is None:
@@ -227,6 +379,14 @@ class ContentStore:
         return data
 
 
+class _Whole(NamedTuple):
+    """A whole content's row."""
+
+    size: int
+    chunks: int
+    sealed_key: bytes | None
+
+
 async def _remove(connection: AsyncConnection, ids: list[str]) -> None:
     chunk, table = schema.content_chunk, schema.content
     await connection.execute(chunk.delete().where(chunk.c.content_id.in_(ids)))
@@ -241,6 +401,16 @@ def _parts(piece: bytes) -> Iterator[bytes | memoryview]:
     view = memoryview(piece)
     for at in range(0, len(view), _PIECE):
         yield view[at : at + _PIECE]
+
+
+def _sealed(key: bytes, content_id: str, n: int, ready: bytearray) -> bytes:
+    chunk = bytes(ready[:CHUNK])
+    del ready[:CHUNK]
+    return seal(MESSAGE, key, chunk, _context(content_id, n))
+
+
+def _key_context(content_id: str) -> bytes:
+    return f"content-key:{content_id}".encode()
 
 
 def _context(content_id: str, n: int) -> bytes:

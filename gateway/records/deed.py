@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,19 +19,23 @@ async def acts(
     actor: str | None = None,
     action: Action | None = None,
     subject: str | None = None,
+    subjects: Sequence[str] = (),
     since: int | None = None,
     until: int | None = None,
     limit: int = 100,
 ) -> list[Act]:
     """The acts that match everything given, the newest first.
 
-    Times in ms since the epoch, the end excluded.  Raises RecordsUnavailable.
+    ``subjects``: about one of these.  Times in ms since the epoch, the end excluded.
+    Raises RecordsUnavailable.
     """
     table = schema.act.c
     query = select(schema.act).order_by(table.at.desc(), table.id.desc()).limit(limit)
     for column, value in ((table.actor, actor), (table.action, action), (table.subject, subject)):
         if value is not None:
             query = query.where(column == str(value))
+    if subjects:
+        query = query.where(table.subject.in_(list(subjects)))
     if since is not None:
         query = query.where(table.at >= since)
     if until is not None:

@@ -34,6 +34,8 @@ _length = Struct(">I").pack
 _HEADERS: Final = "headers:"
 _SENDER: Final = "sender:"
 _ADDRESS: Final = "address:"
+_RECORD: Final = "record:"
+_EVIDENCE: Final = "evidence:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,16 @@ def sender_context(message_id: str) -> bytes:
 def address_context(digest: str) -> bytes:
     """What a recipient's address is bound to when sealed: the person, not the message."""
     return f"{_ADDRESS}{digest}".encode()
+
+
+def record_context(record_id: str) -> bytes:
+    """What a record's message key and address are bound to in the archive."""
+    return f"{_RECORD}{record_id}".encode()
+
+
+def evidence_context(event_id: str) -> bytes:
+    """What an event's evidence is bound to: the event that told it first."""
+    return f"{_EVIDENCE}{event_id}".encode()
 
 
 def contexts(message_id: str, digests: Sequence[str]) -> list[bytes]:

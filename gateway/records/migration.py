@@ -7,9 +7,9 @@ writing as it knows, and what it leaves out has its default.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import Column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateColumn
 
@@ -34,15 +34,23 @@ async def migrate(connection: AsyncConnection) -> None:
 
 async def _to_3(connection: AsyncConnection) -> None:
     """Text messages that wait, and messages that wait for a time."""
-    for column in (schema.held.c.channel, schema.held.c.due):
-        written = CreateColumn(column).compile(dialect=connection.dialect)
-        await connection.exec_driver_sql(f"ALTER TABLE held ADD COLUMN {written}")
+    await _add(connection, schema.held.c.channel, schema.held.c.due)
     await connection.run_sync(schema.held_due.create)
 
 
 async def _to_4(connection: AsyncConnection) -> None:
-    """Acts, people, their requests, signatures over the chain."""
+    """Acts, people, their requests, signatures over the chain, a key for each content."""
     await connection.run_sync(schema.metadata.create_all, tables=list(schema.ADDED_IN_4))
+    await _add(connection, schema.content.c.sealed_key, schema.content.c.loose)
+    await connection.run_sync(schema.content_loose.create)
+    await connection.run_sync(schema.event_erased.create)
+
+
+async def _add(connection: AsyncConnection, *columns: Column[Any]) -> None:
+    for column in columns:
+        written = CreateColumn(column).compile(dialect=connection.dialect)
+        statement = f"ALTER TABLE {column.table.name} ADD COLUMN {written}"
+        await connection.exec_driver_sql(statement)
 
 
 _STEPS: Final[Mapping[int, Step]] = {2: _to_3, 3: _to_4}

@@ -141,6 +141,12 @@ event = Table(
     Index("event_subject", "subject", "at"),
 )
 """The register's events, as it wrote them, from which it can be rebuilt."""
+event_erased = Index(
+    "event_erased",
+    event.c.subject,
+    sqlite_where=text("kind = 'erase'"),
+    postgresql_where=text("kind = 'erase'"),
+)
 
 unreadable = Table(
     "unreadable",
@@ -183,7 +189,17 @@ content = Table(
     Column("size", _Big, nullable=False),
     Column("chunks", Integer, nullable=False),
     Column("complete", Integer, nullable=False),
+    # The key that its chunks lie under, itself sealed; NULL: they lie under the content
+    # key.  Loose: the key is sealed under the content key, until the people are known.
+    Column("sealed_key", LargeBinary),
+    Column("loose", Integer, nullable=False, server_default="0"),
     Index("content_created", "created"),
+)
+content_loose = Index(
+    "content_loose",
+    content.c.created,
+    sqlite_where=text("loose = 1"),
+    postgresql_where=text("loose = 1"),
 )
 
 content_chunk = Table(

@@ -35,7 +35,9 @@ class Verification:
     head: str
     """The last link's hash in hex; kept elsewhere, it proves that nothing was cut off."""
     faults: tuple[str, ...]
-    """At most twenty."""
+    """At most twenty, and twenty of checkpoints."""
+    signed: int = 0
+    """Up to which row a checkpoint vouches for the chain; 0: none was looked for."""
 
     @property
     def whole(self) -> bool:

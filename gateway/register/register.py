@@ -52,6 +52,8 @@ Seal = Callable[[str], bytes]
 """Encrypts an address so that the person's own export can show it."""
 SealAll = Callable[[Sequence[bytes], Sequence[str]], list[bytes]]
 """Encrypts many addresses, each bound to the digest (``key:hex``) at its place."""
+SealEvidence = Callable[[str, str], bytes]
+"""Encrypts the evidence of the event of an id, so that the person alone can be shown it."""
 
 _EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
 """Kinds that must reach the entries of every live key, not only the current one's."""
@@ -76,6 +78,7 @@ class Register:
         settle: float,
         seal: Seal | None,
         seal_all: SealAll | None,
+        seal_evidence: SealEvidence | None,
         clock: Clock,
     ) -> None:
         """Use :meth:`open`, which also checks the server, the layout and the keys."""
@@ -93,6 +96,7 @@ class Register:
         self._places = places
         self._within = write_timeout
         self._seal_all = seal_all or (None if seal is None else partial(_sealed_singly, seal))
+        self._seal_evidence = seal_evidence
         self._clock = clock
 
     @classmethod
@@ -108,6 +112,7 @@ class Register:
         settle: float = 0.0,
         seal: Seal | None = None,
         seal_all: SealAll | None = None,
+        seal_evidence: SealEvidence | None = None,
         clock: Clock = now_ms,
     ) -> Self:
         """Open the register at a URL (see ``register.connect``) or on connections.
@@ -117,7 +122,8 @@ class Register:
         later it must be left out or be the same.  ``settle`` (seconds) is how long a
         hand-over may rest on a look-up: a change is acknowledged that much after it
         is in effect.  ``seal`` fills the events' ``sealed``, ``seal_all`` those of
-        an import.  The connections are closed with the register.
+        an import, ``seal_evidence`` their ``sealed_evidence``.  The connections are
+        closed with the register.
 
         Raises RegisterUnavailable if the server does not answer, InputError if its
         version or layout is not one this gateway works with, or if a key that
@@ -141,6 +147,7 @@ class Register:
             settle=settle,
             seal=seal,
             seal_all=seal_all,
+            seal_evidence=seal_evidence,
             clock=clock,
         )
 
@@ -479,7 +486,10 @@ class Register:
             cause=event.id,
             subject=str(base),
             origin=exact.value[:ORIGIN_SIZE],
+            # Both stand in the event that it follows from.
+            evidence="",
             sealed=None,
+            sealed_evidence=None,
         )
 
     def _filled(self, event: Event, address: str) -> Event:
@@ -489,13 +499,18 @@ class Register:
         sealed = event.sealed
         if sealed is None and self._seal is not None and event.kind is not EventKind.ERASE:
             sealed = self._seal(address)
+        event_id = event.id or self._new_id()
+        evidence, told = mask(event.evidence), event.sealed_evidence
+        if told is None and self._seal_evidence is not None and evidence:
+            told = self._seal_evidence(evidence, event.cause or event_id)
         return replace(
             event,
-            id=event.id or self._new_id(),
+            id=event_id,
             recorded=event.recorded or self._clock(),
             sealed=sealed,
-            evidence=mask(event.evidence),
+            evidence=evidence,
             wording=mask(event.wording),
+            sealed_evidence=told,
         )
 
     def _new_id(self) -> str:

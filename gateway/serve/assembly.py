@@ -19,11 +19,13 @@ from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
-from gateway.records.entry import address_context
+from gateway.records.checkpoint import CheckpointFile
+from gateway.records.entry import address_context, evidence_context
 from gateway.records.record import RuleSetRecord, RuleText
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
-from gateway.register.register import Register, Seal
+from gateway.records.signing import Signer
+from gateway.register.register import Register, Seal, SealEvidence
 from gateway.register.server import EmbeddedRegister, embedded
 from gateway.serve.sandbox import sandbox_socket
 from gateway.settings import Settings
@@ -76,6 +78,38 @@ def sealer(settings: Settings) -> Sealer:
     return Sealer.load_or_create(path)
 
 
+def signer(settings: Settings) -> Signer:
+    """The key that signs the chain, made on first use; its public half lies in ``data_dir``.
+
+    Raises:
+        InputError: the file is unreadable, no key, open to others, or gone.
+
+    """
+    path, public = settings.records.signing_key_file, public_key_file(settings)
+    if path is None:
+        raise InputError("records.signing_key_file is not set")
+    if public.exists() and not path.exists():
+        raise InputError(
+            f"{path}: the signing key is gone, but {public} belongs to it; restore it from the "
+            f"backup, or move {public.name} to a safe place to begin with a new key"
+        )
+    found = Signer.load_or_create(path)
+    found.export(public)
+    return found
+
+
+def public_key_file(settings: Settings) -> Path:
+    """Where the public half of the signing key lies."""
+    return settings.data_dir / "signing-key.pub"
+
+
+def checkpoint_file(settings: Settings) -> CheckpointFile:
+    """Where checkpoints are noted; raises InputError when that is not set."""
+    if settings.records.checkpoints is None:
+        raise InputError("records.checkpoints is not set")
+    return CheckpointFile(settings.records.checkpoints)
+
+
 def _refuse_lost(path: Path, settings: Settings) -> None:
     """Refuse a missing key file where something was written with it.
 
@@ -107,6 +141,15 @@ def address_seal(ring: KeyRing, seal: Sealer) -> Seal:
 def _seal_all(seal: Sealer, addresses: Sequence[bytes], digests: Sequence[str]) -> list[bytes]:
     """Seals many addresses for the register's events, each bound to its digest."""
     return seal.seal_all(addresses, list(map(address_context, digests)))
+
+
+def evidence_seal(seal: Sealer) -> SealEvidence:
+    """Seals what a person said, for the register's events."""
+
+    def sealed(evidence: str, event_id: str) -> bytes:
+        return seal.seal(evidence.encode("utf-8", "surrogatepass"), evidence_context(event_id))
+
+    return sealed
 
 
 def rule_set(settings: Settings) -> tuple[RuleSet, RuleSetRecord]:
@@ -222,6 +265,7 @@ async def open_register(settings: Settings, url: str, ring: KeyRing, seal: Seale
         bits=settings.register.bucket_bits,
         seal=address_seal(ring, seal),
         seal_all=partial(_seal_all, seal),
+        seal_evidence=evidence_seal(seal),
     )
 
 
@@ -370,3 +414,25 @@ def archive_place(settings: Settings) -> Path | str:
     if records.archive is None:
         raise InputError("records.archive is not set")
     return records.archive
+
+
+def keys_place(settings: Settings) -> Path | str:
+    """Where people's keys are: the path of a file, or a URL of PostgreSQL's.
+
+    Raises:
+        SettingsError: ``keys_url_file`` cannot be read.
+        InputError: it is not set, or the URL is none of PostgreSQL's.
+
+    """
+    records = settings.records
+    url, name = records.keys_url, "records.keys_url"
+    if records.keys_url_file is not None:
+        name = "records.keys_url_file"
+        url = read_secret(records.keys_url_file, name)
+    if url is not None:
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise InputError(f"{name}: the URL begins with postgresql://")
+        return url
+    if records.keys is None:
+        raise InputError("records.keys is not set")
+    return records.keys

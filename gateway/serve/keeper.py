@@ -14,27 +14,32 @@ from gateway.held.store import HeldStore
 from gateway.http.health import Check
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver, ArchiverStatus
+from gateway.records.checkpointing import Checkpointer
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
+from gateway.records.erased import destroy_again
 from gateway.records.events import EventArchive
 from gateway.records.purge import Purge
 from gateway.records.recorder import Recorder
+from gateway.records.resealing import Resealer
 from gateway.register import layout
 from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister
 from gateway.retention.contacts import Contacts
 from gateway.retention.run import GATEWAY, carry_out, plan
 from gateway.serve.assembly import (
+    checkpoint_file,
     configured_url,
     embedded_register,
     key_ring,
     open_register,
     sealer,
+    signer,
     targets,
 )
 from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
-from gateway.serve.stores import open_database, restore_schemes
+from gateway.serve.stores import open_custody, open_database, restore_schemes
 from gateway.settings import Settings
 from gateway.upstream.upstreams import Upstreams
 
@@ -59,6 +64,7 @@ class Keeper:
         self._stack = contextlib.AsyncExitStack()
         self._register: Register | None = None
         self._archiver: Archiver | None = None
+        self._checkpointer: Checkpointer | None = None
         self._upstreams: Upstreams | None = None
         self._reminder: Reminder | None = None
 
@@ -80,10 +86,26 @@ class Keeper:
             self._stack.push_async_callback(database.aclose)
             # Before a worker asks: without them it would not find what hashed lists ban.
             await restore_schemes(self._register, EventArchive(database))
+            custody = await open_custody(settings, seal, database)
+            self._stack.push_async_callback(custody.aclose)
+            if again := await destroy_again(database, custody):
+                log.warning("erased_keys_destroyed_again", keys=again)
+            contents = ContentStore(database, seal, custody=custody)
+            archive = Archive(database, seal, custody)
+            self._checkpointer = Checkpointer(
+                archive,
+                signer(settings),
+                checkpoint_file(settings),
+                every=settings.records.checkpoint_minutes * 60_000,
+                rows=settings.records.checkpoint_rows,
+            )
             self._archiver = Archiver(
                 self._register.connections.wire,
-                Archive(database, seal),
+                archive,
                 events=layout.event_streams(),
+                resealer=Resealer(seal, custody),
+                contents=contents,
+                checkpointer=self._checkpointer,
                 unknown_after=settings.records.unknown_after_minutes * 60_000,
             )
             self._stack.push_async_callback(self._last_pass)
@@ -98,7 +120,6 @@ class Keeper:
                 seal=seal,
                 upstreams=self._upstreams,
             )
-            contents = ContentStore(database, seal)
             held = HeldStore(database, seal, contents)
             self._own(self._sweep(held, contents, self._reminder), "sweep")
             if settings.records.purge == "daily":
@@ -125,11 +146,12 @@ class Keeper:
         self._stack.push_async_callback(end)
 
     async def _last_pass(self) -> None:
-        """After the workers have drained: archive what they left."""
-        if self._archiver is not None:
+        """After the workers have drained: archive what they left, and sign it."""
+        if self._archiver is not None and self._checkpointer is not None:
             try:
                 async with asyncio.timeout(self._settings.records.archive_timeout):
                     await self._archiver.run_once()
+                    await self._checkpointer.now()
             except (GatewayError, TimeoutError) as error:
                 log.warning("last_archive_pass_failed", cause=str(error))
 

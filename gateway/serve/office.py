@@ -25,6 +25,7 @@ from gateway.api.ledger import Ledger
 from gateway.api.server import Office
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import organisation_subject, subject_of
+from gateway.custody.custody import Custody
 from gateway.entry.event import Event
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError
@@ -32,12 +33,14 @@ from gateway.records.archive import Archive
 from gateway.records.database import Database
 from gateway.records.deed import acts
 from gateway.records.events import EventArchive
+from gateway.records.unsealing import Unsealer
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.holding import Holding
 from gateway.serve.logging import configure
+from gateway.serve.stores import open_custody
 from gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -71,8 +74,10 @@ async def _serve(assignment: Assignment) -> None:
         database = await Database.open(
             archive_place(settings), timeout=settings.records.archive_timeout, create=False
         )
+        custody: Custody | None = None
         try:
-            office = Office(desk_of(settings, parts, database))
+            custody = await open_custody(settings, parts.seal, database)
+            office = Office(desk_of(settings, parts, database, custody))
             server = office.server()
             listening = [
                 await loop.create_server(
@@ -94,22 +99,26 @@ async def _serve(assignment: Assignment) -> None:
                 one.close()
             await server.shutdown(_LAST_WORDS)
         finally:
+            if custody is not None:
+                await custody.aclose()
             await database.aclose()
     finally:
         await parts.aclose()
 
 
-def desk_of(settings: Settings, parts: Parts, database: Database) -> Desk:
+def desk_of(settings: Settings, parts: Parts, database: Database, custody: Custody) -> Desk:
     """What the handlers work with, of one process's parts."""
-    events = EventArchive(database)
+    events, unsealer = EventArchive(database), Unsealer(parts.seal, custody)
 
     async def history(contact: Contact) -> list[Event]:
         subjects = [str(digest) for digest in parts.ring.digests(subject_of(contact))]
-        return _joined(await events.of(subjects), await parts.register.history(contact))
+        # The log first: what leaves it meanwhile is in the archive then.
+        logged = await parts.register.history(contact)
+        return await unsealer.with_evidence(_joined(await events.of(subjects), logged))
 
     async def organisation_history(domain: str) -> list[Event]:
         subjects = [str(digest) for digest in parts.ring.digests(organisation_subject(domain))]
-        return _joined(await events.of(subjects), [])
+        return await unsealer.with_evidence(_joined(await events.of(subjects), []))
 
     return Desk(
         settings=settings,
@@ -117,7 +126,7 @@ def desk_of(settings: Settings, parts: Parts, database: Database) -> Desk:
         gate=parts.site.gate,
         register=parts.register,
         ring=parts.ring,
-        archive=Archive(database, parts.seal),
+        archive=Archive(database, parts.seal, custody),
         recorder=parts.site.recorder,
         ledger=Ledger(database),
         history=history,

@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import Digest, KeyRing, organisation_subject, subject_of
 from gateway.contacts.hashset import HashSet
 from gateway.contacts.parse import parse_contact
+from gateway.custody.custody import Custody
 from gateway.entry.event import Event, EventKind
+from gateway.failure import InputError
 from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
+from gateway.records.belonging import belong, keys_of
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
-from gateway.records.entry import address_context
 from gateway.records.events import EventArchive
-from gateway.records.seal import Sealer, SealError
+from gateway.records.resealing import Resealer
+from gateway.records.seal import Sealer
+from gateway.records.unsealing import Unsealer
 from gateway.register import layout
 from gateway.register.export import Known
 from gateway.register.register import Register
 from gateway.serve import assembly
 from gateway.settings import Settings
+
+_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -39,23 +46,27 @@ class Stores:
     archiver: Archiver
     ring: KeyRing
     seal: Sealer
+    custody: Custody
+    unsealer: Unsealer
 
     async def history(self, contact: Contact) -> list[Event]:
         """Every change of a contact, archived or not yet, oldest first."""
         subjects = [str(digest) for digest in self.ring.digests(subject_of(contact))]
-        return self._joined(await self.events.of(subjects), await self.register.history(contact))
+        # The log first: what leaves it meanwhile is in the archive then.
+        logged = await self.register.history(contact)
+        return await self._joined(await self.events.of(subjects), logged)
 
     async def organisation_history(self, domain: str) -> list[Event]:
         """Every archived change of an organisation, oldest first."""
         await self.catch_up()
         subjects = [str(digest) for digest in self.ring.digests(organisation_subject(domain))]
-        return self._joined(await self.events.of(subjects), [])
+        return await self._joined(await self.events.of(subjects), [])
 
-    @staticmethod
-    def _joined(archived: list[str], logged: list[Event]) -> list[Event]:
+    async def _joined(self, archived: list[str], logged: list[Event]) -> list[Event]:
         events = {event.id: event for event in map(Event.from_json, archived)}
         events |= {event.id: event for event in logged}
-        return sorted(events.values(), key=lambda event: (event.recorded, event.id))
+        told = sorted(events.values(), key=lambda event: (event.recorded, event.id))
+        return await self.unsealer.with_evidence(told)
 
     async def known(self) -> AsyncIterator[Known]:
         """Every contact and organisation the register has had a change for, once.
@@ -65,9 +76,7 @@ class Stores:
         await self.catch_up()
         told, silent = HashSet(), (HashSet(), HashSet())
         counts = [0, 0]
-        async for body in self.events.all():
-            event = Event.from_json(body)
-            address = None if event.sealed is None else self._opened(event)
+        async for event, address in self._named():
             if address is None:
                 value = Digest.parse(event.subject).value
                 if event.origin or event.scheme or any(value in each for each in (told, *silent)):
@@ -95,12 +104,17 @@ class Stores:
         for hashed in (False, True):
             yield Known((), None, hashed=hashed, number=counts[hashed])
 
-    def _opened(self, event: Event) -> str | None:
-        """The address of an event; None when its key is gone: the person was erased."""
-        try:
-            return self.seal.open(event.sealed or b"", address_context(event.subject)).decode()
-        except SealError:
-            return None
+    async def _named(self) -> AsyncIterator[tuple[Event, str | None]]:
+        """Every archived event with its address; None: it tells none, or its key is gone."""
+        page: list[Event] = []
+        async for body in self.events.all():
+            page.append(Event.from_json(body))
+            if len(page) == _PAGE:
+                for pair in zip(page, await self.unsealer.addresses(page), strict=True):
+                    yield pair
+                page = []
+        for pair in zip(page, await self.unsealer.addresses(page), strict=True):
+            yield pair
 
     async def histories(self, subjects: Sequence[str]) -> dict[str, list[Event]]:
         """The archived events of subjects, by subject, oldest first."""
@@ -136,6 +150,30 @@ async def open_database(settings: Settings) -> Database:
     return await Database.open(place, timeout=settings.records.archive_timeout)
 
 
+async def open_custody(settings: Settings, seal: Sealer, database: Database) -> Custody:
+    """The keys of people that the archive belongs to, made with a new archive.
+
+    Raises:
+        InputError: they are gone, or others, or it is no file of keys.
+        RecordsUnavailable: they cannot be made or opened.
+
+    """
+    place = assembly.keys_place(settings)
+    where = "records.keys_url" if isinstance(place, str) else str(place)
+    if isinstance(place, Path) and not place.exists() and await keys_of(database) is not None:
+        raise InputError(
+            f"{where}: people's keys are not here, but the archive was written with them; restore "
+            "them from their backup, or let all machines use the same (records.keys_url)"
+        )
+    custody = await Custody.at(place, seal, timeout=settings.records.archive_timeout)
+    try:
+        await belong(database, await custody.name(), where)
+    except BaseException:
+        await custody.aclose()
+        raise
+    return custody
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores of a configuration; an embedded register not running runs meanwhile."""
@@ -146,8 +184,10 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         await stack.enter_async_context(register)
         database = await open_database(settings)
         stack.push_async_callback(database.aclose)
-        contents = ContentStore(database, seal)
-        archive = Archive(database, seal)
+        custody = await open_custody(settings, seal, database)
+        stack.push_async_callback(custody.aclose)
+        contents = ContentStore(database, seal, custody=custody)
+        archive = Archive(database, seal, custody)
         yield Stores(
             register=register,
             database=database,
@@ -155,7 +195,15 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             events=EventArchive(database),
             contents=contents,
             held=HeldStore(database, seal, contents),
-            archiver=Archiver(register.connections.wire, archive, events=layout.event_streams()),
+            archiver=Archiver(
+                register.connections.wire,
+                archive,
+                events=layout.event_streams(),
+                resealer=Resealer(seal, custody),
+                contents=contents,
+            ),
             ring=ring,
             seal=seal,
+            custody=custody,
+            unsealer=Unsealer(seal, custody),
         )

@@ -169,6 +169,7 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     register, records, smtp = settings.register, settings.records, settings.smtp
     sms, api = settings.sms, settings.api
     in_file = records.url is None and records.url_file is None
+    keys_in_file = records.keys_url is None and records.keys_url_file is None
     keys, content_keys = "secrets/digest-keys.json", "secrets/content-keys.json"
     return replace(
         settings,
@@ -183,7 +184,11 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             records,
             archive=below(records.archive, "archive.sqlite") if in_file else None,
             url_file=beside(records.url_file),
+            keys=below(records.keys, "keys.sqlite") if keys_in_file else None,
+            keys_url_file=beside(records.keys_url_file),
             content_key_file=below(records.content_key_file, content_keys),
+            signing_key_file=below(records.signing_key_file, "secrets/signing-key.pem"),
+            checkpoints=below(records.checkpoints, "checkpoints.ndjson"),
         ),
         api=replace(api, tls=certificate_of(api.tls)),
         sms=replace(

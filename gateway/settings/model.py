@@ -287,6 +287,12 @@ class Records(Table):
     """The archive in PostgreSQL (``postgresql://user@host/database``) instead."""
     url_file: Path | None = None
     """A file that holds the URL, for one with a password in it."""
+    keys: Path | None = None
+    """The file of people's keys; default ``keys.sqlite`` below ``data_dir``."""
+    keys_url: str | None = None
+    """People's keys in PostgreSQL instead, in a database of their own."""
+    keys_url_file: Path | None = None
+    """A file that holds that URL, for one with a password in it."""
     content_of: list[Literal["service", "transactional", "notice", "marketing"]] = field(
         default_factory=lambda: ["service", "transactional", "notice"]
     )
@@ -294,6 +300,12 @@ class Records(Table):
     content_of_suppressed: bool = False
     content_key_file: Path | None = None
     """The key that seals addresses and content; default ``secrets/content-keys.json``."""
+    signing_key_file: Path | None = None
+    """The key that signs the chain; default ``secrets/signing-key.pem``."""
+    checkpoints: Path | None = None
+    """Where checkpoints are noted; default ``checkpoints.ndjson`` below ``data_dir``."""
+    checkpoint_minutes: Annotated[int, Bound(ge=1, le=1440)] = 10
+    checkpoint_rows: Count = 100_000
     retention_years: Annotated[int, Bound(ge=0, le=100)] = 5
     """Calendar years after the decision, and after a relationship's end."""
     acts_years: Annotated[int, Bound(ge=1, le=100)] = 10

@@ -109,6 +109,24 @@ async def test_a_message_is_discarded(shelf: Shelf):
     assert [each.id for each in await shelf.held.list([State.DISCARDED])] == [held_id]
 
 
+async def test_a_day_after_its_end_the_envelope_is_forgotten(shelf: Shelf):
+    ids = [await shelf.held.prepare(message()) for _ in range(3)]
+    await shelf.held.commit(*ids)
+    await shelf.held.mark_discarded(ids[0], "anna", "spam", NOW)
+    await shelf.held.claim(ids[1])
+    await shelf.held.mark_released(ids[1], "anna", "", NOW)
+    shelf.now = NOW + 86_400_000
+    await shelf.held.sweep()
+    assert (await shelf.held.get(ids[0])).message.recipients
+    shelf.now += 1
+    await shelf.held.sweep()
+    for held_id in ids[:2]:
+        ended = await shelf.held.get(held_id)
+        assert (ended.message.recipients, ended.message.sender) == ((), "")
+        assert (ended.person, ended.message.client) == ("anna", message().client)
+    assert (await shelf.held.get(ids[2])).message.recipients == message().recipients
+
+
 async def test_a_revoked_message_was_never_there(shelf: Shelf):
     held_id = await shelf.held.prepare(message())
     await shelf.held.revoke(held_id)

@@ -22,11 +22,13 @@ from gateway.entry.event import Attributes, Event, EventKind
 from gateway.evidence.metric import Metrics
 from gateway.records.archive import Archive, Found
 from gateway.records.archiver import Archiver
+from gateway.records.content import ContentStore
+from gateway.records.resealing import Resealer
 from gateway.register import layout
 from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.certificate import server_context
 from gateway.serve.plane import Plane
-from gateway.serve.stores import open_database
+from gateway.serve.stores import open_custody, open_database
 from gateway.settings.load import settings_from
 from gateway.sms.server import Door
 from gateway.smtp.listener import Listener
@@ -141,12 +143,18 @@ class House:
             self.tls_port = await self._listen(self._tls)
         if self.parts.plane is not None:
             await self._open_door(self.parts.plane)
-        self.archive = Archive(self.database, self.parts.seal)
+        seal = self.parts.seal
+        self.custody = await open_custody(self.settings, seal, self.database)
+        self._stack.push_async_callback(self.custody.aclose)
+        self.archive = Archive(self.database, seal, self.custody)
+        self.contents = ContentStore(self.database, seal, custody=self.custody)
         self.archiver = Archiver(
             self.parts.register.connections.wire,
             self.archive,
             events=layout.event_streams(),
             poll=0.02,
+            resealer=Resealer(seal, self.custody),
+            contents=self.contents,
         )
         return self
 

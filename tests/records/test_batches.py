@@ -204,7 +204,7 @@ def test_a_statement_is_arranged_for_each_driver(dialect, arranged):
     text, rows = bulk.arranged(dialect, [("x", 1)])
     assert rows == arranged
     assert text.startswith("UPDATE content SET id=")
-    plain = Bulk(insert(table), table.columns.keys())
+    plain = Bulk(insert(table), table.columns.keys()[:5])
     text, rows = plain.arranged(dialect, [(1, 2, 3, 4, 5)])
     assert text.startswith("INSERT INTO content (id, created, size, chunks, complete) VALUES (")
     assert len(rows[0]) == 5

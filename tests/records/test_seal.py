@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.failure import InputError
+from gateway.keyfile import add_key, drop_key
 from gateway.records.seal import OVERHEAD, Sealer, SealError
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
@@ -121,3 +122,52 @@ def test_bad_key_files_are_refused_without_quoting_them(tmp_path: Path):
     path.write_text("00ff")
     with pytest.raises(InputError, match="not a key file"):
         Sealer.load(path)
+
+
+def test_a_running_sealer_follows_its_key_file_through_a_rotation(tmp_path: Path, monkeypatch):
+    path = tmp_path / "content-keys.json"
+    running, late = Sealer.load_or_create(path), Sealer.load(path)
+    before = running.seal(b"old", b"")
+    add_key(path)
+    rotated = Sealer.load(path)
+    assert rotated.current == "c2"
+    after = rotated.seal(b"new", b"")
+    assert rotated.is_stale(before)
+    assert not rotated.is_stale(after)
+    # It meets what it cannot open yet, and looks; then it seals under the new key too.
+    assert running.open(after, b"") == b"new"
+    assert running.current == "c2"
+    assert rotated.open(running.seal_all([b"x"], [b""])[0], b"") == b"x"
+    # Or it seals, and looks every ten seconds.
+    monkeypatch.setattr("gateway.records.seal._LOOK", 0.0)
+    late.refresh()
+    drop_key(path, "c1")
+    assert not late.is_stale(late.seal(b"x", b""))
+    for sealer in (late, Sealer.load(path)):
+        assert not sealer.can_open(before)
+        with pytest.raises(SealError):
+            sealer.open(before, b"")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_sealer_outlives_a_key_file_that_is_lost_or_half_written(tmp_path: Path, monkeypatch):
+    path = tmp_path / "content-keys.json"
+    monkeypatch.setattr("gateway.records.seal._LOOK", 0.0)
+    running = Sealer.load_or_create(path)
+    text = path.read_text()
+    for broken in ("{", '{"current": "c1", "keys": {}}'):
+        path.write_text(broken)
+        assert running.open(running.seal(b"x", b""), b"") == b"x"
+    path.unlink()
+    assert running.open(running.seal(b"x", b""), b"") == b"x"
+    path.write_text(text)
+    path.chmod(0o600)
+    assert Sealer.load(path).open(running.seal(b"x", b""), b"") == b"x"
+
+
+def test_the_current_key_is_never_dropped(tmp_path: Path):
+    path = tmp_path / "content-keys.json"
+    Sealer.load_or_create(path)
+    for key_id in ("c1", "c9"):
+        with pytest.raises(InputError, match=key_id):
+            drop_key(path, key_id)

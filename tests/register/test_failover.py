@@ -173,7 +173,7 @@ async def test_a_change_that_no_replica_confirms_is_not_acknowledged(ring):
             event = Event(kind=EventKind.BAN, at=1, actor="test")
             await register.apply(event, parse_email("bo@example.com"))
             servers.stop(replica)
-            with pytest.raises(RegisterUnavailable, match="no replica|did not answer"):
+            with pytest.raises(RegisterUnavailable, match=r"no replica|did not answer"):
                 await register.apply(event, contact)
             (standing,) = await register.look_up([contact])
             assert standing.exact.bans

@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from gateway.custody.custody import Custody
+from gateway.records.seal import Sealer
 from tests.peers.house import INVOICE, MAILING, client_table
 from tests.peers.postgresql import sql
 from tests.peers.process import RunningGateway
@@ -20,7 +22,12 @@ async def test_machines_share_one_archive_and_one_goes_on_when_the_other_is_kill
     (tmp_path / "keys").mkdir(mode=0o700)
     shared = {
         "register": {"url": register_url, "keys_file": str(tmp_path / "keys/digest.json")},
-        "records": {"url": url, "content_key_file": str(tmp_path / "keys/content.json")},
+        "records": {
+            "url": url,
+            "keys_url": postgresql.database(),
+            "content_key_file": str(tmp_path / "keys/content.json"),
+            "signing_key_file": str(tmp_path / "keys/signing.pem"),
+        },
         "clients": [client_table(kind="declared", topic=None)],
     }
     for name in ("one", "two"):
@@ -52,4 +59,30 @@ async def test_machines_share_one_archive_and_one_goes_on_when_the_other_is_kill
         await two.found(count=7)
     fences = sql(url, "SELECT fence FROM archive")
     assert fences[0][0] >= 2
-    assert not list(tmp_path.rglob("archive.sqlite"))
+    assert not list(tmp_path.rglob("*.sqlite"))
+
+
+async def test_a_machine_with_keys_of_its_own_is_refused(tmp_path, register_url, postgresql):
+    (tmp_path / "keys").mkdir(mode=0o700)
+    shared = {
+        "register": {"url": register_url, "keys_file": str(tmp_path / "keys/digest.json")},
+        "records": {
+            "url": postgresql.database(),
+            "content_key_file": str(tmp_path / "keys/content.json"),
+        },
+    }
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = (RunningGateway(tmp_path / name, **shared) for name in ("one", "two"))
+    async with one:
+        assert one.command("records", "verify").status == 0
+        done = two.command("records", "search")
+        assert done.status == 2
+        assert "people's keys are not here" in done.err
+        # Nor with others, which it may have from an archive of its own.
+        keys = tmp_path / "two" / "data" / "keys.sqlite"
+        seal = Sealer.load(tmp_path / "keys" / "content.json")
+        await (await Custody.at(keys, seal)).aclose()
+        done = two.command("records", "search")
+        assert done.status == 2
+        assert "not the keys that the archive was written with" in done.err

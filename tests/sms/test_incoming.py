@@ -21,6 +21,7 @@ from gateway.hook.registry import HOOKS, find_hook
 from gateway.provider import signature
 from gateway.provider.request import Request
 from gateway.records.record import Direction
+from gateway.records.unsealing import Unsealer
 from tests.peers.provider import Provider, says, silence
 from tests.sms.calling import CALLS, OURS, PUBLIC, SECRET, SECRETS, said
 from tests.sms.test_proxy import AUTH, PATH, form
@@ -54,7 +55,8 @@ class Line:
         return [(ban.scope, ban.topic) for ban in entry.bans]
 
     async def events(self) -> list[Any]:
-        return await self.house.parts.register.history(parse_contact(PERSON))
+        events = await self.house.parts.register.history(parse_contact(PERSON))
+        return await Unsealer(self.house.parts.seal).with_evidence(events)
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ async def test_a_stop_is_in_force_before_its_answer_and_confirmed_once(line):
         assert [each.result for each in found][1:3] == ["forwarded", "forwarded"]
         shown = await one.house.archive.show(found[1].record_id)
         assert (shown.message.direction, shown.address) == (Direction.IN, PERSON)
-        content = one.house.parts.shelf.contents.open(shown.message.content)
+        content = one.house.contents.open(shown.message.content)
         assert b"".join([piece async for piece in content]) == b"STOP"
 
 

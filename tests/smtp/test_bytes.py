@@ -81,7 +81,7 @@ async def test_transactional_mail_arrives_byte_for_byte(shop, upstream, name):
     _, _, body = message.partition(b"\r\n\r\n")
     assert shown.message.body_hash == hashlib.sha256(body).hexdigest()
     assert shown.message.size == len(message)
-    kept = b"".join([p async for p in shop.parts.site.contents.open(shown.message.content)])
+    kept = b"".join([p async for p in shop.contents.open(shown.message.content)])
     assert kept == message
 
 
@@ -107,7 +107,7 @@ async def test_fifty_megabytes_arrive_through_the_disk(build, upstream):
         assert strip_trace(upstream.messages[0].content) == message
         (found,) = await house.found(A)
         digest = hashlib.sha256()
-        async for piece in house.parts.site.contents.open(found.message_id):
+        async for piece in house.contents.open(found.message_id):
             digest.update(piece)
         assert digest.digest() == hashlib.sha256(message).digest()
 

@@ -311,5 +311,5 @@ async def test_service_content_is_kept_and_suppressed_is_not(build):
             await client.mail(YES[0], message=INVOICE)
         (found,) = await house.found(YES[0])
         shown = await house.archive.show(found.record_id)
-        pieces = [p async for p in house.parts.site.contents.open(shown.message.content)]
+        pieces = [p async for p in house.contents.open(shown.message.content)]
         assert b"".join(pieces) == INVOICE
