@@ -23,24 +23,18 @@ from prometheus_client import CollectorRegistry
 from gateway.api.desk import Desk
 from gateway.api.ledger import Ledger
 from gateway.api.server import Office
-from gateway.contacts.contact import Contact
-from gateway.contacts.digest import organisation_subject, subject_of
 from gateway.custody.custody import Custody
-from gateway.entry.event import Event
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError
-from gateway.records.archive import Archive
 from gateway.records.database import Database
 from gateway.records.deed import acts
-from gateway.records.events import EventArchive
-from gateway.records.unsealing import Unsealer
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.holding import Holding
 from gateway.serve.logging import configure
-from gateway.serve.stores import open_custody
+from gateway.serve.stores import Stores, open_custody, stores_on
 from gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -77,7 +71,8 @@ async def _serve(assignment: Assignment) -> None:
         custody: Custody | None = None
         try:
             custody = await open_custody(settings, parts.seal, database)
-            office = Office(desk_of(settings, parts, database, custody))
+            stores = stores_on(parts.register, database, custody, parts.ring, parts.seal)
+            office = Office(desk_of(settings, parts, stores))
             server = office.server()
             listening = [
                 await loop.create_server(
@@ -106,40 +101,22 @@ async def _serve(assignment: Assignment) -> None:
         await parts.aclose()
 
 
-def desk_of(settings: Settings, parts: Parts, database: Database, custody: Custody) -> Desk:
+def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
     """What the handlers work with, of one process's parts."""
-    events, unsealer = EventArchive(database), Unsealer(parts.seal, custody)
-
-    async def history(contact: Contact) -> list[Event]:
-        subjects = [str(digest) for digest in parts.ring.digests(subject_of(contact))]
-        # The log first: what leaves it meanwhile is in the archive then.
-        logged = await parts.register.history(contact)
-        return await unsealer.with_evidence(_joined(await events.of(subjects), logged))
-
-    async def organisation_history(domain: str) -> list[Event]:
-        subjects = [str(digest) for digest in parts.ring.digests(organisation_subject(domain))]
-        return await unsealer.with_evidence(_joined(await events.of(subjects), []))
-
     return Desk(
         settings=settings,
         rules=parts.site.rules,
         gate=parts.site.gate,
         register=parts.register,
         ring=parts.ring,
-        archive=Archive(database, parts.seal, custody),
+        archive=stores.archive,
         recorder=parts.site.recorder,
-        ledger=Ledger(database),
-        history=history,
-        organisation_history=organisation_history,
-        acts=partial(acts, database),
+        ledger=Ledger(stores.database),
+        history=stores.history,
+        organisation_history=stores.organisation_history,
+        acts=partial(acts, stores.database),
         held=Holding(parts),
     )
-
-
-def _joined(archived: list[str], logged: list[Event]) -> list[Event]:
-    events = {event.id: event for event in map(Event.from_json, archived)}
-    events |= {event.id: event for event in logged}
-    return sorted(events.values(), key=lambda event: (event.recorded, event.id))
 
 
 async def _reloads(

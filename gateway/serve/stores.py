@@ -186,24 +186,31 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(database.aclose)
         custody = await open_custody(settings, seal, database)
         stack.push_async_callback(custody.aclose)
-        contents = ContentStore(database, seal, custody=custody)
-        archive = Archive(database, seal, custody)
-        yield Stores(
-            register=register,
-            database=database,
-            archive=archive,
-            events=EventArchive(database),
+        yield stores_on(register, database, custody, ring, seal)
+
+
+def stores_on(
+    register: Register, database: Database, custody: Custody, ring: KeyRing, seal: Sealer
+) -> Stores:
+    """The stores on what is open already."""
+    contents = ContentStore(database, seal, custody=custody)
+    archive = Archive(database, seal, custody)
+    return Stores(
+        register=register,
+        database=database,
+        archive=archive,
+        events=EventArchive(database),
+        contents=contents,
+        held=HeldStore(database, seal, contents),
+        archiver=Archiver(
+            register.connections.wire,
+            archive,
+            events=layout.event_streams(),
+            resealer=Resealer(seal, custody),
             contents=contents,
-            held=HeldStore(database, seal, contents),
-            archiver=Archiver(
-                register.connections.wire,
-                archive,
-                events=layout.event_streams(),
-                resealer=Resealer(seal, custody),
-                contents=contents,
-            ),
-            ring=ring,
-            seal=seal,
-            custody=custody,
-            unsealer=Unsealer(seal, custody),
-        )
+        ),
+        ring=ring,
+        seal=seal,
+        custody=custody,
+        unsealer=Unsealer(seal, custody),
+    )
