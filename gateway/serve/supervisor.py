@@ -32,7 +32,7 @@ from gateway.failure import GatewayError, InputError
 from gateway.http.health import health_app
 from gateway.register.lock import FolderLock
 from gateway.serve.accepted import write_accepted
-from gateway.serve.assembly import targets
+from gateway.serve.assembly import archive_place, targets
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
@@ -438,6 +438,7 @@ def check_whole(settings: Settings) -> None:
     for target in targets(settings):
         target.context()
     server_context(settings.api.tls, "api.tls")
+    archive_place(settings)
     if settings.sms.routes:
         server_context(settings.sms.tls, "sms.tls")
         routes_of(settings)

@@ -3,7 +3,11 @@
 import hashlib
 import json
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import textwrap
 from contextlib import closing
 from pathlib import Path
 
@@ -210,6 +214,68 @@ async def test_a_restore_that_fails_at_the_last_step_leaves_the_archive_as_it_wa
     await house.restore(force=True)
     after = await house.seen()
     assert (after["records"], after["events"], after["faults"]) == (4, 1, ())
+
+
+KILLED = """
+    import asyncio, os, signal, sys
+    from pathlib import Path
+    from gateway.backup import restoring, transfer
+
+    def dying(owner, name, after):
+        work = getattr(owner, name)
+
+        def died(*arguments, **named):
+            if after:
+                work(*arguments, **named)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(owner, name, died)
+
+    config, folder, point = sys.argv[1:]
+    match point:
+        case "united":
+            dying(restoring, "_record", after=True)
+        case "kept":
+            dying(Path, "replace", after=False)
+        case "exchanged":
+            dying(Path, "replace", after=True)
+        case "loading":
+            dying(transfer, "_portions", after=False)
+    asyncio.run(restoring.restore(Path(config), Path(folder), by="anna", force=True))
+"""
+
+
+@pytest.mark.parametrize(
+    ("archive_place", "point", "done"),
+    [
+        ("sqlite", "united", False),
+        ("sqlite", "kept", False),
+        ("sqlite", "exchanged", True),
+        ("postgresql", "loading", False),
+    ],
+    indirect=["archive_place"],
+)
+async def test_killed_anywhere_the_archive_is_the_old_one_or_the_new_one(house, point, done):
+    await house.happen()
+    await house.take()
+    await house.happen("b@example.com")
+    before = await house.seen()
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), house.config, house.backup, point],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    after = await house.seen()
+    if done:
+        # The restore itself is one row more.
+        assert after.pop("head") != before.pop("head")
+    assert after == before
+    if not done:
+        await house.restore(force=True)
+        assert (await house.seen())["faults"] == ()
+    assert not list(house.folder.rglob("*.restoring*"))
 
 
 @in_a_file
