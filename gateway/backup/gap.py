@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from gateway.failure import GatewayError, RecordsUnavailable
+from gateway.records.database import Database
 from gateway.records.entry import RECORDS
+from gateway.records.schema import cursor
 from gateway.register import layout
 from gateway.register.connect import connect
 from gateway.serve import assembly
@@ -37,6 +41,8 @@ class Gap:
     before: int
     certain: bool
     """Whether there was at least one; else there may have been."""
+    last: str
+    """The id of the last entry that the stream ever had."""
 
 
 async def gaps(settings: Settings, cursors: Mapping[str, str]) -> list[Gap] | None:
@@ -68,15 +74,34 @@ async def gaps(settings: Settings, cursors: Mapping[str, str]) -> list[Gap] | No
     return found
 
 
-def _gap(stream: str, cursor: str, reply: Any) -> Gap | None:  # noqa: ANN401
+async def pass_over(database: Database, found: Sequence[Gap]) -> None:
+    """Note in the archive that what is behind the gaps is behind it; raises RecordsUnavailable.
+
+    Nothing can be read there any more, and whoever compares archive and register shall
+    not wait for it.  A stream that still has entries is read on by the archiver.
+    """
+    rows = [{"stream": gap.stream, "last": gap.last} for gap in found if gap.certain]
+
+    async def work(connection: AsyncConnection) -> None:
+        names = [row["stream"] for row in rows]
+        await connection.execute(cursor.delete().where(cursor.c.stream.in_(names)))
+        await connection.execute(cursor.insert(), rows)
+
+    if rows:
+        await database.write(work)
+
+
+def _gap(stream: str, archived: str, reply: Any) -> Gap | None:  # noqa: ANN401
     if not isinstance(reply, list):
         raise RecordsUnavailable("the register refused to tell of its streams")
     last, first, trimmed = bytes(reply[0]).decode(), bytes(reply[1]).decode(), int(reply[2])
-    if not trimmed or _number(last) <= _number(cursor):
+    if not trimmed or _number(last) <= _number(archived):
         return None
-    if first and _number(first) <= _number(cursor):
+    if first and _number(first) <= _number(archived):
         return None
-    return Gap(stream, _number(cursor)[0], _number(first or last)[0], certain=not first)
+    return Gap(
+        stream, _number(archived)[0], _number(first or last)[0], certain=not first, last=last
+    )
 
 
 def _number(entry_id: str) -> tuple[int, int]:

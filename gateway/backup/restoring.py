@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from gateway.backup.gap import Gap, gaps
+from gateway.backup.gap import Gap, gaps, pass_over
 from gateway.backup.manifest import ARCHIVE, CONFIG, RULES, Manifest, fingerprints
 from gateway.backup.succession import Carried, append, carry, doubt, end_of
 from gateway.backup.transfer import (
@@ -97,6 +97,8 @@ async def restore(
             found = None
             if work.carried is None:
                 found = await gaps(settings, work.cursors)
+                if found:
+                    await _pass_over(archive_place(settings), found)
             rules, differs = _rules(settings, folder)
     if not placed and _differs(config, folder / CONFIG):
         differs = (config, *differs)
@@ -279,6 +281,14 @@ class _Restore:
         sync(place.parent)
         for companion in _with_companions(place)[1:]:
             companion.unlink(missing_ok=True)
+
+
+async def _pass_over(place: Path | str, found: list[Gap]) -> None:
+    database = await Database.open(place, timeout=LONG)
+    try:
+        await pass_over(database, found)
+    finally:
+        await database.aclose()
 
 
 def _record(connection: Connection, act: Act) -> None:

@@ -309,6 +309,9 @@ async def test_an_archive_that_cannot_be_read_is_kept_and_what_it_had_is_told(ho
     assert done.doubted == 1
     events = [gap for gap in done.gaps if gap.stream.endswith(":ev")]
     assert [gap.certain for gap in events] == [True]
+    # What is gone is passed over; nobody waits for it.
+    told = sql(house.place, "SELECT stream, last FROM cursor")
+    assert {(gap.stream, gap.last) for gap in done.gaps} <= set(told)
     seen = await house.seen()
     # The ban is in force and its event is gone, which is what the gap says.
     assert (seen["records"], seen["events"], seen["faults"]) == (2, 0, ())
@@ -373,8 +376,8 @@ def test_a_gap_is_what_was_trimmed_beyond_the_cursor():
     def gap(cursor, last, first, trimmed):
         return _gap("s", cursor, [last, first, trimmed])
 
-    assert gap("5-0", b"9-0", b"", 3) == Gap("s", 5, 9, certain=True)
-    assert gap("5-0", b"9-0", b"7-0", 3) == Gap("s", 5, 7, certain=False)
+    assert gap("5-0", b"9-0", b"", 3) == Gap("s", 5, 9, certain=True, last="9-0")
+    assert gap("5-0", b"9-0", b"7-0", 3) == Gap("s", 5, 7, certain=False, last="9-0")
     assert gap("5-0", b"9-0", b"5-0", 3) is None
     assert gap("5-0", b"9-0", b"7-0", 0) is None
     assert gap("9-0", b"9-0", b"", 3) is None
