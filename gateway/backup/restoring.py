@@ -26,15 +26,17 @@ from gateway.backup.transfer import (
     others_connected,
     sync,
 )
+from gateway.custody.custody import Custody
 from gateway.failure import GatewayError, InputError, RecordsUnavailable
 from gateway.records import schema
 from gateway.records.act import Act, Action
+from gateway.records.belonging import belong, keys_of
 from gateway.records.database import Database
 from gateway.records.journal import act_line
 from gateway.records.line import COLUMNS
 from gateway.records.verification import Verification, verify
 from gateway.register.lock import FolderLock
-from gateway.serve.assembly import archive_place
+from gateway.serve.assembly import archive_place, keys_place, sealer
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 
@@ -58,6 +60,8 @@ class Restored:
     """Files of the configuration that were missing and came from the backup."""
     differs: tuple[Path, ...]
     """Files that are there and are not those of the backup."""
+    keyless: str
+    """Where people's keys are missing; empty: they are there, or the archive has none."""
 
 
 async def restore(
@@ -111,6 +115,7 @@ async def restore(
         gaps=None if found is None else tuple(found),
         placed=(*placed, *rules),
         differs=differs,
+        keyless=work.keyless,
     )
 
 
@@ -121,6 +126,7 @@ class _Restore:
     carried: Carried | None = None
     replaced = ""
     doubted = 0
+    keyless = ""
 
     def __init__(
         self,
@@ -131,6 +137,7 @@ class _Restore:
         force: bool,
         backup_only: bool,
     ) -> None:
+        self._settings = settings
         self._manifest = manifest
         self._backup = folder / ARCHIVE
         self._force = force
@@ -153,6 +160,7 @@ class _Restore:
                 new = await Database.open(self._draft, timeout=LONG)
                 stack.push_async_callback(new.aclose)
                 await self._check(new)
+                self.keyless = await _people(self._settings, new)
                 old = await self._old()
                 if old is not None:
                     stack.push_async_callback(old.aclose)
@@ -281,6 +289,27 @@ class _Restore:
         sync(place.parent)
         for companion in _with_companions(place)[1:]:
             companion.unlink(missing_ok=True)
+
+
+async def _people(settings: Settings, new: Database) -> str:
+    """Where people's keys are missing, which are copied apart; empty: they are not.
+
+    Raises:
+        InputError: they are others than the archive was written with.
+
+    """
+    if await keys_of(new) is None:
+        return ""
+    place = keys_place(settings)
+    where = "records.keys_url" if isinstance(place, str) else str(place)
+    if isinstance(place, Path) and not place.exists():
+        return where
+    custody = await Custody.at(place, sealer(settings), create=False)
+    try:
+        await belong(new, await custody.name(), where)
+    finally:
+        await custody.aclose()
+    return ""
 
 
 async def _pass_over(place: Path | str, found: list[Gap]) -> None:

@@ -44,10 +44,8 @@ def backup(
     if with_keys is None:
         typer.echo("the keys are not in it; without them it can be read by nobody")
     else:
-        typer.echo(
-            f"{with_keys}: digest and content keys; keep them elsewhere than the backup: "
-            "whoever has both can read all of it"
-        )
+        typer.echo(f"{with_keys}: digest and content keys; keep them elsewhere than the backup")
+    typer.echo("people's keys are copied by `keys backup` alone, and kept apart from both")
     for fault in manifest.faults:
         typer.echo(f"not whole: {fault}")
     if manifest.faults:
@@ -94,7 +92,12 @@ def _tell(done: Restored) -> bool:
         typer.echo(f"{path}: left as it is; the backup has another one")
     if done.replaced:
         typer.echo(f"the replaced archive is kept: {done.replaced}")
-    doubtful = bool(found.faults)
+    doubtful = bool(found.faults or done.keyless)
+    if done.keyless:
+        typer.echo(
+            f"{done.keyless}: people's keys are missing; put the copy that `keys backup` made "
+            "there before the start, for without them nobody's records can be read"
+        )
     for fault in found.faults:
         typer.echo(f"not whole: {fault}")
     if done.carried is not None:

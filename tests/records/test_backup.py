@@ -18,12 +18,14 @@ from gateway.backup.manifest import Manifest
 from gateway.backup.restoring import restore
 from gateway.backup.taking import take
 from gateway.clock import now_ms
+from gateway.custody.custody import Custody
 from gateway.failure import InputError
 from gateway.held.message import State
 from gateway.records.act import Action
 from gateway.records.database import Database
 from gateway.records.recorder import Recorder
 from gateway.register.lock import FolderLock
+from gateway.serve import assembly
 from gateway.serve.stores import open_stores
 from gateway.settings.load import load_settings
 from tests.held.test_store import message as held_message
@@ -298,13 +300,13 @@ async def test_an_archive_that_cannot_be_read_is_kept_and_what_it_had_is_told(ho
     await house.take()
     await house.happen("b@example.com")
     octets = bytearray(house.place.read_bytes())
-    octets[200:4096] = bytes(3896)
+    octets[100:8192] = bytes(8092)
     house.place.write_bytes(octets)
     with pytest.raises(InputError, match="--from-backup-only"):
         await house.restore(force=True)
     assert house.place.read_bytes() == octets
     done = await house.restore(force=True, backup_only=True)
-    assert Path(done.replaced).read_bytes()[200:] == octets[200:]
+    assert Path(done.replaced).read_bytes()[100:] == octets[100:]
     assert done.carried is None
     assert done.doubted == 1
     events = [gap for gap in done.gaps if gap.stream.endswith(":ev")]
@@ -343,8 +345,18 @@ async def test_on_a_new_machine_backup_and_keys_are_enough_in_either_kind_of_dat
     assert not config.exists()
     (new / "data").mkdir(exist_ok=True)
     shutil.copytree(house.keys, new / "data" / "secrets")
+    # Other people's keys, as of a gateway that was started here before.
+    theirs, people = house.settings.records.keys, new / "data" / "keys.sqlite"
+    custody = await Custody.at(people, assembly.sealer(house.settings))
+    await custody.aclose()
+    with pytest.raises(InputError, match="not the keys"):
+        await restore(config, house.backup, by="anna")
+    people.unlink()
     done = await restore(config, house.backup, by="anna")
     assert (done.placed, done.gaps, done.doubted) == ((config,), None, 1)
+    assert done.keyless == str(people)
+    shutil.copyfile(theirs, people)
+    people.chmod(0o600)
     settings = load_settings(config)
     async with open_stores(settings) as stores:
         found = await stores.archive.search()
