@@ -58,9 +58,9 @@ class Checkpointer:
         RecordsUnavailable.
         """
         made = await self._archive.checkpoint(self._signer, self._clock())
-        self._counted = 0
-        self._due_at = self._clock() + self._every
         if made is not None:
+            self._counted = 0
+            self._due_at = self._clock() + self._every
             try:
                 await self.note(made)
                 self._failing = False

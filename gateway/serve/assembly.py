@@ -19,12 +19,10 @@ from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
-from gateway.records.checkpoint import CheckpointFile
 from gateway.records.entry import address_context, evidence_context
 from gateway.records.record import RuleSetRecord, RuleText
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
-from gateway.records.signing import Signer
 from gateway.register.register import Register, Seal, SealEvidence
 from gateway.register.server import EmbeddedRegister, embedded
 from gateway.serve.sandbox import sandbox_socket
@@ -38,6 +36,8 @@ from gateway.upstream.target import Target, Timeouts, Tls
 from gateway.upstream.upstreams import Upstreams
 
 if TYPE_CHECKING:
+    from gateway.records.checkpoint import CheckpointFile
+    from gateway.records.signing import Signer
     from gateway.serve.plane import Plane
 
 _PROBE_SECONDS = 3.0
@@ -85,6 +85,9 @@ def signer(settings: Settings) -> Signer:
         InputError: the file is unreadable, no key, open to others, or gone.
 
     """
+    # Late: no worker signs.
+    from gateway.records.signing import Signer
+
     path, public = settings.records.signing_key_file, public_key_file(settings)
     if path is None:
         raise InputError("records.signing_key_file is not set")
@@ -105,6 +108,8 @@ def public_key_file(settings: Settings) -> Path:
 
 def checkpoint_file(settings: Settings) -> CheckpointFile:
     """Where checkpoints are noted; raises InputError when that is not set."""
+    from gateway.records.checkpoint import CheckpointFile
+
     if settings.records.checkpoints is None:
         raise InputError("records.checkpoints is not set")
     return CheckpointFile(settings.records.checkpoints)
