@@ -51,6 +51,10 @@ _RECIPIENTS = 50
 _ROUNDS = 3
 _SECONDS = 3.0
 _DOMAINS = 5000
+_MAILBOXES = (
+    *("gmail.com", "hotmail.com", "outlook.com", "icloud.com", "yahoo.com"),
+    *("elisanet.fi", "luukku.com", "kolumbus.fi"),
+)
 
 
 @dataclass
@@ -104,8 +108,10 @@ def measure(sizes: list[int]) -> list[Scale]:
 
 
 def address(number: int) -> str:
-    """The contact of a number."""
-    return f"person.{number}@example{number % _DOMAINS}.com"
+    """The contact of a number: six in ten at a few providers, as people are."""
+    if number % 10 < 6:
+        return f"person{number}@{_MAILBOXES[number // 10 % len(_MAILBOXES)]}"
+    return f"person.{number}@example{number // 10 % _DOMAINS}.com"
 
 
 def _write(path: Path, contacts: int) -> None:

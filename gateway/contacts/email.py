@@ -100,6 +100,20 @@ def plain_emails(texts: Sequence[str]) -> tuple[list[str], list[str]] | None:
     return canonical, bases
 
 
+def parse_emails(texts: Sequence[str]) -> list[Contact] | None:
+    """What :func:`parse_email` gives for each of many addresses, in less time.
+
+    None unless all of them are common ASCII addresses, without whitespace around.
+    """
+    plain = plain_emails(texts)
+    if plain is None:
+        return None
+    return [
+        make_contact((_EMAIL, canonical, base, organisations_of(canonical.partition("@")[2])))
+        for canonical, base in zip(*plain, strict=True)
+    ]
+
+
 def parse_domain(text: str) -> str:
     """The canonical A-label domain of ``text``, as an organisation's bans need it.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from gateway.contacts.contact import Channel, Contact, ContactError
-from gateway.contacts.email import parse_email
+from gateway.contacts.email import parse_email, parse_emails
 from gateway.contacts.phone import parse_phone
 from gateway.decision.facts import Outcome
 from gateway.decision.rule import RuleSet
@@ -111,9 +111,7 @@ async def wash_file(
             try:
                 before: tuple[list[list[str]], list[Contact | str]] = ([], [])
                 for batch in chain(_batches(reader, source), [[]]):
-                    contacts = [
-                        _contact(row, place, len(header), traits.channel, region) for row in batch
-                    ]
+                    contacts = _contacts(batch, place, len(header), traits.channel, region)
                     if against is not None:
                         contacts = [_unless_named(one, against) for one in contacts]
                     verdicts = [] if judging is None else await judging
@@ -276,6 +274,17 @@ def _column(header: list[str], channel: Channel, wanted: str | None, source: Pat
         f"{source}: no column for {channel} addresses among {', '.join(header)}; "
         "name it with --column"
     )
+
+
+def _contacts(
+    batch: Sequence[list[str]], place: int, cells: int, channel: Channel, region: str | None
+) -> list[Contact | str]:
+    """Each row's contact, or why there is none."""
+    if channel is Channel.EMAIL and set(map(len, batch)) == {cells}:
+        found = parse_emails([row[place].strip() for row in batch])
+        if found is not None:
+            return [*found]
+    return [_contact(row, place, cells, channel, region) for row in batch]
 
 
 def _contact(

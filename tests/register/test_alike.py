@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.contacts.digest import KeyRing
-from gateway.contacts.email import parse_email, plain_emails
+from gateway.contacts.email import parse_email, parse_emails, plain_emails
 from gateway.entry.event import Event
 from gateway.failure import InputError
 from gateway.register.importing import EVENTS_WAITING, import_file
@@ -215,6 +215,7 @@ def test_addresses_read_at_once_are_read_as_one_by_one(texts):
     found = plain_emails(texts)
     if found is not None:
         contacts = [parse_email(text) for text in texts]
+        assert parse_emails(texts) == contacts
         assert found[0] == [contact.canonical for contact in contacts]
         assert found[1] == [contact.base for contact in contacts]
 
@@ -224,6 +225,7 @@ def test_common_addresses_read_at_once(texts):
     found = plain_emails(texts)
     if found is not None:
         assert list(zip(*found, strict=True)) == [parse_email(text)[1:3] for text in texts]
+        assert parse_emails(texts) == [parse_email(text) for text in texts]
 
 
 async def test_the_import_waits_for_the_archive(register, load, monkeypatch):
