@@ -28,6 +28,7 @@ from gateway.contacts.digest import KeyRing
 from gateway.contacts.email import parse_email
 from gateway.decision.facts import Kind
 from gateway.decision.load import find_rules, load_rules
+from gateway.garbage import seldom_collected
 from gateway.gate import Gate
 from gateway.message.traits import Traits
 from gateway.records.archive import Archive
@@ -169,7 +170,7 @@ async def _measure(register: Register, server: int, folder: Path, scale: Scale) 
     again = [scale.again] if contacts <= SIZES["1m"] else []
     for speed in (scale.imported, *again):
         aside = 0.0
-        with _timed(speed, contacts, server) as timing:
+        with _timed(speed, contacts, server) as timing, seldom_collected():
             await import_file(path, register, actor="bench", drain=forget)
             timing.aside = aside
         if speed is scale.imported and contacts <= _ARCHIVED:
@@ -248,7 +249,7 @@ async def _wash(register: Register, folder: Path, server: int, scale: Scale) -> 
         for number in range(rows):
             known = number if number % 5 == 0 else scale.contacts + number
             file.write(f"{number},{address(known)},Name {number}\n")
-    with _timed(scale.washed, rows, server):
+    with _timed(scale.washed, rows, server), seldom_collected():
         done = await wash_file(
             path,
             folder / "go.csv",

@@ -11,6 +11,7 @@ import typer
 from gateway.cli.option import Actor, Config, Json, open_register, open_stores, run, settings_of
 from gateway.cli.progress import octet_bar
 from gateway.failure import InputError
+from gateway.garbage import seldom_collected
 from gateway.register.importing import ImportResult, import_file
 from gateway.settings import Settings
 
@@ -64,7 +65,7 @@ async def _import(
             return await stores.archiver.run_once()
 
     async with open_register(settings) as register:
-        with octet_bar(source, "importing", passes=2) as progress:
+        with octet_bar(source, "importing", passes=2) as progress, seldom_collected():
             return await import_file(
                 source,
                 register,

@@ -29,6 +29,7 @@ from gateway.contacts.hashed import Algorithm, Salting
 from gateway.decision.facts import Kind
 from gateway.decision.load import find_rules, load_rules
 from gateway.failure import InputError
+from gateway.garbage import seldom_collected
 from gateway.gate import Gate
 from gateway.message.traits import Traits
 from gateway.register.hashlist import Against
@@ -154,7 +155,7 @@ async def _wash(
 ) -> WashResult:
     rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
     async with open_register(settings) as register:
-        with octet_bar(source, "washing") as progress:
+        with octet_bar(source, "washing") as progress, seldom_collected():
             return await wash_file(
                 source,
                 go,
