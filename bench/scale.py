@@ -45,11 +45,12 @@ from gateway.wash import wash_file
 
 SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}
 PROJECTED = 100_000_000
+_AIMS = {"imported": 60_000, "looked_up": 100_000, "washed": 80_000}
+_OCTETS, _GIGABYTES = 32, 3.5
 _WASHED = 300_000
 _ARCHIVED = 100_000
 _ASKERS = 20
 _RECIPIENTS = 50
-_ROUNDS = 3
 _SECONDS = 3.0
 _DOMAINS = 5000
 _MAILBOXES = (
@@ -92,15 +93,15 @@ class Scale:
     archived: Speed = field(default_factory=Speed)
 
 
-def measure(sizes: list[int]) -> list[Scale]:
-    """Measure registers of these sizes, the small ones several times."""
+def measure(sizes: list[int], rounds: int) -> list[Scale]:
+    """Measure registers of these sizes, those of up to a million in several rounds."""
     found = []
     for contacts in sizes:
         scale = Scale(contacts, bits_for(contacts))
         with tempfile.TemporaryDirectory(prefix="sg-scale-") as name:
             folder = Path(name)
             _write(folder / "list.csv", contacts)
-            for turn in range(_ROUNDS if contacts <= SIZES["1m"] else 1):
+            for turn in range(rounds if contacts <= SIZES["1m"] else 1):
                 server = EmbeddedRegister(folder / f"register{turn}", start_timeout=900)
                 uvloop.run(_round(server, folder, scale))
         found.append(scale)
@@ -272,8 +273,8 @@ def lines(found: list[Scale]) -> list[str]:
             for one in found
         ),
         "",
-        "| | contacts | rows a second | our CPU, us a row | Redis's CPU, us a row |",
-        "|---|---|---|---|---|",
+        "| | contacts | rows a second | our CPU, us a row | Redis's CPU, us a row | aim |",
+        "|---|---|---|---|---|---|",
     ]
     for name, key in (
         ("import of a new list", "imported"),
@@ -285,7 +286,8 @@ def lines(found: list[Scale]) -> list[str]:
         for one in found:
             speed: Speed = getattr(one, key)
             if speed.rates:
-                said.append(f"| {name} | {one.contacts:,} | {speed} |")
+                aim = f"{_AIMS[key]:,}" if key in _AIMS else ""
+                said.append(f"| {name} | {one.contacts:,} | {speed} | {aim} |")
     if found:
         last = found[-1]
         total = last.octets * PROJECTED / 1e9
@@ -295,6 +297,7 @@ def lines(found: list[Scale]) -> list[str]:
             f"100 million contacts: {last.octets:.1f} octets x 10^8 = {total:.2f} GB, in 2^{bits} "
             f"buckets of {PROJECTED / 2**bits:.0f} (those measured have "
             f"{last.contacts / 2**last.bits:.0f}, so that a bucket's own cost is divided by "
-            "about as many).",
+            f"about as many). Aims: {_OCTETS} octets from a million contacts on, "
+            f"{_GIGABYTES} GB.",
         ]
     return said

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import (
     aims,
+    archived,
     instructions,
     latency,
     lookups,
@@ -93,7 +94,7 @@ class Run:
         if "lookups" in names:
             self._try("lookups", self._lookups)
         if "scale" in names:
-            self._say("scale", scale.lines(scale.measure(self.sizes)))
+            self._try("scale", self._scale)
         if "sms" in names:
             self._try("sms", lambda: sms.lines(sms.measure(self._rounds, self._seconds)))
         if "instructions" in names:
@@ -135,6 +136,17 @@ class Run:
 
     def _lookups(self) -> list[str]:
         return lookups.lines(*lookups.measure(self._place.register, 2))
+
+    def _scale(self) -> list[str]:
+        found = []
+        with ExitStack() as stack:
+            running, notes = entered(stack, (Gateway,), self._place)
+            for gateway in running:
+                assert isinstance(gateway, Gateway)
+                for key, messages in (("1k", 5000), ("50", 200)):
+                    found.append(archived.measure(gateway, self._traffic[key], messages))
+        sized = scale.measure(self.sizes, self._rounds)
+        return [*scale.lines(sized), "", *(notes or archived.lines(found))]
 
     def _instructions(self) -> list[str]:
         counts = {"1k": 200, "10k": 200, "100k": 100, "50": 10, "50p": 20}

@@ -16,6 +16,7 @@ from gateway.entry.event import Event, EventKind
 from gateway.failure import RegisterUnavailable
 from gateway.gate import Gate
 from gateway.message.traits import Traits
+from gateway.register.importing import import_file
 from gateway.register.register import Register
 from tests.peers.topology import PROGRAM, Servers, command, until
 
@@ -106,11 +107,22 @@ class Traffic:
             assert len(logged) == 1
 
 
-async def test_a_cluster_whose_master_dies_and_whose_slots_move(ring):
+async def imported(register, path, count=20_000):
+    """Import a list, twice: replicas have it, and the second time it changes nothing."""
+    path.write_text("email,ban\n" + "".join(f"p{n}@example.com,all\n" for n in range(count)))
+    first = await import_file(path, register, actor="test")
+    again = await import_file(path, register, actor="test")
+    assert (first.changed, again.changed, again.unchanged) == (count, 0, count)
+    people = [parse_email(f"p{n}@example.com") for n in range(0, count, 101)]
+    assert all(standing.exact.bans for standing in await register.look_up(people))
+
+
+async def test_a_cluster_whose_master_dies_and_whose_slots_move(ring, tmp_path):
     with Servers() as servers:
         ports = await servers.cluster(masters=3, replicas=1)
         url = "cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
         async with await Register.open(url, ring, timeout=2) as register:
+            await imported(register, tmp_path / "list.csv")
             async with Traffic(register) as traffic:
                 masters = [port for port in ports if await servers.is_master(port)]
                 assert len(masters) == 3
