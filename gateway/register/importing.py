@@ -33,7 +33,7 @@ from gateway.register.window import Window, Windows
 
 BAD_ROWS_KEPT = 100
 EVENTS_WAITING = 1_000_000
-"""Events that wait for the archive while an import goes on: some 0.5 GB of the server's."""
+"""Events that wait for the archive while an import goes on: some 0.4 GB of the server's."""
 _BATCH = 1000
 _PAUSE = 1.0
 
