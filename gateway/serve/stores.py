@@ -188,11 +188,13 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(custody.aclose)
         contents = ContentStore(database, seal, custody=custody)
         archive = Archive(database, seal, custody)
+        events = EventArchive(database)
+        await register.examine(await events.cursors())
         yield Stores(
             register=register,
             database=database,
             archive=archive,
-            events=EventArchive(database),
+            events=events,
             contents=contents,
             held=HeldStore(database, seal, contents),
             archiver=Archiver(
