@@ -35,6 +35,7 @@ from ulid import ULID
 from gateway.contacts.digest import Digest
 from gateway.entry.event import Event, EventError
 from gateway.failure import InputError, RegisterUnavailable
+from gateway.register import rebuild_script as script
 from gateway.register.layout import (
     EVENT,
     MARK,
@@ -48,7 +49,7 @@ from gateway.register.layout import (
     whole_key,
 )
 from gateway.register.replay import replayed
-from gateway.register.whole import LATER, START
+from gateway.register.whole import START
 from gateway.register.wire import Command, Wire
 
 log = structlog.get_logger(__name__)
@@ -67,122 +68,6 @@ _UNLINKED = 1000
 _HELD_MS = b"600000"
 """How long a shard stays held, and what is built of it of use, after a kill."""
 _TURNS = 1000
-
-_LAST = b"""\
-local function last(stream)
-  if redis.call('EXISTS', stream) == 0 then return '0-0' end
-  local facts = redis.call('XINFO', 'STREAM', stream)
-  for i = 1, #facts, 2 do if facts[i] == 'last-generated-id' then return facts[i+1] end end
-end
-"""
-_FENCE = b"""\
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return redis.error_reply('HOLD another rebuild has begun, or the register was emptied')
-end
-"""
-# KEYS: stream, hold.  ARGV: the hold, the archive's cursor, for how long.
-# The ids of later events follow those that are archived.
-_HOLD = (
-    LATER
-    + _LAST
-    + b"""\
-local cursor, now = ARGV[2], last(KEYS[1])
-if later(cursor, now) then
-  if redis.call('EXISTS', KEYS[1]) == 0 then
-    redis.call('XGROUP', 'CREATE', KEYS[1], 'g', '$', 'MKSTREAM')
-    redis.call('XGROUP', 'DESTROY', KEYS[1], 'g')
-  end
-  redis.call('XSETID', KEYS[1], cursor)
-  now = cursor
-end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
-return now
-"""
-)
-# KEYS: hold, bucket.  ARGV: the hold, then fields and values.
-_FILL = (
-    _FENCE
-    + b"""\
-for i = 2, #ARGV, 1000 do
-  redis.call('HSET', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
-end
-return 1
-"""
-)
-# KEYS: hold, stream.  ARGV: the hold, then ids and events.  The stream's last id.
-_LOG_ANEW = (
-    _FENCE
-    + b"""\
-local now
-for i = 2, #ARGV, 2 do
-  redis.call('XDEL', KEYS[2], ARGV[i])
-  now = redis.call('XADD', KEYS[2], '*', 'e', ARGV[i+1])
-end
-return now
-"""
-)
-_MARKED = b"""\
-local function marked(bucket, id)
-  if later(id, redis.call('HGET', bucket, '@') or '0-0') then
-    redis.call('HSET', bucket, '@', id)
-  end
-end
-"""
-# KEYS: hold, bucket.  ARGV: the hold, the bucket's mark, then fields and values.
-_KEEP = (
-    LATER
-    + _MARKED
-    + _FENCE
-    + b"""\
-local kept = 0
-for i = 3, #ARGV, 2 do kept = kept + redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i+1]) end
-if kept > 0 then marked(KEYS[2], ARGV[2]) end
-return kept
-"""
-)
-# KEYS: hold, buckets.  ARGV: the hold, the next one, for how long, then for each entry its
-# bucket's place in KEYS, field, value and the id of its last event.
-_PUT = (
-    LATER
-    + _MARKED
-    + _FENCE
-    + b"""\
-for i = 4, #ARGV, 4 do
-  local bucket = KEYS[tonumber(ARGV[i])]
-  if ARGV[i+2] == '' then redis.call('HDEL', bucket, ARGV[i+1])
-  else redis.call('HSET', bucket, ARGV[i+1], ARGV[i+2]) end
-  marked(bucket, ARGV[i+3])
-end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
-"""
-)
-# KEYS: hold, stream, layout, archived, the hash with the mark.  ARGV: the hold, up to which
-# event it is built, the layout's tag, the archive's cursor.
-_TURN = (
-    LATER
-    + _LAST
-    + _FENCE
-    + b"""\
-redis.call('HDEL', KEYS[5], 'whole')
-if last(KEYS[2]) ~= ARGV[2] then return 0 end
-if later(ARGV[4], ARGV[2]) then
-  return redis.error_reply('HOLD events were archived that the stream does not have')
-end
-redis.call('SET', KEYS[3], ARGV[3])
-if later(ARGV[4], redis.call('GET', KEYS[4]) or '0-0') then
-  redis.call('SET', KEYS[4], ARGV[4])
-end
-return 1
-"""
-)
-# KEYS: hold, stream, layout, archived.  ARGV: the archive's cursor.
-# The hold, the layout's tag, and whether the register knows all that is archived.
-_FOUND = b"""\
-local mark = redis.call('GET', KEYS[4]) or '0-0'
-local known = mark == ARGV[1] or #redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1]) > 0
-return {redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[3]) or '', known and 1 or 0}
-"""
 
 
 class History(Protocol):
@@ -377,7 +262,7 @@ class Rebuild:
                 cursors = await self._history.cursors()
                 cursor = cursors.get(event_stream(shard.number), START)
                 told = (shard.hold, shard.upto, self._target.tag, cursor)
-                if await self._one((b"EVAL", _TURN, b"5", *keys, *told)):
+                if await self._one((b"EVAL", script.TURN, b"5", *keys, *told)):
                     break
                 await self._catch_up(shard)
             else:
@@ -411,7 +296,7 @@ class Rebuild:
         stream, hold = event_stream(number), hold_key(number)
         cursor = (await self._history.cursors()).get(stream, START)
         keys = (hold, stream, tag_key(number), archived_key(number))
-        found, tag, known = await self._one((b"EVAL", _FOUND, b"4", *keys, cursor))
+        found, tag, known = await self._one((b"EVAL", script.FOUND, b"4", *keys, cursor))
         target = self._target
         if tag == target.tag:
             if not known:
@@ -425,7 +310,9 @@ class Rebuild:
         if self._done.resumed:
             await self._unlink(target, number)
         building = b"%b building %b" % (target.tag, secrets.token_hex(8).encode())
-        upto = await self._one((b"EVAL", _HOLD, b"2", stream, hold, building, cursor, _HELD_MS))
+        upto = await self._one(
+            (b"EVAL", script.HOLD, b"2", stream, hold, building, cursor, _HELD_MS)
+        )
         shard = _Shard(number, building, upto)
         await self._log_anew(shard, cursor)
         upto = shard.upto
@@ -468,7 +355,9 @@ class Rebuild:
             part = missing[start : start + _STREAM_PAGE]
             pairs = [octets for one in part for octets in one]
             keys = (hold_key(shard.number), stream)
-            shard.upto = await self._one((b"EVAL", _LOG_ANEW, b"2", *keys, shard.hold, *pairs))
+            shard.upto = await self._one(
+                (b"EVAL", script.LOG_ANEW, b"2", *keys, shard.hold, *pairs)
+            )
 
     async def _from_archive(self, shard: _Shard, key_id: str) -> None:
         after = f"{key_id}:{shard.number * 4:02x}"
@@ -586,7 +475,7 @@ class Rebuild:
             pairs[bucket] += (new_name, value)
         for bucket, each in pairs.items():
             keys = (hold_key(shard.number), bucket)
-            yield (b"EVAL", _KEEP, b"2", *keys, shard.hold, mark, *each)
+            yield (b"EVAL", script.KEEP, b"2", *keys, shard.hold, mark, *each)
 
     # -- what is logged meanwhile -----------------------------------------------------
 
@@ -662,7 +551,7 @@ class Rebuild:
             arguments += (indexes[bucket], name, value, ids[subject])
             self._done.events += len(texts[subject])
             self._done.contacts += bool(value) and not old
-        await self._one((b"EVAL", _PUT, b"%d" % len(keys), *keys, *arguments))
+        await self._one((b"EVAL", script.PUT, b"%d" % len(keys), *keys, *arguments))
         shard.hold = hold
 
     # -- the wire ---------------------------------------------------------------------
@@ -686,7 +575,7 @@ class Rebuild:
 
 def _filling(shard: _Shard, bucket: _Bucket) -> Command:
     keys = (hold_key(shard.number), bucket.key)
-    return (b"EVAL", _FILL, b"2", *keys, shard.hold, MARK, bucket.mark, *bucket.pairs)
+    return (b"EVAL", script.FILL, b"2", *keys, shard.hold, MARK, bucket.mark, *bucket.pairs)
 
 
 def _lead(layout: Layout, number: int) -> bytes:
