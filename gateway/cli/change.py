@@ -93,7 +93,7 @@ async def _apply(settings: Settings, event: Event, address: str) -> tuple[list[E
     return logged, ""
 
 
-def _change(config: Path | None, event: Event, address: str, done: str, *, json: bool) -> None:
+def carry_out(config: Path | None, event: Event, address: str, done: str, *, json: bool) -> None:
     """Make the change and say what is true now; exit status 1 if a ban stands against it."""
     settings = settings_of(config)
     logged, stands = run(_apply(settings, event, address))
@@ -123,7 +123,7 @@ def ban(
 ) -> None:
     """Forbid direct marketing (or all contact, or disclosure) to a contact or a domain."""
     event = ban_event(EventKind.BAN, by, scope, topic, evidence, source, at)
-    _change(config, event, address, f"ban ({scope})", json=json)
+    carry_out(config, event, address, f"ban ({scope})", json=json)
 
 
 def unban(
@@ -141,7 +141,7 @@ def unban(
     if not evidence.strip():
         raise InputError("--evidence: say why the ban is lifted")
     event = ban_event(EventKind.UNBAN, by, scope, topic, evidence, source, at)
-    _change(config, event, address, f"ban ({scope}) lifted", json=json)
+    carry_out(config, event, address, f"ban ({scope}) lifted", json=json)
 
 
 def ban_event(
@@ -209,7 +209,7 @@ def consent(
         wording=wording,
     )
     done = "consent pending" if pending else "consent" if proven else "consent without full proof"
-    _change(config, event, address, done, json=json)
+    carry_out(config, event, address, done, json=json)
 
 
 def withdraw(
@@ -233,7 +233,7 @@ def withdraw(
         channel=channel or _channel_of(address),
         topic=topic,
     )
-    _change(config, event, address, "consent withdrawn", json=json)
+    carry_out(config, event, address, "consent withdrawn", json=json)
 
 
 def relationship(
@@ -271,4 +271,4 @@ def relationship(
             source_known=True,
         ),
     )
-    _change(config, event, address, "relationship recorded", json=json)
+    carry_out(config, event, address, "relationship recorded", json=json)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import orjson
 import typer
 
 from gateway.cli.address import read_contact
-from gateway.cli.moment import told
+from gateway.cli.history import knowledge
+from gateway.cli.moment import moment, told
 from gateway.cli.option import Config, Json, open_register, run, settings_of
 from gateway.cli.trial import (
     At,
@@ -21,11 +23,12 @@ from gateway.cli.trial import (
     route_traits,
     trial,
 )
+from gateway.clock import now_ms
 from gateway.contacts.contact import Channel, Contact
 from gateway.decision.engine import Step
 from gateway.decision.engine import explain as explain_facts
 from gateway.decision.facts import Kind, Outcome
-from gateway.decision.load import find_rules, load_rules
+from gateway.decision.load import RuleError, find_rules, load_rules
 from gateway.decision.rule import RuleSet
 from gateway.failure import InputError
 from gateway.gate import Gate, Verdict
@@ -56,12 +59,15 @@ def check(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Say what would be decided now; exit status 1 if any may not go."""
+    """Say what would be decided now, or was to be at a time; exit status 1 if any may not go."""
     settings = settings_of(config)
     rules = load_rules(find_rules(settings.rules.set, settings.rules.folder))
     contacts = [_contact(address, channel) for address in addresses]
+    when = moment(at)
+    then = when if when is not None and when <= now_ms() else None
+    later = at if then is None else None
     for contact in contacts:
-        refuse_for_mail(contact.channel, route=route, sender=sender, text=text, at=at)
+        refuse_for_mail(contact.channel, route=route, sender=sender, text=text, at=later)
     if route is not None and client is not None:
         raise InputError("--client and --route: name one of them, the tool that would send")
     own = None if route is None else route_of(settings, route)
@@ -70,12 +76,29 @@ def check(
     else:
         traits = route_traits(settings, own, kind, topic, product_group, sender)
     message = trial(settings, traits, own, sender, text, at)
-    verdicts = run(_judge(settings, rules, message, contacts))
+    told_then: dict[str, object] = {}
+    if then is None:
+        verdicts = run(_judge(settings, rules, message, contacts))
+    else:
+        verdicts, rules, in_force = run(_judge_then(settings, rules, message, contacts, then))
+        told_then = {
+            "at": told(then),
+            "rule_set": {
+                "name": rules.name,
+                "version": rules.version,
+                "hash": rules.hash,
+                "in_force_then": in_force,
+            },
+        }
+        if not json:
+            whose = "in force then" if in_force else "today's: the archive knows none of then"
+            typer.echo(f"as known at {told(then)}, by {rules.name} {rules.version} ({whose})")
     for address, verdict in zip(addresses, verdicts, strict=True):
         until = message.until(verdict.contact)
         if json:
             row = _row(address, verdict, rules, with_trace=explain)
-            typer.echo(orjson.dumps({**row, "quiet_until": until and told(until)}))
+            row = {**row, **told_then, "quiet_until": until and told(until)}
+            typer.echo(orjson.dumps(row))
         else:
             _print(address, verdict, rules, language, with_trace=explain)
             if until is not None:
@@ -115,12 +138,35 @@ async def _judge(
     settings: Settings, rules: RuleSet, message: Trial, contacts: list[Contact]
 ) -> list[Verdict]:
     async with open_register(settings) as register:
-        gate = Gate(register)
-        verdicts = []
-        for contact in contacts:
-            own = message.traits_for(contact)
-            verdicts += await gate.judge(own, [contact], rules)
-        return verdicts
+        return await _verdicts(Gate(register), rules, message, contacts)
+
+
+async def _judge_then(
+    settings: Settings, rules: RuleSet, message: Trial, contacts: list[Contact], at: int
+) -> tuple[list[Verdict], RuleSet, bool]:
+    """The verdicts of an earlier time, the rules they are by, and whether those were its own.
+
+    Rules that this version cannot read any more give way to today's, as do unknown ones.
+    """
+    async with knowledge(settings, at) as known:
+        own = None
+        with suppress(RuleError):
+            own = await known.rules()
+        gate = Gate(known, clock=lambda: at)
+        return (
+            await _verdicts(gate, own or rules, message, contacts),
+            own or rules,
+            own is not None,
+        )
+
+
+async def _verdicts(
+    gate: Gate, rules: RuleSet, message: Trial, contacts: list[Contact]
+) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    for contact in contacts:
+        verdicts += await gate.judge(message.traits_for(contact), [contact], rules)
+    return verdicts
 
 
 def _row(text: str, verdict: Verdict, rules: RuleSet, *, with_trace: bool) -> dict[str, object]:

@@ -206,12 +206,14 @@ async def _release(
     settings: Settings, held_id: str, by: str, reason: str, kind: Kind | None
 ) -> _Done:
     from gateway.serve.stores import open_database
+    from gateway.serve.vouching import vouch
 
     async with assembly.register_url(settings) as url, running_sandboxes(settings):
         # Makes the archive where there is none yet, and says what is wrong with another.
         await (await open_database(settings)).aclose()
         parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
         try:
+            await vouch(settings, parts.register)
             held = await parts.site.held.get(held_id)
             await parts.site.recorder.act(_act(Action.RELEASE, by, held_id, reason))
             if held.message.channel is Channel.SMS:

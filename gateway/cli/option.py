@@ -18,6 +18,7 @@ from gateway.records.act import Act
 from gateway.records.entry import ACT, RECORDS
 from gateway.register.register import Register
 from gateway.serve import assembly
+from gateway.serve.vouching import vouch
 from gateway.settings import Settings
 from gateway.settings.load import find_config, load_settings
 
@@ -106,6 +107,7 @@ async def open_register(settings: Settings) -> AsyncIterator[Register]:
         ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
         register = await assembly.open_register(patient, url, ring, seal)
         async with register:
+            await vouch(settings, register)
             yield register
 
 

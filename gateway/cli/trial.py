@@ -34,7 +34,9 @@ MessageText = Annotated[
 ]
 At = Annotated[
     str | None,
-    typer.Option("--at", help="When a text message would go (ISO 8601), for quiet hours."),
+    typer.Option(
+        "--at", help="When a text message would go (ISO 8601), for quiet hours; check: or went."
+    ),
 ]
 
 

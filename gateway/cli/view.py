@@ -46,13 +46,13 @@ def show(
     if json:
         row = {
             "address": address,
-            **_entry_row(entry),
+            **entry_row(entry),
             "banned_by_organisation": banned_by,
             "banned_by_hashed_list": [ban.scope for ban in hashed],
         }
         typer.echo(orjson.dumps(row))
     else:
-        _print_entry(address, entry)
+        print_entry(address, entry)
         for domain in banned_by:
             typer.echo(f"its organisation has banned marketing: @{domain}")
         for ban in hashed:
@@ -69,7 +69,7 @@ async def _entry(
         if address.startswith("@"):
             return await register.show_organisation(address[1:]), [], []
         contact = read_contact(address)
-        act = _read(by, reason, register.subject(contact), "register entry")
+        act = read_act(by, reason, register.subject(contact), "register entry")
         await record_act(register, act)
         banned_by = [
             domain
@@ -81,11 +81,13 @@ async def _entry(
         return await register.show(contact), banned_by, hashed
 
 
-def _read(by: str, reason: str, subject: str, what: str) -> Act:
+def read_act(by: str, reason: str, subject: str, what: str) -> Act:
+    """That somebody reads what is known of a contact."""
     return Act(action=Action.READ, actor=by, reason=reason, subject=subject, detail={"what": what})
 
 
-def _entry_row(entry: Entry) -> dict[str, object]:
+def entry_row(entry: Entry) -> dict[str, object]:
+    """An entry as JSON has it."""
     return {
         "bans": [
             {
@@ -121,12 +123,13 @@ def _entry_row(entry: Entry) -> dict[str, object]:
     }
 
 
-def _print_entry(address: str, entry: Entry) -> None:
+def print_entry(address: str, entry: Entry) -> None:
+    """Show an entry."""
     if entry == Entry():
         typer.echo(f"{address}: not in the register")
         return
     table = Table(title=address, title_justify="left", show_header=False)
-    for name, value in _entry_row(entry).items():
+    for name, value in entry_row(entry).items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for one in value:
                 words = ", ".join(f"{k} {v}" for k, v in one.items() if v not in (None, False))
@@ -178,6 +181,6 @@ async def _history(settings: Settings, address: str, by: str, reason: str) -> li
         if address.startswith("@"):
             return await stores.organisation_history(parse_domain(address[1:]))
         contact = read_contact(address)
-        act = _read(by, reason, stores.register.subject(contact), "register history")
+        act = read_act(by, reason, stores.register.subject(contact), "register history")
         await record_act(stores.register, act)
         return await stores.history(contact)

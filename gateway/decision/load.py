@@ -19,7 +19,7 @@ from gateway.decision.reader import Reader, RuleError, show
 from gateway.decision.rule import Decision, Rule, RuleSet
 from gateway.decision.tree import Gap, Tree, results, shares
 
-__all__ = ["RuleError", "find_rules", "load_rules"]
+__all__ = ["RuleError", "find_rules", "load_rules", "read_rules"]
 
 _set_name = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*").fullmatch
 
@@ -62,12 +62,21 @@ def load_rules(path: Path) -> RuleSet:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise RuleError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from error
+    return read_rules(path, text, sha256(content).hexdigest())
+
+
+def read_rules(path: Path, text: str, content_hash: str) -> RuleSet:
+    """The rule set of a text that was once in a file, whose hash is known.
+
+    Raises:
+        RuleError: the text is not a sound rule set; it names ``path``.
+    """
     reader = Reader(path, text)
     draft = reader.read()
     _unique(reader, draft.rules)
     tree = _total(reader, draft.rules)
     _reached(reader, draft.rules, tree)
-    rules = RuleSet(draft.name, draft.version, sha256(content).hexdigest(), draft.rules, tree)
+    rules = RuleSet(draft.name, draft.version, content_hash, draft.rules, tree)
     _kept(reader, rules)
     _worked(reader, rules)
     return rules

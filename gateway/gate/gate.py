@@ -8,11 +8,11 @@ verdict per contact out.  A register that cannot be reached is a fact like any o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import structlog
 
@@ -25,7 +25,6 @@ from gateway.entry.standing import Standing
 from gateway.failure import Overloaded, RegisterUnavailable
 from gateway.gate.precedent import Precedents, likeness
 from gateway.message.traits import Traits
-from gateway.register.register import Register
 
 log = structlog.get_logger(__name__)
 
@@ -73,10 +72,24 @@ _standing: Callable[[Verdict], Standing | None] = itemgetter(Verdict._fields.ind
 _asked_at: Callable[[Verdict], float] = itemgetter(Verdict._fields.index("asked_at"))
 
 
+class Asked(Protocol):
+    """What is asked about contacts: the register, or what was known at another time."""
+
+    @property
+    def settling(self) -> float:
+        """Seconds that a hand-over may rest on a look-up."""
+
+    def look_up(self, contacts: Sequence[Contact]) -> Coroutine[Any, Any, list[Standing]]:
+        """Where each contact stands, in order."""
+
+    async def position(self) -> str:
+        """The id of the latest event."""
+
+
 class Gate:
     """Look-up, facts and rules in one step."""
 
-    def __init__(self, register: Register, clock: Clock = now_ms) -> None:
+    def __init__(self, register: Asked, clock: Clock = now_ms) -> None:
         self._register = register
         self._clock = clock
         self._precedents: Precedents | None = None

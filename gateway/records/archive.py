@@ -36,6 +36,8 @@ from gateway.records.verification import Verification, verify
 
 _FAULTS: Final = 20
 _PORTION: Final = 500
+LACKING: Final = "lacking "
+"""What a row of ``cursor`` begins with that tells up to where events are not here."""
 
 
 class Archive:
@@ -66,6 +68,24 @@ class Archive:
             return int(fence or 0), {row.stream.encode(): row.last.encode() for row in rows}
 
         return await self._database.write(work)
+
+    async def lack(self, streams: Mapping[bytes, bytes]) -> None:
+        """Note that events up to these ids were archived elsewhere, and are not here.
+
+        Raises RecordsUnavailable.
+        """
+        table = schema.cursor
+
+        async def work(connection: AsyncConnection) -> None:
+            rows = [
+                {"stream": LACKING + stream.decode(), "last": last.decode()}
+                for stream, last in streams.items()
+            ]
+            names = [row["stream"] for row in rows]
+            await connection.execute(table.delete().where(table.c.stream.in_(names)))
+            await connection.execute(table.insert(), rows)
+
+        await self._database.write(work)
 
     async def store(
         self,

@@ -47,6 +47,50 @@ return '0-0'
 """
 
 
+# An event stream has a neighbour that tells how far it is archived.  It moves along only
+# over what was read from this very register, so that a register which lost events, or
+# got an older copy of them, is noticed (see ``register.whole``): its stream does not know
+# the cursor then, and nothing more is archived of it until it has been rebuilt.
+# KEYS: the stream, its neighbour.  ARGV: the cursor, from where to read, how many.
+_READ_EVENTS = b"""
+local mark = redis.call('GET', KEYS[2]) or '0-0'
+if mark ~= ARGV[1] and #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return {} end
+return redis.call('XRANGE', KEYS[1], ARGV[2], '+', 'COUNT', ARGV[3])
+"""
+# KEYS: the stream, its neighbour, what keeps it from being trimmed.  ARGV: the cursor, and
+# the id from which on entries are kept.
+_TRIM_EVENTS = b"""
+local mark = redis.call('GET', KEYS[2]) or '0-0'
+if mark ~= ARGV[1] then
+  if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 0 end
+  local a, b = string.match(mark, '(%d+)-(%d+)')
+  local c, d = string.match(ARGV[1], '(%d+)-(%d+)')
+  a, b, c, d = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
+  if a > c or (a == c and b > d) then return 0 end
+  redis.call('SET', KEYS[2], ARGV[1])
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[2])
+"""
+# KEYS: the stream, its neighbour.  ARGV: the cursor.  Where the register knows more to be
+# archived than this cursor, and the stream has no entry of it: how far that is.
+_ELSEWHERE = b"""
+local mark = redis.call('GET', KEYS[2]) or '0-0'
+if mark == ARGV[1] or #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) > 0 then return '0-0' end
+return mark
+"""
+
+
+def archived_key(stream: bytes) -> bytes:
+    """The key beside an event stream that tells how far it is archived."""
+    return stream + b":archived"
+
+
+def hold_key(stream: bytes) -> bytes:
+    """The key that keeps an event stream from being trimmed while it is there."""
+    return stream + b":hold"
+
+
 @dataclass(frozen=True, slots=True)
 class ArchiverStatus:
     """The archiver's figures, for metrics."""
@@ -253,17 +297,32 @@ class Archiver:
             )
 
     async def _still_valid(self, cursors: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-        """The cursors, begun anew where a stream is younger than its cursor.
+        """The cursors, begun anew where a record stream is younger than its cursor.
 
         A store that lost its data (or an older copy of it) numbers its entries from
         the clock; whatever it still holds is then read again, and known ids ignored.
+        Of a register's events that were archived elsewhere the archive notes that it
+        lacks them.
         """
         ours = {stream: cursors.get(stream, _START) for stream in self._streams}
-        commands = [(b"EVAL", _LAST_ID, b"1", stream) for stream in ours]
+        commands: list[tuple[bytes, ...]] = []
+        for stream, cursor in ours.items():
+            if stream in self._events:
+                keys = (stream, archived_key(stream))
+                commands.append((b"EVAL", _ELSEWHERE, b"2", *keys, cursor))
+            else:
+                commands.append((b"EVAL", _LAST_ID, b"1", stream))
         replies = await self._exchange(commands)
+        lacking = {}
         for stream, last in zip(ours, replies, strict=True):
-            if _number(last) < _number(ours[stream]):
+            if stream in self._events:
+                if _number(last) > _number(ours[stream]):
+                    ours[stream] = lacking[stream] = last
+            elif _number(last) < _number(ours[stream]):
                 ours[stream] = _START
+        if lacking:
+            log.warning("events_archived_elsewhere", streams=len(lacking))
+            await self._archive.lack(lacking)
         return ours
 
     async def _read(self) -> list[StreamEntry]:
@@ -276,10 +335,7 @@ class Archiver:
         octets = backlog = 0
         count = b"%d" % self._portion
         while at and len(entries) < _ENTRIES and octets < _OCTETS:
-            commands: list[tuple[bytes, ...]] = [
-                (b"XRANGE", stream, b"(" + last, b"+", b"COUNT", count)
-                for stream, last in at.items()
-            ]
+            commands = [self._reading(stream, last, count) for stream, last in at.items()]
             if not entries:
                 commands += [(b"XLEN", stream) for stream in self._records]
             replies = await self._exchange(commands)
@@ -306,12 +362,24 @@ class Archiver:
         self._lag = max(0, self._clock() - oldest) if oldest else 0
         return entries
 
+    def _reading(self, stream: bytes, last: bytes, count: bytes) -> tuple[bytes, ...]:
+        """The command that reads a stream behind an entry."""
+        if stream not in self._events:
+            return (b"XRANGE", stream, b"(" + last, b"+", b"COUNT", count)
+        keys = (stream, archived_key(stream))
+        return (b"EVAL", _READ_EVENTS, b"2", *keys, self._cursors[stream], b"(" + last, count)
+
     async def _trim(self, cursors: Mapping[bytes, bytes]) -> None:
-        commands = []
+        commands: list[tuple[bytes, ...]] = []
         for stream, last in cursors.items():
             if last != _START:
                 time, number = _number(last)
-                commands.append((b"XTRIM", stream, b"MINID", b"%d-%d" % (time, number + 1)))
+                kept = b"%d-%d" % (time, number + 1)
+                if stream in self._events:
+                    keys = (stream, archived_key(stream), hold_key(stream))
+                    commands.append((b"EVAL", _TRIM_EVENTS, b"3", *keys, last, kept))
+                else:
+                    commands.append((b"XTRIM", stream, b"MINID", kept))
         if commands:
             await self._exchange(commands)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.failure import Overloaded, RegisterUnavailable
 from gateway.register.session import Session, SessionLost
+from gateway.register.whole import Proof
 from gateway.register.wire import Found, Wire, found, unavailable
 
 _Asked = tuple[bytes, int, asyncio.Future[Found], float]
@@ -39,14 +40,20 @@ class Batcher:
         lanes: int = 2,
         limit: int = 2048,
         waiting: int = 262_144,
+        proof: Proof | None = None,
     ) -> None:
-        """Take the wire and the seconds that a caller waits for an answer."""
+        """Take the wire and the seconds that a caller waits for an answer.
+
+        With a ``proof`` each trip asks whether the register is whole, and where it is
+        not its callers hear NotWhole.
+        """
         self._loop = asyncio.get_running_loop()
         self._wire = wire
         self._timeout = timeout
         self._lanes = lanes
         self._limit = limit
         self._most = waiting
+        self._proof = proof
         self._queue: deque[_Asked] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._waiting = 0
@@ -117,7 +124,7 @@ class Batcher:
             batch = self._boarding()
             if batch:
                 self.trips += 1
-                trip = _Trip(batch, self._wire, self._returned)
+                trip = _Trip(batch, self._wire, self._returned, self._proof)
                 self._trips.add(trip)
                 trip.start(batch[0][3] - self._loop.time())
 
@@ -152,13 +159,23 @@ class _Trip:
     closed it since it was last used.
     """
 
-    __slots__ = ("_batch", "_count", "_over", "_returned", "_session", "_task", "_wire", "_within")
+    __slots__ = (
+        *("_batch", "_count", "_over", "_proof", "_returned"),
+        *("_session", "_task", "_wire", "_within"),
+    )
 
-    def __init__(self, batch: list[_Asked], wire: Wire, returned: Callable[[_Trip], None]) -> None:
+    def __init__(
+        self,
+        batch: list[_Asked],
+        wire: Wire,
+        returned: Callable[[_Trip], None],
+        proof: Proof | None,
+    ) -> None:
         self._batch = batch
         self._count = sum(map(_count, batch))
         self._wire = wire
         self._returned = returned
+        self._proof = proof
         self._within = 0.0
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
@@ -170,7 +187,7 @@ class _Trip:
         if within <= 0:
             self.set_exception(TimeoutError())
             return
-        self._session = self._wire.begin(self._packed(), self._count, within, self)
+        self._session = self._wire.begin(*self._packed(), within, self)
         if self._session is None:
             self._task = asyncio.create_task(self._search(within, anew=False))
 
@@ -193,6 +210,7 @@ class _Trip:
         """Tell each caller what his questions found."""
         try:
             entries = found(replies)
+            self._prove(entries, b"" if self._session is None else self._session.run)
         except RegisterUnavailable as error:
             self._failed(error)
         else:
@@ -208,12 +226,24 @@ class _Trip:
         else:
             self._failed(unavailable(error, self._within))
 
-    def _packed(self) -> bytes:
-        return b"".join(map(_questions, self._batch))
+    def _packed(self) -> tuple[bytes, int]:
+        """The questions with their proofs behind them, and how many replies there will be."""
+        packed = b"".join(map(_questions, self._batch))
+        if self._proof is None:
+            return packed, self._count
+        proofs, count = self._proof.of(packed)
+        return packed + proofs, self._count + count
+
+    def _prove(self, entries: Found, run: bytes) -> None:
+        """Raise NotWhole unless the proofs, which come last, say that all before them counts."""
+        if self._proof is not None:
+            self._proof.require(entries[self._count :], run)
 
     async def _search(self, within: float, *, anew: bool) -> None:
         try:
-            entries = await self._wire.look_up(self._packed(), self._count, within, anew=anew)
+            packed, count = self._packed()
+            entries, run = await self._wire.look_up_proved(packed, count, within, anew=anew)
+            self._prove(entries, run)
         except asyncio.CancelledError:
             self._failed(RegisterUnavailable("the register is closed"))
             raise

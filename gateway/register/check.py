@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import structlog
 from redis.exceptions import RedisError
+from ulid import ULID
 
 from gateway.contacts.digest import KeyRing
 from gateway.failure import InputError, RegisterUnavailable
@@ -43,6 +44,7 @@ async def prepare(
             (b"EVAL", _VERSION_SCRIPT, b"1", layout.META),
             (b"HSETNX", layout.META, b"version", b"%d" % layout.VERSION),
             (b"HSETNX", layout.META, b"bits", b"%d" % wanted.bits),
+            (b"HSETNX", layout.META, b"generation", str(ULID()).encode()),
             (b"HMGET", layout.META, b"version", b"bits"),
             (b"HGETALL", layout.META),
         ],
@@ -53,7 +55,7 @@ async def prepare(
             raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")
     if replies[0] < _FLOOR:
         raise InputError("the register's server is too old: Redis 7.0 or Valkey 7.2 is needed")
-    version, found = (int(value) for value in replies[3])
+    version, found = (int(value) for value in replies[4])
     if version != layout.VERSION:
         raise InputError(
             f"the register has layout version {version}; this gateway works with {layout.VERSION}"
@@ -61,14 +63,20 @@ async def prepare(
     if bits is not None and found != bits:
         raise InputError(
             f"the register was made with 2**{found} buckets, the settings say 2**{bits}: "
-            "the number cannot change; correct the settings"
+            "correct the settings, or change the number with register rebuild --bits"
         )
-    await _check_keys(connections, ring, _members(replies[4]), within)
-    return Layout(found)
+    meta = _members(replies[5])
+    places = Layout(found, int(meta.get(b"turn", 0)), meta[b"generation"])
+    await _check_keys(connections, ring, meta, places, within)
+    return places
 
 
 async def _check_keys(
-    connections: Connections, ring: KeyRing, meta: dict[bytes, bytes], within: float
+    connections: Connections,
+    ring: KeyRing,
+    meta: dict[bytes, bytes],
+    places: Layout,
+    within: float,
 ) -> None:
     marks = {
         _KEY_MARK + digest.key_id.encode(): digest.value.hex().encode()
@@ -88,7 +96,11 @@ async def _check_keys(
                 f"key {key_id} of the key file is not the one the register was written with: "
                 "restore the right key file; with this one its bans cannot be found"
             )
-    fresh = [(b"HSETNX", layout.META, name, value) for name, value in marks.items()]
+    fresh: list[tuple[bytes, ...]] = [
+        (b"HSETNX", layout.META, name, value) for name, value in marks.items()
+    ]
+    # Whoever changes a bucket compares them.
+    fresh += [(b"SETNX", layout.tag_key(s), places.tag) for s in range(layout.SHARDS)]
     for reply in await connections.wire.exchange(fresh, within):
         if isinstance(reply, Exception):
             raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.contacts.digest import Digest
@@ -20,15 +20,25 @@ from gateway.entry.event import Event
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
-from gateway.register.layout import Layout, Place, event_stream
+from gateway.register.layout import (
+    TAG_CHECK,
+    Layout,
+    Place,
+    event_stream,
+    is_turned,
+    tag_key,
+)
 from gateway.register.question import question
 from gateway.register.wire import Command, Found, Wire
 
-# KEYS: the shard's stream, then buckets.  ARGV, per change: the bucket's index in
-# KEYS, field, expected value, new value ("" is absent), number of events, events.
+# KEYS: the shard's stream, what tells its layout, then buckets.  ARGV: the tag of our
+# layout, then per change: the bucket's index in KEYS, field, expected value, new value
+# ("" is absent), number of events, events.
 # A reply per change: the last event's stream id ("" without events), or false.
-_SCRIPT = b"""\
-local out, i = {}, 1
+_SCRIPT = (
+    TAG_CHECK
+    + b"""\
+local out, i = {}, 2
 while i <= #ARGV do
   local bucket, field, new = KEYS[tonumber(ARGV[i])], ARGV[i+1], ARGV[i+3]
   local last = i + 4 + tonumber(ARGV[i+4])
@@ -46,11 +56,15 @@ while i <= #ARGV do
 end
 return out
 """
+)
 
 _CHANGES_PER_SCRIPT = 200
 _READS_PER_TRIP = 4096
 _ATTEMPTS = 200
 _CALM_ATTEMPTS = 3
+_TURNING = 0.05
+"""Seconds between two looks at a layout that is being changed."""
+Renew = Callable[[], Awaitable[Layout]]
 
 
 @dataclass(slots=True)
@@ -78,11 +92,21 @@ class _Change:
 class Committer:
     """Writes changes through the wire; at most 200 changes run in one script."""
 
-    def __init__(self, wire: Wire, layout: Layout, within: float) -> None:
-        """Take the wire, the layout, and the seconds each round trip may take."""
+    def __init__(
+        self, wire: Wire, layout: Layout, within: float, renew: Renew | None = None
+    ) -> None:
+        """Take the wire, the layout, and the seconds each round trip may take.
+
+        ``renew`` reads the layout again when a rebuild has changed it.
+        """
         self._wire = wire
         self._layout = layout
         self._within = within
+        self._renew = renew
+
+    def turn(self, layout: Layout) -> None:
+        """Write in this layout from now on."""
+        self._layout = layout
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Put all writes in effect; each digest may be named once.
@@ -102,18 +126,29 @@ class Committer:
 
     async def entry(self, digest: Digest) -> Entry:
         """The entry kept under a digest; raises RegisterUnavailable."""
-        place = self._layout.place(digest)
-        asked = question(place.bucket, place.field)
-        ((value, *_),) = await self._wire.look_up(asked, 1, self._within)
-        return EMPTY if value is None else decode(value)
+        for _ in range(_ATTEMPTS):
+            layout = self._layout
+            place = layout.place(digest)
+            asked = question(place.bucket, place.field)
+            ((value, *_),) = await self._wire.look_up(asked, 1, self._within)
+            if not await self._turned({place.shard}, layout):
+                return EMPTY if value is None else decode(value)
+        raise RegisterUnavailable("the register is being rebuilt; try again")
 
     async def _attempt(self, writes: list[Write]) -> list[Write]:
         """Try the writes once; returns those whose entry changed in between."""
-        changes = await self._read(writes)
+        # One layout for all of the attempt, whatever is heard of another meanwhile.
+        layout = self._layout
+        changes = await self._read(writes, layout)
         shards: dict[int, list[_Change]] = defaultdict(list)
+        idle: list[_Change] = []
         for change in changes:
             if change.logged or change.old != change.new:
                 shards[change.place.shard].append(change)
+            else:
+                idle.append(change)
+        if idle and await self._turned({change.place.shard for change in idle}, layout):
+            return writes
         groups = [
             each[start : start + _CHANGES_PER_SCRIPT]
             for each in shards.values()
@@ -121,11 +156,15 @@ class Committer:
         ]
         if not groups:
             return []
-        replies = await replica.change(
-            self._wire, [_script(group) for group in groups], self._within
-        )
+        scripts = [_script(group, layout.tag) for group in groups]
+        replies = await replica.change(self._wire, scripts, self._within)
         lost = []
+        turned = False
         for group, reply in zip(groups, replies, strict=True):
+            if self._renew is not None and is_turned(reply):
+                turned = True
+                lost += [change.write for change in group]
+                continue
             if type(reply) is not list:
                 raise RegisterUnavailable(f"the register refused a change ({cause(reply)})")
             for change, result in zip(group, reply, strict=True):
@@ -133,10 +172,28 @@ class Committer:
                     lost.append(change.write)
                 else:
                     change.write.logged = change.logged
+        if turned and self._renew is not None:
+            # Between two shards of a rebuild the register does not know yet.
+            await asyncio.sleep(_TURNING)
+            self._layout = await self._renew()
         return lost
 
-    async def _read(self, writes: list[Write]) -> list[_Change]:
-        places = [self._layout.place(write.digest) for write in writes]
+    async def _turned(self, shards: set[int], layout: Layout) -> bool:
+        """Whether what was read of these shards lies in buckets that a rebuild has left.
+
+        Where nothing is written no script says so.
+        """
+        if self._renew is None:
+            return False
+        tags = await self._wire.exchange([(b"GET", tag_key(s)) for s in shards], self._within)
+        if all(tag == layout.tag for tag in tags):
+            return False
+        await asyncio.sleep(_TURNING)
+        self._layout = await self._renew()
+        return True
+
+    async def _read(self, writes: list[Write], layout: Layout) -> list[_Change]:
+        places = [layout.place(write.digest) for write in writes]
         found: Found = []
         for start in range(0, len(places), _READS_PER_TRIP):
             part = places[start : start + _READS_PER_TRIP]
@@ -163,10 +220,11 @@ def _change(write: Write, place: Place, old: bytes | None) -> _Change:
     return _Change(write, place, old or b"", new, logged)
 
 
-def _script(changes: Sequence[_Change]) -> Command:
-    keys = [event_stream(changes[0].place.shard)]
+def _script(changes: Sequence[_Change], tag: bytes) -> Command:
+    shard = changes[0].place.shard
+    keys = [event_stream(shard), tag_key(shard)]
     indexes: dict[bytes, bytes] = {}
-    arguments: list[bytes] = []
+    arguments: list[bytes] = [tag]
     for change in changes:
         bucket = change.place.bucket
         if bucket not in indexes:

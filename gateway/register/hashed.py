@@ -25,25 +25,28 @@ from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
 from gateway.register.commit import Committer, Write
-from gateway.register.layout import Layout, event_stream
+from gateway.register.layout import TAG_CHECK, Layout, event_stream, is_turned, tag_key
 from gateway.register.wire import Command, Wire
 
-# KEYS: the shard's stream, then buckets.  ARGV: the entry, then per row the bucket's
-# index in KEYS, the field, the event.  The reply names the rows (from 0) whose field
-# was there already; of those nothing is changed.
-_SCRIPT = b"""\
+# KEYS: the shard's stream, what tells its layout, then buckets.  ARGV: the tag of our
+# layout, the entry, then per row the bucket's index in KEYS, the field, the event.  The
+# reply names the rows (from 0) whose field was there already; of those nothing is changed.
+_SCRIPT = (
+    TAG_CHECK
+    + b"""\
 local there = {}
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   local bucket = KEYS[tonumber(ARGV[i])]
   if redis.call('HEXISTS', bucket, ARGV[i+1]) == 1 then
-    there[#there+1] = (i - 2) / 3
+    there[#there+1] = (i - 3) / 3
   else
     local id = redis.call('XADD', KEYS[1], '*', 'e', ARGV[i+2])
-    redis.call('HSET', bucket, ARGV[i+1], ARGV[1], '@', id)
+    redis.call('HSET', bucket, ARGV[i+1], ARGV[2], '@', id)
   end
 end
 return there
 """
+)
 
 _ROWS_PER_SCRIPT = 400
 _RANDOM = 10
@@ -67,6 +70,10 @@ class HashedWriter:
         self._layout = layout
         self._committer = committer
         self._within = within
+
+    def turn(self, layout: Layout) -> None:
+        """Write in this layout from now on."""
+        self._layout = layout
 
     async def write(self, event: Event, scheme: Scheme, values: Sequence[bytes]) -> int:
         """Put a ban, filled but for id and subject, in effect for each hash.
@@ -105,6 +112,10 @@ class HashedWriter:
         for (_, rows), reply in zip(
             groups, await replica.change(self._wire, commands, self._within), strict=True
         ):
+            if is_turned(reply):
+                # A rebuild has changed the layout: the usual way finds out to which.
+                known += [digest for digest, _ in rows]
+                continue
             if type(reply) is not list:
                 cause = str(reply).partition(" ")[0]
                 raise RegisterUnavailable(f"the register refused a change ({cause})")
@@ -114,9 +125,9 @@ class HashedWriter:
     def _command(
         self, shard: int, key_id: bytes, new: bytes, rows: Sequence[_Row], events: Sequence[bytes]
     ) -> Command:
-        keys = [event_stream(shard)]
+        keys = [event_stream(shard), tag_key(shard)]
         indexes: dict[bytes, bytes] = {}
-        arguments = [new]
+        arguments = [self._layout.tag, new]
         bucket_of = self._layout.bucket
         for (digest, _), event in zip(rows, events, strict=True):
             bucket, field = bucket_of(key_id, digest)

@@ -10,11 +10,20 @@ and change in one script.
   its value an encoded entry; field ``@`` is the stream id of the last event that
   changed the bucket;
 - ``sg:{s<shard>}:ev``: the shard's events, one per stream entry, its JSON in ``e``;
-- ``sg:meta``: the layout's version and bits, fixed at creation.
+- ``sg:{s<shard>}:ev:archived``: how far they are archived (written by the archiver);
+- ``sg:{s<shard>}:ev:hold``: a rebuild reads them, so they are not trimmed;
+- ``sg:{s<shard>}:layout``: the tag of the layout that changes are written in;
+- ``sg:meta``: the layout's version, bits and turn, the register's generation, and the
+  mark that it is whole (see ``register.whole``; in a Cluster that mark is kept for each
+  shard, in ``sg:{s<shard>}:whole``).
+
+A rebuild writes buckets of another *turn* beside those in use, whose names it shares
+with nobody: ``<turn>.<bucket>`` in the place of ``<bucket>``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.contacts.digest import DIGEST_OCTETS, Digest
@@ -29,6 +38,14 @@ MARK = b"@"
 EVENT = b"e"
 """The field of a stream entry that holds the event's JSON."""
 
+TAG_CHECK = b"""\
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then
+  return redis.error_reply('LAYOUT the shard is written in another layout')
+end
+"""
+"""What a script that changes buckets begins with: KEYS[2] is the shard's :func:`tag_key`,
+ARGV[1] the layout's tag.  What was written in another layout would never be found."""
+
 _SHARD_BITS = 6
 _MAX_BITS = 24
 
@@ -38,12 +55,37 @@ def event_stream(shard: int) -> bytes:
     return b"sg:{s%02x}:ev" % shard
 
 
+def archived_key(shard: int) -> bytes:
+    """Return the key that holds how far a shard's events are archived."""
+    return event_stream(shard) + b":archived"
+
+
+def hold_key(shard: int) -> bytes:
+    """Return the key that keeps a shard's events from being trimmed."""
+    return event_stream(shard) + b":hold"
+
+
+def tag_key(shard: int) -> bytes:
+    """Return the key that holds the tag of the layout that a shard is written in."""
+    return b"sg:{s%02x}:layout" % shard
+
+
+def whole_key(shard: int) -> bytes:
+    """Return the key of a shard's own mark of being whole, for a Cluster."""
+    return b"sg:{s%02x}:whole" % shard
+
+
 _STREAMS = tuple(event_stream(shard) for shard in range(SHARDS))
 
 
 def event_streams() -> list[bytes]:
     """Return the keys of all event streams, by shard."""
     return list(_STREAMS)
+
+
+def is_turned(reply: object) -> bool:
+    """Whether a reply is the error of :data:`TAG_CHECK`: read the layout again."""
+    return isinstance(reply, Exception) and str(reply).startswith("LAYOUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +103,26 @@ class Place:
 
 
 class Layout:
-    """The places of digests for a number of buckets, ``2**bits``."""
+    """The places of digests for a number of buckets, ``2**bits``.
 
-    __slots__ = ("_shift", "bits", "field_at")
+    ``turn`` tells buckets of a rebuilt register from those it had before, and
+    ``generation`` the register from itself before it was rebuilt.
+    """
 
-    def __init__(self, bits: int = DEFAULT_BITS) -> None:
+    __slots__ = ("_prefix", "_shift", "bits", "field_at", "generation", "tag", "turn")
+
+    def __init__(self, bits: int = DEFAULT_BITS, turn: int = 0, generation: bytes = b"") -> None:
         """Raise InputError unless ``bits`` is between 6 and 24."""
         if not _SHARD_BITS <= bits <= _MAX_BITS:
             raise InputError(
                 f"the register's bucket bits are {bits}: give {_SHARD_BITS} to {_MAX_BITS}"
             )
         self.bits = bits
+        self.turn = turn
+        self.generation = generation
+        self.tag = b"%d.%d" % (turn, bits)
+        """What a shard says that is written in this layout."""
+        self._prefix = b"%x." % turn if turn else b""
         self._shift = 32 - bits
         self.field_at = bits // 8
         """The octet of a digest at which its field begins."""
@@ -85,13 +136,20 @@ class Layout:
         """Return the bucket key and the field of a digest's octets."""
         lead = int.from_bytes(value[:4], "big")
         return (
-            b"sg:{s%02x}:%b:%x" % (lead >> 26, key_id, lead >> self._shift),
+            b"sg:{s%02x}:%b:%b%x" % (lead >> 26, key_id, self._prefix, lead >> self._shift),
             value[self.field_at :],
         )
 
     def numbered(self, key_id: bytes, number: int) -> bytes:
         """Return the key of the bucket of a number, from 0 to ``2**bits - 1``."""
-        return b"sg:{s%02x}:%b:%x" % (number >> (self.bits - _SHARD_BITS), key_id, number)
+        shard = number >> (self.bits - _SHARD_BITS)
+        return b"sg:{s%02x}:%b:%b%x" % (shard, key_id, self._prefix, number)
+
+    def buckets(self, key_id: bytes, shard: int) -> Iterator[bytes]:
+        """Return the keys of a shard's buckets, those too that there are not."""
+        each = 1 << (self.bits - _SHARD_BITS)
+        for number in range(shard * each, (shard + 1) * each):
+            yield self.numbered(key_id, number)
 
     def place(self, digest: Digest) -> Place:
         """Return the place of a digest."""

@@ -60,20 +60,25 @@ class Log:
 
         Raises RegisterUnavailable when the register does not answer.
         """
+        return [event for _, event in await self.numbered(digest)]
+
+    async def numbered(self, digest: Digest) -> list[tuple[bytes, Event]]:
+        """Return what :meth:`of` does, each with its id in the stream."""
         stream = self._layout.place(digest).stream
         subject = str(digest).encode()
-        start, events = b"-", []
+        start = b"-"
+        events: list[tuple[bytes, Event]] = []
         while True:
             command = (b"XRANGE", stream, start, b"+", b"COUNT", _PAGE)
             (page,) = await self._wire.exchange([command], self._within)
             if not isinstance(page, list):
                 raise RegisterUnavailable("the register does not give its log")
-            for _, members in page:
+            for at, members in page:
                 text = _pairs(members)[EVENT]
                 if subject in text:
                     event = Event.from_json(text)
                     if event.subject == str(digest):
-                        events.append(event)
+                        events.append((bytes(at), event))
             if len(page) < int(_PAGE):
                 return events
             start = b"(" + page[-1][0]

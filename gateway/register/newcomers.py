@@ -8,6 +8,7 @@ tells what is there already.  Whatever it finds is left for the caller.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from binascii import b2a_base64
 from collections.abc import Container, Iterable
@@ -23,24 +24,33 @@ from gateway.contacts.digest import ORGANISATION, KeyRing, prefix_of
 from gateway.entry.entry import ORIGIN_SIZE
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
-from gateway.register.commit import cause
-from gateway.register.layout import Layout, event_stream
+from gateway.register.commit import Renew, cause
+from gateway.register.layout import (
+    TAG_CHECK,
+    Layout,
+    event_stream,
+    is_turned,
+    tag_key,
+)
 from gateway.register.register import SealAll
 from gateway.register.rows import Row
 from gateway.register.template import Template
 from gateway.register.window import Group
 from gateway.register.wire import Command, Wire
 
-# KEYS: the shard's stream, then a bucket for each entry.  ARGV: the number of events of
-# each entry; per entry the field, the entry, the events.  The reply: how many events
-# wait in the stream, then the place and the entry of each that is there already.
-_SCRIPT = b"""\
-local stream, count, found = KEYS[1], tonumber(ARGV[1]), {}
-local at = 2
-for n = 2, #KEYS do
+# KEYS: the shard's stream, what tells its layout, then a bucket for each entry.  ARGV:
+# the tag of our layout, the number of events of each entry; per entry the field, the
+# entry, the events.  The reply: how many events wait in the stream, then the place and
+# the entry of each that is there already.
+_SCRIPT = (
+    TAG_CHECK
+    + b"""\
+local stream, count, found = KEYS[1], tonumber(ARGV[2]), {}
+local at = 3
+for n = 3, #KEYS do
   local old = redis.call('HGET', KEYS[n], ARGV[at])
   if old then
-    found[#found+1] = n - 2
+    found[#found+1] = n - 3
     found[#found+1] = old
   else
     local id
@@ -51,7 +61,11 @@ for n = 2, #KEYS do
 end
 return {redis.call('XLEN', stream), found}
 """
+)
 _ENTRIES_PER_SCRIPT = 256
+_TURNS = 100
+_TURNING = 0.05
+"""Seconds between two looks at a layout that is being changed."""
 _CHANCE = 32
 """Bits of chance in the ids made at once; as many count them."""
 
@@ -71,6 +85,10 @@ class Run:
     digests: list[bytes] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
     texts: list[tuple[bytes, ...]] = field(default_factory=list)
+
+    def only(self, places: Container[int]) -> Run:
+        """Return these places of the run."""
+        return self.without({place for place in self.places if place not in places})
 
     def without(self, places: Container[int]) -> Run:
         """Return the run less these places."""
@@ -109,10 +127,15 @@ class Newcomers:
         layout: Layout,
         *,
         within: float,
+        renew: Renew,
         seal_all: SealAll | None,
         clock: Clock,
     ) -> None:
-        """Take what a register is made of; ``within`` bounds a round trip in seconds."""
+        """Take what a register is made of; ``within`` bounds a round trip in seconds.
+
+        ``renew`` reads the layout again when a rebuild has changed it.
+        """
+        self._renew = renew
         self._wire = wire
         self._key_id, self._begun = ring.begun[0]
         self._layout = layout
@@ -195,6 +218,19 @@ class Newcomers:
         with their entries.  Raises RegisterUnavailable when it is unknown what was
         written; writing it again is safe.
         """
+        known: dict[int, bytes] = {}
+        for attempt in range(_TURNS):
+            turned = await self._try(run, known)
+            if not turned:
+                return known
+            run = run.only(turned)
+            if attempt:
+                await asyncio.sleep(_TURNING)
+            self._layout = await self._renew()
+        raise RegisterUnavailable("the register is being rebuilt; try again")
+
+    async def _try(self, run: Run, known: dict[int, bytes]) -> set[int]:
+        """Write a run once; returns the places that a rebuild has moved elsewhere."""
         scripts: dict[tuple[int, int], _Script] = {}
         full: list[_Script] = []
         bucket, key_id = self._layout.bucket, self._key_id.encode()
@@ -211,18 +247,22 @@ class Newcomers:
             script.keys.append(key)
             script.arguments += (name, value, *texts)
         if not full:
-            return {}
+            return set()
+        tag = self._layout.tag
         replies = await replica.change(
-            self._wire, [script.command() for script in full], self._within
+            self._wire, [script.command(tag) for script in full], self._within
         )
-        known: dict[int, bytes] = {}
+        turned: set[int] = set()
         for script, reply in zip(full, replies, strict=True):
+            if is_turned(reply):
+                turned.update(script.places)
+                continue
             if type(reply) is not list:
                 raise RegisterUnavailable(f"the register refused an import ({cause(reply)})")
             self._lengths[script.shard], found = reply
             for at, old in zip(found[::2], found[1::2], strict=True):
                 known[script.places[at]] = old
-        return known
+        return turned
 
     def _wider(self, batch: Batch, prefix: str, now: int, forms: _Forms) -> Run:
         group, run = batch.group, Run()
@@ -269,9 +309,10 @@ class _Script:
     keys: list[bytes] = field(default_factory=list)
     arguments: list[bytes] = field(default_factory=list)
 
-    def command(self) -> Command:
-        keys = (b"%d" % (len(self.keys) + 1), event_stream(self.shard), *self.keys)
-        return (b"EVAL", _SCRIPT, *keys, b"%d" % self.count, *self.arguments)
+    def command(self, tag: bytes) -> Command:
+        keys = (event_stream(self.shard), tag_key(self.shard), *self.keys)
+        count = b"%d" % self.count
+        return (b"EVAL", _SCRIPT, b"%d" % len(keys), *keys, tag, count, *self.arguments)
 
 
 class _Forms:

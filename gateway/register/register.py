@@ -8,7 +8,7 @@ logged and in effect; the next look-up of any process sees it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -44,6 +44,7 @@ from gateway.register.layout import Layout
 from gateway.register.log import Log
 from gateway.register.lookup import LookUp
 from gateway.register.schemes import Schemes
+from gateway.register.whole import Finding, Proof, State, examine, require
 
 if TYPE_CHECKING:
     from gateway.register.newcomers import Newcomers
@@ -80,21 +81,26 @@ class Register:
         seal_all: SealAll | None,
         seal_evidence: SealEvidence | None,
         clock: Clock,
+        guarded: bool,
     ) -> None:
         """Use :meth:`open`, which also checks the server, the layout and the keys."""
         self.connections = connections
         self._ring = ring
-        self._batcher = Batcher(connections.wire, timeout, lanes=lanes)
-        self.schemes = Schemes(connections.wire, ring, timeout)
+        self._timeout = timeout
+        self._within = write_timeout
+        self._lanes = lanes
+        self._guarded = guarded
+        self._earlier_trips = self._earlier_contacts = 0
+        self._refreshing: asyncio.Task[Layout] | None = None
+        wire = connections.wire
+        self.schemes = Schemes(wire, ring, timeout)
         """How the hashes of hashed lists are made."""
-        self._look_up = LookUp(self._batcher, ring, places, self.schemes)
-        self._log = Log(connections.wire, places, write_timeout)
-        self._committer = Committer(connections.wire, places, write_timeout)
-        self._hashed = HashedWriter(connections.wire, ring, places, self._committer, write_timeout)
+        self._log = Log(wire, places, write_timeout)
+        self._committer = Committer(wire, places, write_timeout, self.refresh)
+        self._hashed = HashedWriter(wire, ring, places, self._committer, write_timeout)
+        self._take(places)
         self._settle = settle
         self._seal = seal
-        self._places = places
-        self._within = write_timeout
         self._seal_all = seal_all or (None if seal is None else partial(_sealed_singly, seal))
         self._seal_evidence = seal_evidence
         self._clock = clock
@@ -114,6 +120,7 @@ class Register:
         seal_all: SealAll | None = None,
         seal_evidence: SealEvidence | None = None,
         clock: Clock = now_ms,
+        guarded: bool = False,
     ) -> Self:
         """Open the register at a URL (see ``register.connect``) or on connections.
 
@@ -122,8 +129,9 @@ class Register:
         later it must be left out or be the same.  ``settle`` (seconds) is how long a
         hand-over may rest on a look-up: a change is acknowledged that much after it
         is in effect.  ``seal`` fills the events' ``sealed``, ``seal_all`` those of
-        an import, ``seal_evidence`` their ``sealed_evidence``.  The connections are
-        closed with the register.
+        an import, ``seal_evidence`` their ``sealed_evidence``.  ``guarded``: look-ups
+        raise RegisterUnavailable unless the register was found whole (see
+        ``register.whole``).  The connections are closed with the register.
 
         Raises RegisterUnavailable if the server does not answer, InputError if its
         version or layout is not one this gateway works with, or if a key that
@@ -149,7 +157,71 @@ class Register:
             seal_all=seal_all,
             seal_evidence=seal_evidence,
             clock=clock,
+            guarded=guarded,
         )
+
+    def _take(self, places: Layout) -> None:
+        """Look up in this layout from now on."""
+        wire = self.connections.wire
+        proof = Proof(wire, places.generation, self._doubt) if self._guarded else None
+        self.places = places
+        """Where entries are; another after a rebuild."""
+        self.schemes.forget()
+        self._batcher = Batcher(wire, self._timeout, lanes=self._lanes, proof=proof)
+        self._look_up = LookUp(self._batcher, self._ring, places, self.schemes)
+        self._committer.turn(places)
+        self._hashed.turn(places)
+
+    def _doubt(self, _: bytes) -> None:
+        """See whether the register was rebuilt or emptied, in a task of our own."""
+        if self._refreshing is None:
+            task = asyncio.create_task(self._read_again(), name="register-refresh")
+            self._refreshing = task
+            task.add_done_callback(self._refreshed)
+
+    def _refreshed(self, task: asyncio.Task[Layout]) -> None:
+        self._refreshing = None
+        if not task.cancelled():
+            task.exception()  # the next look-up is told, and tries again
+
+    async def refresh(self) -> Layout:
+        """Read the register's layout again; returns it.
+
+        Raises as :meth:`open`.
+        """
+        self._doubt(b"")
+        task = self._refreshing
+        if task is None:
+            return self.places
+        return await asyncio.shield(task)
+
+    async def _read_again(self) -> Layout:
+        places = await prepare(self.connections, self._ring, None, self._within)
+        known = self.places
+        if (places.generation, places.tag) != (known.generation, known.tag):
+            old = self._batcher
+            self._earlier_trips += old.trips
+            self._earlier_contacts += self._look_up.contacts
+            self._take(places)
+            # Questions that are under way were made for the old buckets.
+            await old.aclose()
+        return places
+
+    async def examine(self, cursors: Mapping[bytes, bytes]) -> State:
+        """Compare the register with the archive; see :func:`gateway.register.whole.examine`.
+
+        A register that is whole is marked so, one that is not loses its mark.
+        """
+        wire = self.connections.wire
+        state = await examine(wire, self.places, cursors, self._within)
+        if Finding.ANOTHER in state.found or Finding.REBUILT in state.found:
+            await self.refresh()
+            state = await examine(wire, self.places, cursors, self._within)
+        return state
+
+    async def require_whole(self) -> None:
+        """Raise NotWhole unless look-ups are answered, RegisterUnavailable as they do."""
+        await require(self.connections.wire, self.places, self._within)
 
     @property
     def settling(self) -> float:
@@ -159,15 +231,17 @@ class Register:
     @property
     def trips(self) -> int:
         """Round trips for look-ups since the start."""
-        return self._batcher.trips
+        return self._earlier_trips + self._batcher.trips
 
     @property
     def looked_up(self) -> int:
         """Contacts looked up since the start."""
-        return self._look_up.contacts
+        return self._earlier_contacts + self._look_up.contacts
 
     async def aclose(self) -> None:
         """Close the connections; look-ups under way hear RegisterUnavailable."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         await self._batcher.aclose()
         await self.schemes.aclose()
         await self.connections.aclose()
@@ -219,11 +293,15 @@ class Register:
         Raises RegisterUnavailable.
         """
         ids = self._ring.key_ids
-        return await fill(self.connections.wire, self._places, ids, self._within, every=True)
+        return await fill(self.connections.wire, self.places, ids, self._within, every=True)
 
     async def waiting(self) -> int:
         """Return how many events are not archived yet; raises RegisterUnavailable."""
         return await self._log.waiting()
+
+    async def numbered(self, digest: Digest) -> list[tuple[bytes, Event]]:
+        """Return a digest's events that are still in the log, with their ids in its stream."""
+        return await self._log.numbered(digest)
 
     async def position(self) -> str:
         """Return the id of the latest event in the log, ``milliseconds-sequence``.
@@ -286,8 +364,9 @@ class Register:
         from gateway.register.newcomers import Newcomers
 
         return Newcomers(
-            *(self.connections.wire, self._ring, self._places),
+            *(self.connections.wire, self._ring, self.places),
             within=self._within,
+            renew=self.refresh,
             seal_all=self._seal_all,
             clock=self._clock,
         )
@@ -438,7 +517,12 @@ class Register:
         return [event for write in exact.values() for event in write.logged]
 
     async def _lift(self, draft: Event, contact: Contact, only_changes: bool) -> list[Event]:
-        """Apply an unban under every live key; the wider spelling last."""
+        """Apply an unban under every live key; the wider spelling last.
+
+        What a register has lost cannot be lifted: then NotWhole is raised.
+        """
+        if self._guarded:
+            await self.require_whole()
         event = self._filled(draft, contact.canonical)
         digests = self._ring.digests(subject_of(contact))
         writes = self._writes(event, digests, only_changes)

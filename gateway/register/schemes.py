@@ -47,14 +47,19 @@ class Schemes:
         self._ring = ring
         self._within = within
         self._reading: asyncio.Task[None] | None = None
-        self._read_at = float("-inf")
+        self._read_at = self._not_before = float("-inf")
         self.known: tuple[Scheme, ...] = ()
         """In the order of their names; another tuple when one has come."""
 
     @property
     def fresh(self) -> bool:
         """Whether a look-up may be sent now that asks about :attr:`known` only."""
-        return self._loop.time() - self._read_at < LASTS
+        now, read_at = self._loop.time(), self._read_at
+        return now - read_at < LASTS and read_at > self._not_before
+
+    def forget(self) -> None:
+        """Read them anew before the next look-up: the register was rebuilt."""
+        self._not_before = self._loop.time()
 
     async def read(self, since: float | None = None) -> None:
         """Know them as they were ``since`` (loop time; default: as a look-up sent now may).
@@ -64,6 +69,7 @@ class Schemes:
         follow: look-ups without it would miss bans.
         """
         wanted = self._loop.time() - LASTS if since is None else since
+        wanted = max(wanted, self._not_before)
         while self._read_at <= wanted:
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read())

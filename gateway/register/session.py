@@ -63,6 +63,8 @@ class Session(asyncio.Protocol):
         self._wanted = 0
         self._replies: list[Any] = []
         self._lost = False
+        self.run = b""
+        """The run id of the server process, where it was asked for it."""
         self._deadline = Deadline(self._loop, self._late)
 
     @classmethod

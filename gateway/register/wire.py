@@ -9,6 +9,7 @@ returned to use with a reply outstanding.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
@@ -21,6 +22,7 @@ from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.failure import RegisterUnavailable
+from gateway.register.layout import META, whole_key
 from gateway.register.session import Answer, Session, SessionLost
 
 Command = tuple[bytes, ...]
@@ -53,6 +55,26 @@ class Wire(Protocol):
         :meth:`exchange`, and for any error reply.
         """
 
+    async def look_up_proved(
+        self, packed: bytes, count: int, within: float, *, anew: bool = False
+    ) -> tuple[Found, bytes]:
+        """As :meth:`look_up`; also the run id of the server that answered, if it is one.
+
+        It is known for the first time when a connection is made after this was called.
+        """
+
+    sharded: bool
+    """Whether shards lie on several servers, each of which must be proved whole."""
+    identified: bool
+    """Whether each new connection is to learn which server process it has reached."""
+
+    def proofs(self, packed: bytes) -> tuple[bytes, int]:
+        """Return the packed proofs that belong behind packed questions, and how many.
+
+        The reply to each is what the server is marked with, and its run id unless the
+        session knows it; see ``register.whole``.
+        """
+
     def begin(self, packed: bytes, count: int, within: float, answer: Answer) -> Session | None:
         """Send questions at once; ``answer`` hears all that the session tells.
 
@@ -73,6 +95,14 @@ class Wire(Protocol):
 # The library's own annotation takes tuples of one member only.
 _pack = cast("Callable[[Command], bytes]", pack_command)
 
+_PROOF = b"""\
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+return {redis.call('HGET', KEYS[1], 'whole') or '', run}
+"""
+_PROOF_OF_ALL = _pack((b"HMGET", META, b"whole"))
+_run_id = re.compile(rb"^run_id:(\w+)", re.MULTILINE).search
+_shards_in = re.compile(rb"\r\nsg:\{s([0-3][0-9a-f])\}").findall
+
 
 class ServerWire:
     """One server, or the master that Sentinel names.
@@ -90,17 +120,34 @@ class ServerWire:
         self._room = limit
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        self.identified = False
+        """Whether each new connection asks which server process it has reached."""
+
+    sharded = False
+
+    def proofs(self, packed: bytes) -> tuple[bytes, int]:
+        """See :meth:`Wire.proofs`; one is enough."""
+        return _PROOF_OF_ALL, 1
 
     async def exchange(self, commands: Sequence[Command], within: float) -> list[Any]:
         """See :meth:`Wire.exchange`."""
         packed = b"".join([_pack(command) for command in commands])
-        return await self._send(packed, len(commands), within)
+        replies, _ = await self._send(packed, len(commands), within)
+        return replies
 
     async def look_up(
         self, packed: bytes, count: int, within: float, *, anew: bool = False
     ) -> Found:
         """See :meth:`Wire.look_up`."""
-        return found(await self._send(packed, count, within, retry=True, anew=anew))
+        replies, _ = await self._send(packed, count, within, retry=True, anew=anew)
+        return found(replies)
+
+    async def look_up_proved(
+        self, packed: bytes, count: int, within: float, *, anew: bool = False
+    ) -> tuple[Found, bytes]:
+        """See :meth:`Wire.look_up_proved`."""
+        replies, run = await self._send(packed, count, within, retry=True, anew=anew)
+        return found(replies), run
 
     async def replicated(self, key: bytes, question: Command, within: float) -> object:
         """See :meth:`Wire.replicated`."""
@@ -130,13 +177,14 @@ class ServerWire:
         *,
         retry: bool = False,
         anew: bool = False,
-    ) -> list[Any]:
+    ) -> tuple[list[Any], bytes]:
+        """The replies, and which server process gave them."""
         try:
             if self._room and not anew and (session := self._idle()) is not None:
                 # The usual case needs no timer of its own.
                 self._room -= 1
                 try:
-                    return await session.exchange(packed, count, within)
+                    return await session.exchange(packed, count, within), session.run
                 except SessionLost:
                     if not retry:
                         raise
@@ -144,7 +192,7 @@ class ServerWire:
                     anew = True
             async with asyncio.timeout(within):
                 session = await self._session(anew)
-                return await session.exchange(packed, count, within)
+                return await session.exchange(packed, count, within), session.run
         except (RedisError, OSError) as error:
             raise unavailable(error, within) from error
 
@@ -184,7 +232,7 @@ class ServerWire:
     def _idle(self) -> Session | None:
         while self._free:
             session = self._free.pop()
-            if session.usable:
+            if session.usable and (session.run or not self.identified):
                 return session
             session.close()
         return None
@@ -192,7 +240,19 @@ class ServerWire:
     async def _connect(self) -> Session:
         made: Any = self._pool.make_connection()
         await made.connect()
-        return Session.take_over(made, self._ended)
+        run = b""
+        if self.identified:
+            try:
+                await made.send_command("INFO", "server")
+                told = await made.read_response()
+            except BaseException:
+                await made.disconnect(nowait=True)
+                raise
+            match = _run_id(told.encode() if isinstance(told, str) else told)
+            run = match[1] if match is not None else b""
+        session = Session.take_over(made, self._ended)
+        session.run = run
+        return session
 
     def _ended(self, session: Session) -> None:
         """Take back a session whose exchange is over, and the room it took."""
@@ -210,6 +270,15 @@ class ClusterWire:
         """Take the client, and how many exchanges may run at once."""
         self._client = client
         self._slots = asyncio.Semaphore(limit)
+
+    sharded = True
+    identified = False
+
+    def proofs(self, packed: bytes) -> tuple[bytes, int]:
+        """See :meth:`Wire.proofs`; one for each shard that is asked."""
+        shards = {int(shard, 16) for shard in _shards_in(packed)}
+        proofs = [_pack((b"EVAL", _PROOF, b"1", whole_key(shard))) for shard in shards]
+        return b"".join(proofs), len(proofs)
 
     async def exchange(self, commands: Sequence[Command], within: float) -> list[Any]:
         """See :meth:`Wire.exchange`."""
@@ -231,6 +300,12 @@ class ClusterWire:
         reader = Reader(notEnoughData=NOT_ENOUGH_DATA)
         reader.feed(packed)
         return found(await self.exchange(list(iter(reader.gets, NOT_ENOUGH_DATA)), within))
+
+    async def look_up_proved(
+        self, packed: bytes, count: int, within: float, *, anew: bool = False
+    ) -> tuple[Found, bytes]:
+        """See :meth:`Wire.look_up_proved`; here each proof tells of its own server."""
+        return await self.look_up(packed, count, within), b""
 
     async def replicated(self, key: bytes, question: Command, within: float) -> object:
         """See :meth:`Wire.replicated`."""

@@ -261,7 +261,7 @@ async def register_url(settings: Settings) -> AsyncIterator[str]:
 
 
 async def open_register(settings: Settings, url: str, ring: KeyRing, seal: Sealer) -> Register:
-    """The register at a URL, ready for look-ups and changes."""
+    """The register at a URL; look-ups are refused until it was found whole."""
     return await Register.open(
         url,
         ring,
@@ -271,6 +271,7 @@ async def open_register(settings: Settings, url: str, ring: KeyRing, seal: Seale
         seal=address_seal(ring, seal),
         seal_all=partial(_seal_all, seal),
         seal_evidence=evidence_seal(seal),
+        guarded=True,
     )
 
 

@@ -23,6 +23,7 @@ from gateway.records.purge import Purge
 from gateway.records.recorder import Recorder
 from gateway.records.resealing import Resealer
 from gateway.register import layout
+from gateway.register.layout import SHARDS
 from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister
 from gateway.retention.contacts import Contacts
@@ -40,6 +41,7 @@ from gateway.serve.assembly import (
 from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
 from gateway.serve.stores import open_custody, open_database, restore_schemes
+from gateway.serve.warden import Warden, Watch
 from gateway.settings import Settings
 from gateway.upstream.upstreams import Upstreams
 
@@ -65,6 +67,7 @@ class Keeper:
         self._register: Register | None = None
         self._archiver: Archiver | None = None
         self._checkpointer: Checkpointer | None = None
+        self._warden: Warden | None = None
         self._upstreams: Upstreams | None = None
         self._reminder: Reminder | None = None
 
@@ -110,6 +113,16 @@ class Keeper:
             )
             self._stack.push_async_callback(self._last_pass)
             self._own(self._archiver.run(), "archiver")
+            self._warden = Warden(
+                self._register,
+                EventArchive(database),
+                ring.key_ids,
+                rebuilds=settings.register.rebuild == "auto",
+                bits=settings.register.bucket_bits,
+            )
+            # Before a worker asks, so that a register which is whole refuses nobody.
+            await self._warden.look()
+            self._own(self._warden.run(), "warden")
             self._upstreams = Upstreams(targets(settings), hostname=settings.smtp.hostname)
             self._stack.push_async_callback(self._upstreams.aclose)
             self._reminder = Reminder(
@@ -213,6 +226,11 @@ class Keeper:
         """The archiver's figures, once there is one."""
         return self._archiver.status if self._archiver is not None else None
 
+    @property
+    def watch(self) -> Watch | None:
+        """Whether the register is whole, once it has been looked at."""
+        return self._warden.watch if self._warden is not None else None
+
     def checks(self) -> Mapping[str, Check]:
         """What ``/readyz`` asks, by name."""
         return {
@@ -228,7 +246,12 @@ class Keeper:
             await self._register.position()
         except GatewayError as error:
             return str(error)
-        return ""
+        watch = self.watch
+        if watch is None or watch.whole:
+            return ""
+        if watch.rebuilding:
+            return f"is being rebuilt from the archive: {watch.shards} of {SHARDS} parts are done"
+        return watch.cause
 
     async def _archive_keeps_up(self) -> str:
         status = self.archiver

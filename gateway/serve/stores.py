@@ -186,7 +186,9 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(database.aclose)
         custody = await open_custody(settings, seal, database)
         stack.push_async_callback(custody.aclose)
-        yield stores_on(register, database, custody, ring, seal)
+        opened = stores_on(register, database, custody, ring, seal)
+        await register.examine(await opened.events.cursors())
+        yield opened
 
 
 def stores_on(

@@ -102,6 +102,16 @@ class Supervisor:
             "Batches that the archive refused since the start",
             registry=self._own,
         )
+        self._whole = Gauge(
+            "gateway_register_whole",
+            "1 while the register is known to have all that the archive has",
+            registry=self._own,
+        )
+        self._rebuilds = Gauge(
+            "gateway_register_rebuilds",
+            "Rebuilds of the register from the archive since the start",
+            registry=self._own,
+        )
         self._restarts = Gauge(
             "gateway_worker_restarts", "Workers replaced since the start", registry=self._own
         )
@@ -250,6 +260,10 @@ class Supervisor:
                 self._backlog.set(status.backlog)
                 self._lag.set(status.lag / 1000)
                 self._archive_failures.set(status.failures)
+            watch = keeper.watch
+            if watch is not None:
+                self._whole.set(watch.whole)
+                self._rebuilds.set(watch.rebuilds)
             await asyncio.sleep(1)
 
     # -- workers ------------------------------------------------------------------

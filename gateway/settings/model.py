@@ -104,6 +104,8 @@ class RegisterSettings(Table):
     begins after the acknowledgement can rest on an older look-up."""
     bucket_bits: Annotated[int, Bound(ge=6, le=24)] | None = None
     """The register keeps 2**bits buckets, fixed when it is made (then 16 by default)."""
+    rebuild: Literal["auto", "manual"] = "auto"
+    """Who makes a register that is behind its archive anew: the gateway or a person."""
     keys_file: Path | None = None
     """The digest keys; default ``secrets/digest-keys.json`` below ``data_dir``."""
     small_count: Annotated[int, Bound(ge=3, le=1000)] = 5

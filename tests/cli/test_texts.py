@@ -3,7 +3,7 @@
 from tests.cli.conftest import BY, Place
 
 YES, NO, NEW = "+358401234561", "+358401234562", "+358401234563"
-NOON, NIGHT = "2026-11-25T12:00+02:00", "2026-11-25T23:30+02:00"
+NOON, NIGHT = "2030-11-27T12:00+02:00", "2030-11-27T23:30+02:00"
 PROOF = ("--wording", "Text me", "--evidence", "form 1")
 
 
@@ -57,8 +57,8 @@ def _check(place: Place) -> None:
     night = ("--route", "campaigns", "--at", NIGHT)
     done = place("check", YES, *night, "--json")
     assert (done.rows[0]["outcome"], done.rows[0]["rule"]) == ("defer", "Q1")
-    assert done.rows[0]["quiet_until"] == "2026-11-26T06:00:00+00:00"
-    assert "quiet there until 2026-11-26T06:00:00" in place("check", YES, *night).out
+    assert done.rows[0]["quiet_until"] == "2030-11-28T06:00:00+00:00"
+    assert "quiet there until 2030-11-28T06:00:00" in place("check", YES, *night).out
     assert place.outcome(YES, "--at", NIGHT) == (1, "defer", "Q1")
     assert place.outcome(NO, *night) == (1, "suppress", "R11")
     assert place.outcome(YES, "--route", "alarms", "--at", NIGHT) == (0, "forward", "R40")
