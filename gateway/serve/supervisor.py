@@ -106,6 +106,13 @@ class Supervisor:
             "gateway_worker_restarts", "Workers replaced since the start", registry=self._own
         )
 
+        self._requests = Gauge(
+            "gateway_subject_requests",
+            "Requests of people that wait for an answer, and those of them that are late",
+            ["state"],
+            registry=self._own,
+        )
+
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
@@ -250,6 +257,9 @@ class Supervisor:
                 self._backlog.set(status.backlog)
                 self._lag.set(status.lag / 1000)
                 self._archive_failures.set(status.failures)
+            waiting, late = keeper.requests
+            self._requests.labels("open").set(waiting)
+            self._requests.labels("late").set(late)
             await asyncio.sleep(1)
 
     # -- workers ------------------------------------------------------------------
