@@ -6,20 +6,13 @@ events and acts only those of the person's own contacts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from html import unescape
-from typing import Any, Final
+from typing import Final
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import ConsentStatus, Entry
-from gateway.entry.event import Event, EventKind
-from gateway.records.act import Act, Action
+from gateway.records.act import Action
 from gateway.records.archive import Archive
 from gateway.records.content import ContentMissing, ContentStore
 from gateway.records.database import Database
@@ -31,6 +24,20 @@ from gateway.subject.people import People, Who
 from gateway.subject.person import Language, Person
 from gateway.subject.requests import Requests
 from gateway.subject.retention import retained_until
+from gateway.subject.row import (
+    Row,
+    attributes,
+    bans,
+    change,
+    consents,
+    days,
+    export,
+    identity,
+    objection_row,
+    subject_line,
+    text_of,
+    told,
+)
 from gateway.subject.spread import SOURCE, Spreader
 
 RECORDS_MOST: Final = 100_000
@@ -39,8 +46,6 @@ _PAGE: Final = 500
 _TEXT_MOST: Final = 256 * 1024
 """Octets of a message that are read for its text."""
 _ACTS_MOST: Final = 10_000
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +159,12 @@ class Access:
         report = Report(
             language=tongue,
             controller={k: v for k, v in asdict(self._controller).items() if k != "processors"},
-            made=_told(self._clock()),
-            person=_identity(person, stored.created),
-            relationships=[_days(each) for each in person.relationships],
-            commitments=[_days(each) for each in person.commitments],
-            products=[_days(each) for each in person.products],
-            objections=[_objection(each) for each in person.objections],
+            made=told(self._clock()),
+            person=identity(person, stored.created),
+            relationships=[days(each) for each in person.relationships],
+            commitments=[days(each) for each in person.commitments],
+            products=[days(each) for each in person.products],
+            objections=[objection_row(each) for each in person.objections],
             processors=[
                 {"recipient": each.name, "region": each.region, "basis": each.basis}
                 for each in self._controller.processors
@@ -175,30 +180,30 @@ class Access:
             report.contacts.append(
                 {
                     "contact": point.address,
-                    "since": _told(point.since),
-                    "until": None if point.until is None else _told(point.until),
+                    "since": told(point.since),
+                    "until": None if point.until is None else told(point.until),
                     "source": point.source,
                     "told_by": list(sources),
-                    **_attributes(entries[point.address]),
+                    **attributes(entries[point.address]),
                 }
             )
-            report.bans += _bans(point.address, entries[point.address])
-            report.consents += _consents(
+            report.bans += bans(point.address, entries[point.address])
+            report.consents += consents(
                 point.address, entries[point.address], events[point.address]
             )
             report.history += [
-                _change(point.address, event, staff=staff) for event in events[point.address]
+                change(point.address, event, staff=staff) for event in events[point.address]
             ]
         report.history.sort(key=lambda row: str(row["at"]))
         for request in await self._requests.every(open_only=False, person_ids=ids):
             report.requests.append(
                 {
-                    "at": _told(request.received),
+                    "at": told(request.received),
                     "kind": request.kind,
                     "words": request.words,
                     "how": request.how,
                     "state": request.state,
-                    "due": _told(request.due),
+                    "due": told(request.due),
                     "outcome": request.outcome,
                 }
             )
@@ -222,7 +227,7 @@ class Access:
             rule = shown.rule
             report.decisions.append(
                 {
-                    "at": _told(found.decided),
+                    "at": told(found.decided),
                     "direction": found.direction,
                     "kind": found.kind,
                     "channel": found.channel,
@@ -255,10 +260,10 @@ class Access:
     async def _message(self, shown: Shown, *, content: bool) -> Row:
         message = shown.message
         row: Row = {
-            "at": _told(message.received),
+            "at": told(message.received),
             "channel": message.channel,
             "sender": message.sender,
-            "subject": "" if shown.headers is None else _subject(shown.headers),
+            "subject": "" if shown.headers is None else subject_line(shown.headers),
             "size": message.size,
             "record": shown.recipient.id,
         }
@@ -273,7 +278,7 @@ class Access:
                 row["content"] = ""
             else:
                 mail = message.channel is Channel.EMAIL
-                row["content"] = _text(octets) if mail else octets.decode("utf-8", "replace")
+                row["content"] = text_of(octets) if mail else octets.decode("utf-8", "replace")
         return row
 
     async def _add_acts(self, report: Report, subjects: Sequence[str], *, staff: bool) -> None:
@@ -284,10 +289,10 @@ class Access:
         }
         for act in sorted(found.values(), key=lambda each: (each.at, each.id)):
             if act.action is Action.EXPORT:
-                report.exports.append(_export(act))
+                report.exports.append(export(act))
             report.reads.append(
                 {
-                    "at": _told(act.at),
+                    "at": told(act.at),
                     "what": act.action,
                     "reason": act.reason,
                     "who": act.actor if staff else "",
@@ -295,170 +300,14 @@ class Access:
             )
         exports = await acts(self._database, action=Action.EXPORT, limit=_ACTS_MOST)
         for act in reversed(exports):
-            if not act.subject:
-                report.exports.append({**_export(act), "whole_register": True})
+            # Of an export there are two acts: what was asked for, and what came of it.
+            if not act.subject and "of" not in act.detail:
+                report.exports.append({**export(act), "whole_register": True})
 
     def _retention(self, person: Person, created: int) -> Row:
         until = retained_until(person, created, self._controller.years, self._clock())
         return {
             "years": self._controller.years,
-            "until": None if until is None else _told(until - 1)[:10],
+            "until": None if until is None else told(until - 1)[:10],
             "held": None if person.hold is None else person.hold.reason,
         }
-
-
-def _told(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="seconds")
-
-
-def _identity(person: Person, created: int) -> Row:
-    return {
-        "id": person.id,
-        "names": [
-            {
-                "name": each.text,
-                "since": _told(each.since),
-                "until": None if each.until is None else _told(each.until),
-            }
-            for each in person.names
-        ],
-        "person_class": person.person_class,
-        "language": person.language,
-        "since": _told(created),
-        "restricted": None
-        if person.restriction is None
-        else {"since": _told(person.restriction.since), "reason": person.restriction.reason},
-        "note": person.note,
-    }
-
-
-def _days(part: Any) -> Row:  # noqa: ANN401 - any of a person's parts
-    return {
-        name: value.isoformat() if hasattr(value, "isoformat") else value
-        for name, value in asdict(part).items()
-    }
-
-
-def _objection(objection: Any) -> Row:  # noqa: ANN401
-    return {**_days(objection), "received": _told(objection.received)}
-
-
-def _attributes(entry: Entry) -> Row:
-    row: Row = {
-        "person_class": entry.person_class,
-        "age": entry.age,
-        "guardian_consent": entry.guardian_consent,
-        "relationship_start": entry.relationship_start,
-        "relationship_end": entry.relationship_end,
-        "collected": entry.collected,
-        "opt_out_offered": entry.opt_out_offered,
-        "product_groups": sorted(entry.product_groups or ()) or None,
-        "restricted": entry.restricted or None,
-        "erased_before": entry.tombstone or None,
-    }
-    return {
-        name: value.isoformat() if hasattr(value, "isoformat") else value
-        for name, value in row.items()
-        if value is not None
-    }
-
-
-def _bans(address: str, entry: Entry) -> list[Row]:
-    return [
-        {
-            "contact": address,
-            "scope": ban.scope,
-            "channel": ban.channel,
-            "topic": ban.topic,
-            "since": _told(ban.at),
-            "carried": ban.inherited,
-        }
-        for ban in entry.bans
-    ]
-
-
-def _consents(address: str, entry: Entry, events: Sequence[Event]) -> list[Row]:
-    rows = []
-    for consent in entry.consents:
-        event = next(
-            (
-                each
-                for each in reversed(events)
-                if each.kind in (EventKind.CONSENT, EventKind.WITHDRAW)
-                and not each.origin
-                and (each.channel, each.topic) == (consent.channel, consent.topic)
-                and (each.status is consent.status or consent.status is ConsentStatus.WITHDRAWN)
-            ),
-            None,
-        )
-        given = next(
-            (each for each in reversed(events) if _is_wording_of(each, consent.topic)), None
-        )
-        rows.append(
-            {
-                "contact": address,
-                "channel": consent.channel,
-                "topic": consent.topic,
-                "state": consent.status,
-                "since": _told(consent.at),
-                "expires": None if consent.expires is None else _told(consent.expires),
-                "wording": "" if given is None else given.wording,
-                "evidence": "" if event is None else event.evidence,
-                "source": "" if event is None else event.source,
-            }
-        )
-    return rows
-
-
-def _is_wording_of(event: Event, topic: str) -> bool:
-    return event.kind is EventKind.CONSENT and event.topic == topic and bool(event.wording)
-
-
-def _change(address: str, event: Event, *, staff: bool) -> Row:
-    return {
-        "at": _told(event.at),
-        "contact": address,
-        "what": event.kind,
-        "scope": event.scope,
-        "channel": event.channel,
-        "topic": event.topic,
-        "state": event.status,
-        "source": event.source,
-        "evidence": event.evidence,
-        "wording": event.wording,
-        "carried": bool(event.origin),
-        "who": event.actor if staff else "",
-    }
-
-
-def _export(act: Act) -> Row:
-    return {
-        "at": _told(act.at),
-        "reason": act.reason,
-        "what": ", ".join(f"{name} {value}" for name, value in sorted(act.detail.items())),
-    }
-
-
-def _subject(headers: bytes) -> str:
-    """The subject alone: the other fields may name others."""
-    parsed = message_from_bytes(headers, _class=EmailMessage, policy=policy.default)
-    try:
-        return str(parsed.get("Subject", ""))[:1000]
-    except (ValueError, LookupError):  # a field that no rule of grammar fits
-        return ""
-
-
-_MARKUP: Final = re.compile(r"(?is)<(style|script)\b.*?</\1>|<[^>]*>")
-
-
-def _text(octets: bytes) -> str:
-    """What there is to read of a mail, without its header section, which names others."""
-    parsed = message_from_bytes(octets, _class=EmailMessage, policy=policy.default)
-    try:
-        body = parsed.get_body(("plain", "html"))
-        text = "" if body is None else str(body.get_content())
-        if body is not None and body.get_content_subtype() == "html":
-            text = unescape(_MARKUP.sub(" ", text))
-    except (ValueError, LookupError):  # of no known charset or form
-        text = octets.replace(b"\r\n", b"\n").partition(b"\n\n")[2].decode("utf-8", "replace")
-    return text.strip()

@@ -285,6 +285,35 @@ async def test_no_name_or_address_lies_open_in_the_archive_or_its_keys(site, tmp
             assert secret.encode() not in octets, path
 
 
+@pytest.mark.parametrize("how", ["link", "change", "merge"])
+async def test_what_is_cut_off_while_contacts_are_joined_leaves_none_of_them_free(site, how):
+    """At no moment is a contact the person's without the person's bans."""
+    for cut in range(7):
+        old, phone = f"cut{cut}{how}@example.com", f"+3584012{cut}4567"
+        new, other = parse_contact(f"new{cut}{how}@example.com"), parse_contact(phone)
+        maija = await _person(site, old)
+        duplicate = await _person(site, new.canonical, phone) if how == "merge" else ""
+        for scope in (Scope.ALL, Scope.DISCLOSURE):
+            await site.ban(old, scope)
+        site.register.apply_many = _Failing(site.register, cut)
+        try:
+            if how == "link":
+                await site.people.link(maija, new, WHO, source="t")
+            elif how == "change":
+                await site.people.change_contact(maija, parse_contact(old), new, WHO, source="t")
+            else:
+                await site.people.merge(maija, duplicate, WHO)
+        except RegisterUnavailable:
+            pass
+        finally:
+            del site.register.apply_many
+        person = (await site.store.get(maija)).person
+        for contact in (new, other):
+            if contact in person.every_contact:
+                assert await site.scopes(contact.canonical) == {"ban_all", "disclosure"}
+    assert new in person.every_contact  # the last was not cut off any more
+
+
 # -- any sequence ---------------------------------------------------------------------
 
 _ADDRESSES = ("a@x.fi", "b@x.fi", "c+1@x.fi", "c+2@x.fi", "+358401234561", "+358401234562")
