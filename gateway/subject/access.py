@@ -211,6 +211,19 @@ class Access:
         await self._add_acts(report, [*digests, *ids], staff=staff)
         return report
 
+    async def standing(self, person: Person) -> Row:
+        """What the register says of a person's contacts: bans, and consents with wording.
+
+        For whoever has put on record that the person is looked at.
+        """
+        standing: dict[str, list[Row]] = {"bans": [], "consents": []}
+        for contact in person.every_contact:
+            entry = await self._register.show(contact)
+            history = await self._unsealer.with_evidence(await self._spreader.history(contact))
+            standing["bans"] += bans(contact.canonical, entry)
+            standing["consents"] += consents(contact.canonical, entry, history)
+        return standing
+
     # -- parts ----------------------------------------------------------------------
 
     async def _add_records(self, report: Report, digests: Sequence[str], *, content: bool) -> None:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
@@ -13,12 +14,13 @@ from typing import Final
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from gateway.entry.entry import ANY_TOPIC
 from gateway.failure import InputError
 from gateway.subject.access import Report
+from gateway.subject.request import ZONE
 from gateway.subject.wording import texts
 
 _LABELS: Final = {
-    "told_by": "source",
     "start": "since",
     "start_manner": "manner",
     "end": "until",
@@ -44,6 +46,7 @@ def to_html(report: Report) -> str:
         note=lambda name: say[f"note.{name}"],
         word=partial(_word, say),
         shown=partial(_shown, say),
+        time=_cut,
         retention=say[f"note.{whole}"].format(
             years=report.retention["years"], day=report.retention["until"]
         ),
@@ -99,7 +102,7 @@ def _shown(say: Mapping[str, str], row: Mapping[str, object], name: str) -> str:
     value = row.get(name)
     if name == "until" and value is not None and "contact" in row:
         return f"{_cut(value)} ({say['note.former']})"
-    if name == "carried":
+    if name == "carried" or (name == "source" and row.get("carried")):
         return say["note.carried"] if value else ""
     if value is None or value == "":
         return ""
@@ -107,12 +110,18 @@ def _shown(say: Mapping[str, str], row: Mapping[str, object], name: str) -> str:
         return _cut(value)
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return _word(say, value) if name in _WORDS else str(value)
+    is_word = name in _WORDS or (name == "topic" and value == ANY_TOPIC)
+    return _word(say, value) if is_word else str(value)
 
 
-_WORDS: Final = frozenset({"scope", "channel", "state", "decision", "kind", "what", "bond"})
+_WORDS: Final = frozenset(
+    {"scope", "channel", "state", "decision", "result", "kind", "what", "bond"}
+)
 
 
 def _cut(value: object) -> str:
-    """A time to the minute."""
-    return str(value)[:16].replace("T", " ")
+    """A time to the minute, of Finland's clock; a day as it is."""
+    text = str(value)
+    if "T" not in text:
+        return text
+    return datetime.fromisoformat(text).astimezone(ZONE).strftime("%Y-%m-%d %H:%M")

@@ -84,7 +84,8 @@ def attributes(entry: Entry) -> Row:
 
 
 def bans(address: str, entry: Entry) -> list[Row]:
-    """The bans of a contact, those carried from elsewhere too."""
+    """The bans of a contact, and those carried from elsewhere that it has not itself."""
+    own = {ban.key[:3] for ban in entry.bans if not ban.inherited}
     return [
         {
             "contact": address,
@@ -95,6 +96,7 @@ def bans(address: str, entry: Entry) -> list[Row]:
             "carried": ban.inherited,
         }
         for ban in entry.bans
+        if not ban.inherited or ban.key[:3] not in own
     ]
 
 

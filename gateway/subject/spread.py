@@ -45,6 +45,8 @@ class Healed:
     """Carried bans that went with their source."""
     reindexed: int = 0
     """People whose contacts are now found by the current digest key."""
+    erased: int = 0
+    """Whose keys are destroyed: their erasure was not known to this copy of the archive."""
     failed: int = 0
     """People who could not be read; the log has the cause."""
 
@@ -173,10 +175,14 @@ class Spreader:
         stands = await asyncio.gather(
             *[self._stands([] if each is None else each.person.every_contact) for each, _ in found]
         )
+        closed = [each for each, (stored, _) in zip(page, found, strict=True) if stored is None]
+        erased = await self._people.end_lost_erasures(closed) if closed else set()
+        healed.erased += len(erased)
         for person_id, (stored, kept), each in zip(page, found, stands, strict=True):
             if stored is None:
-                healed.failed += 1
-                log.error("person_unreadable", person=person_id)
+                if person_id not in erased:
+                    healed.failed += 1
+                    log.error("person_unreadable", person=person_id)
                 continue
             healed.people += 1
             if kept != self._people.index(stored.person):

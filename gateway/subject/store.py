@@ -367,6 +367,18 @@ class PersonStore:
 
         await self._database.write(work)
 
+    async def end_lost_erasures(self, person_ids: Sequence[str]) -> set[str]:
+        """Empty the rows of those whose keys are destroyed; who they are.
+
+        An older copy of the archive that was restored has not heard of their erasure.
+        """
+        owners = {owner_of(each): each for each in person_ids}
+        gone = {owners[owner] for owner in await self._custody.destroyed(owners)}
+        for each in gone:
+            await self.begin_erasure(each)
+            await self.end_erasure(each)
+        return gone
+
     async def reindex(self, stored: Stored) -> bool:
         """Find the person's contacts by the current digest key; whether that was news."""
         if await self.contact_digests(stored.person.id) == self.index(stored.person):

@@ -46,6 +46,7 @@ from gateway.subject.portability import to_json as portable
 from gateway.subject.report import to_html, to_json
 from gateway.subject.request import Kind, State
 from gateway.subject.requests import Requests
+from gateway.subject.spread import Spreader
 from gateway.subject.store import PersonStateError, PersonStore
 from tests.subject.conftest import WHO, open_site
 
@@ -259,6 +260,11 @@ async def test_the_access_report_tells_everything_and_nothing_of_anybody_else(
     assert not re.search(r"<(script|img|link|iframe)|(?:src|href)=|url\(|@import|http:", page)
     assert f'<html lang="{language}">' in page
     assert "@media print" in page
+    # Every word of the register's own is in the person's language.
+    if language is not Language.EN:
+        cells = re.findall(r"<td>([^<]*)</td>", page)
+        english = {"suppress", "suppressed", "ban", "access", "received", "email", "marketing"}
+        assert english.isdisjoint(cells)
 
 
 async def test_reading_is_on_record_and_the_next_report_shows_it(site, requests, access):
@@ -492,3 +498,24 @@ async def test_erasure_reaches_every_live_digest_key(site, tmp_path, register_ur
         assert len(owners) == 2
         assert set(await later.custody.destroyed(owners)) == set(owners)
     assert await site.scopes(MAIJA) == {"ban_all"}
+
+
+async def test_an_archive_from_before_an_erasure_hears_of_it_when_people_are_healed(
+    site, erasure, tmp_path
+):
+    maija = await _maija(site)
+    older = tmp_path / "older.sqlite"
+    with closing(sqlite3.connect(tmp_path / "archive.sqlite")) as source:
+        with closing(sqlite3.connect(older)) as copy:
+            source.backup(copy)
+    await erasure.erase(maija, WHO)
+    copy = await Database.open(older)
+    try:
+        store = PersonStore(copy, site.custody, site.ring)
+        assert (await store.row(maija)).state == "active"
+        healed = await Spreader(store, site.register, EventArchive(copy), site.ring).heal()
+        assert (healed.erased, healed.failed) == (1, 0)
+        assert (await store.row(maija)).state == "erased"
+        assert await store.of(parse_contact(MAIJA)) == []
+    finally:
+        await copy.aclose()
