@@ -93,12 +93,24 @@ def show(
     """Show what is kept of a person; that it was looked at is recorded."""
     settings = settings_of(config)
 
-    async def work(desk: Desk) -> Stored:
+    async def work(desk: Desk) -> tuple[Stored, dict[str, Any]]:
         from gateway.subject.people import Who
 
-        return await desk.people.read(await person_of(desk, person), Who(by, reason))
+        stored = await desk.people.read(await person_of(desk, person), Who(by, reason))
+        return stored, await desk.access.standing(stored.person)
 
-    _print(run(at_desk(settings, work)), json=json)
+    stored, standing = run(at_desk(settings, work))
+    if json:
+        members = orjson.loads(stored.person.to_json()) | standing
+        sys.stdout.buffer.write(orjson.dumps(members) + b"\n")
+        return
+    _print(stored, json=False)
+    table = Table(title="in the register", title_justify="left", show_header=False)
+    for name, rows in standing.items():
+        for row in rows:
+            words = ", ".join(f"{k} {v}" for k, v in row.items() if v not in (None, "", False))
+            table.add_row(name[:-1], words)
+    console().print(table)
 
 
 @app.command()
@@ -307,6 +319,7 @@ def heal(json: Json = False, config: Config = None) -> None:
         "tightened": healed.tightened,
         "lifted": healed.lifted,
         "reindexed": healed.reindexed,
+        "erased": healed.erased,
         "failed": healed.failed,
     }
     if json:

@@ -135,6 +135,11 @@ def test_two_records_of_one_person_become_one(running):
     place.good("subject", "merge", first, second, *BY)
     shown = place.good("subject", "show", second, *BY, "--json").rows[0]["person"]
     assert shown["id"] == first
+    standing = place.good("subject", "show", first, *BY, "--json").rows[0]["bans"]
+    assert {(each["contact"], each["scope"]) for each in standing} == {
+        (old, "disclosure"),
+        (new, "disclosure"),
+    }
     bans = place("register", "show", old, "--json").rows[0]["bans"]
     assert [each["scope"] for each in bans] == ["disclosure"]
     healed = place.good("subject", "heal", "--json").rows[0]
