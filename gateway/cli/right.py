@@ -22,8 +22,8 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.subject.access import Report
+    from gateway.subject.directory import Stored
     from gateway.subject.erasure import Erasing
-    from gateway.subject.store import Stored
 
 Folder = Annotated[
     Path, typer.Option("--out", help="The folder for the files, which only you may read.")

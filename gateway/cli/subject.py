@@ -23,7 +23,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.serve.desk import Desk
-    from gateway.subject.store import Stored
+    from gateway.subject.directory import Stored
 
 T = TypeVar("T")
 

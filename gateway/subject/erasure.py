@@ -25,12 +25,12 @@ from gateway.records.act import Action
 from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.register.register import Register
+from gateway.subject.directory import State, owner_of
 from gateway.subject.people import People, Who
 from gateway.subject.person import Language, Person
 from gateway.subject.request import Kind
 from gateway.subject.requests import Requests
 from gateway.subject.retention import day_of
-from gateway.subject.store import State, owner_of
 from gateway.subject.wording import say
 
 _PAGE: Final = 500

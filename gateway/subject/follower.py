@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.failure import GatewayError, SealError
 from gateway.records import schema
 from gateway.records.database import Database
+from gateway.subject.directory import PersonStateError
 from gateway.subject.spread import ACTOR, SOURCE, Spreader
-from gateway.subject.store import PersonStateError
 
 log = structlog.get_logger(__name__)
 

@@ -19,6 +19,7 @@ from gateway.entry.event import Event, EventKind
 from gateway.records.act import Act, Action, Detail
 from gateway.records.identifier import new_id
 from gateway.register.register import Register
+from gateway.subject.directory import PersonStateError, State, Stored
 from gateway.subject.person import (
     Commitment,
     Hold,
@@ -31,7 +32,7 @@ from gateway.subject.person import (
     Restriction,
 )
 from gateway.subject.spread import Spreader
-from gateway.subject.store import PersonStateError, PersonStore, State, Stored
+from gateway.subject.store import PersonStore
 
 _TRIES: Final = 5
 

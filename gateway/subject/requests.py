@@ -17,9 +17,10 @@ from gateway.records import schema
 from gateway.records.act import Act, Action
 from gateway.records.database import Database
 from gateway.records.identifier import new_id
+from gateway.subject.directory import owner_of
 from gateway.subject.people import Acts, Who
 from gateway.subject.request import SOON, Kind, Request, RequestError, State, Step, due
-from gateway.subject.store import PersonStore, owner_of
+from gateway.subject.store import PersonStore
 
 _CLOCK_SKEW: Final = 300_000
 _table = schema.request

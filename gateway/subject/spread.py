@@ -21,9 +21,10 @@ from gateway.entry.event import Event, EventKind
 from gateway.failure import SealError
 from gateway.records.events import EventArchive
 from gateway.register.register import Register
+from gateway.subject.directory import PersonStateError, State
 from gateway.subject.person import Person
 from gateway.subject.spreading import Key, Stand, missing, surplus
-from gateway.subject.store import PersonStateError, PersonStore, State
+from gateway.subject.store import PersonStore
 
 log = structlog.get_logger(__name__)
 

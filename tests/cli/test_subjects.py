@@ -3,6 +3,7 @@
 import json
 import stat
 import time
+import urllib.request
 from pathlib import Path
 
 from tests.cli.conftest import BY
@@ -55,6 +56,10 @@ def test_the_running_gateway_carries_what_an_import_bans(running, tmp_path):
     history = running.good("register", "history", "+358401234999", "--json").rows
     assert [each["source"] for each in history] == ["person"]
     assert all(each["cause"] for each in history)
+    with urllib.request.urlopen(f"http://127.0.0.1:{running.http}/metrics") as answer:
+        text = answer.read().decode()
+    assert 'gateway_subject_requests{state="open"}' in text
+    assert 'gateway_subject_requests{state="late"} 0.0' in text
 
 
 def test_a_persons_rights_from_receipt_to_erasure(running, tmp_path):

@@ -6,12 +6,12 @@ from gateway.clock import now_ms
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
 from gateway.held.store import HeldStore
+from gateway.subject.directory import PersonStateError
 from gateway.subject.erasure import Erasure
 from gateway.subject.organisations import Organisations
 from gateway.subject.person import Objection
 from gateway.subject.request import Kind
 from gateway.subject.requests import Requests
-from gateway.subject.store import PersonStateError
 from tests.peers.postgresql import Cluster
 from tests.subject.conftest import WHO, open_site
 from tests.subject.test_organisations import company, write

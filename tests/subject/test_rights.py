@@ -38,6 +38,7 @@ from gateway.records.record import (
 from gateway.records.unsealing import Unsealer
 from gateway.register.importing import import_file
 from gateway.subject.access import Access, Controller, Processor
+from gateway.subject.directory import PersonStateError
 from gateway.subject.erasure import Erasure, ErasureRefused, Ground
 from gateway.subject.people import Who
 from gateway.subject.person import Bond, Commitment, Hold, Language, Objection, Relationship
@@ -47,7 +48,7 @@ from gateway.subject.report import to_html, to_json
 from gateway.subject.request import Kind, State
 from gateway.subject.requests import Requests
 from gateway.subject.spread import Spreader
-from gateway.subject.store import PersonStateError, PersonStore
+from gateway.subject.store import PersonStore
 from tests.subject.conftest import WHO, open_site
 
 MAIJA, PHONE, MATTI = "maija.virtanen@example.com", "+358401234567", "matti@example.org"

@@ -15,8 +15,8 @@ from gateway.entry.event import Event, EventKind
 from gateway.failure import RegisterUnavailable
 from gateway.records.identifier import new_id
 from gateway.register.importing import import_file
+from gateway.subject.directory import PersonStateError, State
 from gateway.subject.person import Objection, PersonError
-from gateway.subject.store import PersonStateError, State
 from tests.subject.conftest import WHO, open_site
 
 OLD, NEW, PHONE = "maija.virtanen@example.com", "maija.korhonen@example.com", "+358401234567"
