@@ -16,11 +16,13 @@ from gateway.cli import (
     demo,
     held,
     keys,
+    organisation,
     records,
     register,
     retention,
     rules,
     serve,
+    subject,
     wash,
 )
 from gateway.cli.option import is_text
@@ -49,6 +51,8 @@ app.add_typer(held.app, name="held")
 app.add_typer(retention.app, name="retention")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
+app.add_typer(subject.app, name="subject")
+app.add_typer(organisation.app, name="organisation")
 
 
 def _version(asked: bool) -> None:

@@ -14,12 +14,14 @@ from gateway.cli.address import Address, read_contact
 from gateway.cli.moment import day, moment
 from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
 from gateway.clock import now_ms
-from gateway.contacts.contact import Channel, Tier
+from gateway.contacts.contact import Channel, Contact, Tier
 from gateway.contacts.parse import parse_domain
 from gateway.decision.facts import Collected
 from gateway.entry.entry import ANY_TOPIC, ConsentStatus, Scope
 from gateway.entry.event import Attributes, Event, EventKind
-from gateway.failure import InputError
+from gateway.failure import GatewayError, InputError
+from gateway.register.register import Register
+from gateway.serve import assembly
 from gateway.settings import Settings
 
 Evidence = Annotated[
@@ -61,9 +63,12 @@ def ban_scope(name: BanScope) -> tuple[Scope, Channel | None]:
 
 
 _OF_TIER: dict[Tier | None, str] = {
-    Tier.BASE: " of another spelling",
+    Tier.BASE: " of another spelling, or of another contact of the person,",
     Tier.HASHED: " of a hashed list",
 }
+
+_CARRIED = frozenset({EventKind.BAN, EventKind.UNBAN, EventKind.WITHDRAW})
+"""What reaches the other contacts of the same person."""
 
 
 def _channel_of(address: str) -> Channel:
@@ -80,6 +85,8 @@ async def _apply(settings: Settings, event: Event, address: str) -> tuple[list[E
             return await register.apply_organisation(event, domain, only_changes=lifting), ""
         contact = read_contact(address)
         logged = await register.apply_many([(event, contact)], only_changes=lifting)
+        if event.kind in _CARRIED:
+            await _carry(settings, register, contact)
         if event.kind not in (EventKind.UNBAN, EventKind.CONSENT):
             return logged, ""
         (standing,) = await register.look_up([contact])
@@ -91,6 +98,28 @@ async def _apply(settings: Settings, event: Event, address: str) -> tuple[list[E
     if facts.ban_all or facts.ban_channel or facts.ban_topic:
         return logged, f"a ban{_OF_TIER.get(facts.tier, '')} stands and is stronger"
     return logged, ""
+
+
+async def _carry(settings: Settings, register: Register, contact: Contact) -> None:
+    """Carry the change to the other contacts of whoever has this one, where there is anybody.
+
+    The gateway does so as well, a moment later; a ban that was made stays made.
+    """
+    archive = assembly.archive_place(settings)
+    if isinstance(archive, Path) and not archive.exists():
+        return
+    from gateway.serve.desk import open_spreader
+
+    ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
+    try:
+        async with open_spreader(settings, register, ring, seal) as spreader:
+            await spreader.visit_of(contact)
+    except GatewayError as error:
+        typer.echo(
+            f"done, but not carried to the person's other contacts yet ({error}); "
+            "the gateway does it, or subject heal",
+            err=True,
+        )
 
 
 def carry_out(config: Path | None, event: Event, address: str, done: str, *, json: bool) -> None:

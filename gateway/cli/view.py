@@ -167,7 +167,7 @@ def history(
         )
         table.add_row(
             told(event.at),
-            event.kind + (" (another spelling)" if event.origin else ""),
+            event.kind + _whose(event),
             scope,
             event.actor,
             event.source,
@@ -184,3 +184,11 @@ async def _history(settings: Settings, address: str, by: str, reason: str) -> li
         act = read_act(by, reason, stores.register.subject(contact), "register history")
         await record_act(stores.register, act)
         return await stores.history(contact)
+
+
+def _whose(event: Event) -> str:
+    """Where an event came from, when it was not said of this contact itself."""
+    if not event.origin:
+        return ""
+    carried = event.source == "person"
+    return " (another contact of the person)" if carried else " (another spelling)"

@@ -569,7 +569,9 @@ class Register:
             id=self._new_id(),
             cause=event.id,
             subject=str(base),
-            origin=exact.value[:ORIGIN_SIZE],
+            # A ban that came from elsewhere (another contact of the same person) goes
+            # again by where it came from, here too.
+            origin=event.origin or exact.value[:ORIGIN_SIZE],
             # Both stand in the event that it follows from.
             evidence="",
             sealed=None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from gateway.clock import now_ms
 from gateway.failure import GatewayError, InputError
 from gateway.held.store import HeldStore
 from gateway.http.health import Check
@@ -38,17 +39,20 @@ from gateway.serve.assembly import (
     signer,
     targets,
 )
+from gateway.serve.desk import follower_of
 from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
 from gateway.serve.stores import open_custody, open_database, restore_schemes
 from gateway.serve.warden import Warden, Watch
 from gateway.settings import Settings
+from gateway.subject.requests import open_and_late
 from gateway.upstream.upstreams import Upstreams
 
 log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 600.0
 _PROBE_SECONDS = 5.0
+_COUNT_SECONDS = 60.0
 _OWN_SECONDS = 30.0
 _RETENTION_FIRST = 600.0
 _RETENTION_SECONDS = 86_400.0
@@ -70,6 +74,8 @@ class Keeper:
         self._warden: Warden | None = None
         self._upstreams: Upstreams | None = None
         self._reminder: Reminder | None = None
+        self.requests = (0, 0)
+        """Requests of people that are open, and those of them that are late."""
 
     async def __aenter__(self) -> Keeper:
         settings = self._settings
@@ -139,6 +145,9 @@ class Keeper:
                 recorder = Recorder(self._register.connections.wire, seal)
                 self._stack.push_async_callback(recorder.aclose)
                 self._own(self._retain(database, recorder, contents), "retention")
+            follower = follower_of(settings, self._register, database, custody, ring)
+            self._own(follower.run(), "people")
+            self._own(self._count(database), "requests")
         except BaseException:
             await self._stack.aclose()
             raise
@@ -206,6 +215,13 @@ class Keeper:
             except GatewayError as error:
                 log.warning("retention_failed", cause=str(error))
             await asyncio.sleep(_RETENTION_SECONDS)
+
+    async def _count(self, database: Database) -> None:
+        """Keep count of the requests of people that wait for an answer."""
+        while True:
+            with contextlib.suppress(GatewayError):  # the archiver tells of a failing archive
+                self.requests = await open_and_late(database, now_ms())
+            await asyncio.sleep(_COUNT_SECONDS)
 
     def reload(self, settings: Settings) -> None:
         """Ask the upstreams of these settings from now on.

@@ -116,6 +116,13 @@ class Supervisor:
             "gateway_worker_restarts", "Workers replaced since the start", registry=self._own
         )
 
+        self._requests = Gauge(
+            "gateway_subject_requests",
+            "Requests of people that wait for an answer, and those of them that are late",
+            ["state"],
+            registry=self._own,
+        )
+
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
@@ -264,6 +271,9 @@ class Supervisor:
             if watch is not None:
                 self._whole.set(watch.whole)
                 self._rebuilds.set(watch.rebuilds)
+            waiting, late = keeper.requests
+            self._requests.labels("open").set(waiting)
+            self._requests.labels("late").set(late)
             await asyncio.sleep(1)
 
     # -- workers ------------------------------------------------------------------
