@@ -6,11 +6,9 @@ has it.  Reading is recorded before anything is shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
 
 from gateway.api import form
 from gateway.api.account import Permission
@@ -18,21 +16,13 @@ from gateway.api.address import contact_at, target_at
 from gateway.api.desk import Call
 from gateway.api.problem import BadMember, bad_request, not_found
 from gateway.api.route import Route
+from gateway.api.scope import ban_scope
 from gateway.clock import now_ms
-from gateway.contacts.contact import Channel, Contact
+from gateway.contacts.contact import Contact
 from gateway.contacts.digest import organisation_subject, subject_of
 from gateway.entry.entry import ConsentStatus, Entry, Scope
 from gateway.entry.event import Event, EventKind
 from gateway.records.act import Action
-
-_SCOPES: Final[Mapping[str, tuple[Scope, Channel | None]]] = {
-    "all": (Scope.ALL, None),
-    "email": (Scope.CHANNEL, Channel.EMAIL),
-    "sms": (Scope.CHANNEL, Channel.SMS),
-    "topic": (Scope.TOPIC, None),
-    "contact": (Scope.CONTACT, None),
-    "disclosure": (Scope.DISCLOSURE, None),
-}
 
 
 def _digest(call: Call, target: Contact | str) -> str:
@@ -148,12 +138,7 @@ def _ban_event(
     asked: form.BanForm | form.LiftForm,
     at: datetime | None,
 ) -> Event:
-    if (asked.scope == "topic") != (asked.topic is not None):
-        raise bad_request(
-            "scope topic and a topic go together",
-            BadMember("/topic", 'name the topic with scope "topic", and only then'),
-        )
-    scope, channel = _SCOPES[asked.scope]
+    scope, channel = ban_scope(asked.scope, asked.topic)
     return Event(
         kind=kind,
         at=form.milliseconds(at) or now_ms(),

@@ -20,6 +20,10 @@ from gateway.records.archive import Archive
 from gateway.records.recorder import Recorder
 from gateway.register.register import Register
 from gateway.settings import Settings
+from gateway.subject.access import Access
+from gateway.subject.erasure import Erasure
+from gateway.subject.people import People
+from gateway.subject.requests import Requests
 
 
 class Decided(Protocol):
@@ -56,6 +60,16 @@ class Holding(Protocol):
         """Throw it away; raises HeldStateError when it does not wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What serves people's requests."""
+
+    people: People
+    requests: Requests
+    erasure: Erasure
+    access: Access
+
+
 @dataclass(slots=True)
 class Desk:
     """The parts of the API's process; swapped as one at a reload."""
@@ -74,6 +88,7 @@ class Desk:
     acts: Callable[..., Awaitable[list[Act]]]
     """See :func:`gateway.records.deed.acts`."""
     held: Holding
+    serving: Serving
 
 
 @dataclass(frozen=True, slots=True)

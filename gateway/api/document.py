@@ -78,6 +78,8 @@ def _operation(route: Route, names: Names) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "Done."}
     if route.answer is not None:
         answer["content"] = {_JSON: {"schema": names[route.answer, "serialization"]}}
+    if route.produces:
+        answer["content"] = {kind: {"schema": {}} for kind in route.produces}
     responses = {str(route.status.value): answer}
     responses["422"] = _refused("The request is wrong; errors say where.")
     if route.body is not None:
@@ -86,6 +88,8 @@ def _operation(route: Route, names: Names) -> dict[str, Any]:
         responses["415"] = _refused("The body is not application/json.")
     if route.may_miss:
         responses["404"] = _refused("There is no such thing.")
+    if route.may_conflict:
+        responses["409"] = _refused("Something stands against it; errors say what.")
     for status, description in _ALWAYS.items():
         responses[status] = _refused(description)
     operation: dict[str, Any] = {

@@ -14,7 +14,16 @@ from pydantic import BaseModel
 from gateway.api.account import Permission
 from gateway.api.desk import Call
 
-Handler = Callable[[Call], Awaitable[BaseModel | None]]
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An answer that is a file."""
+
+    content_type: str
+    octets: bytes
+
+
+Handler = Callable[[Call], Awaitable[BaseModel | Document | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,11 @@ class Route:
     tag: str = ""
     may_miss: bool = False
     """Whether it answers 404 for a thing that is not there."""
+
+    may_conflict: bool = False
+    """Whether it answers 409 where something stands against it."""
+    produces: Sequence[str] = ()
+    """The types of a :class:`Document` that it may answer with."""
 
     @property
     def places(self) -> Sequence[str]:

@@ -19,7 +19,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from gateway.api import contacts, decisions, held, records
+from gateway.api import contacts, decisions, held, records, requests, subjects
 from gateway.api.account import Account
 from gateway.api.desk import Call, Desk
 from gateway.api.document import document
@@ -31,7 +31,7 @@ from gateway.api.problem import (
     problem_of,
     unavailable,
 )
-from gateway.api.route import Route
+from gateway.api.route import Document, Route
 from gateway.failure import GatewayError
 from gateway.network import networks_of, peer_address, within
 from gateway.rate import Bucket
@@ -43,6 +43,8 @@ ROUTES: Final[Sequence[Route]] = (
     *contacts.ROUTES,
     *records.ROUTES,
     *held.ROUTES,
+    *subjects.ROUTES,
+    *requests.ROUTES,
 )
 """Everything that may be asked, but for the document itself."""
 
@@ -115,6 +117,14 @@ class Office:
         form = await self._form(route, request)
         call = Call(self.desk, account, form, places, reason)
         answer = await route.handler(call)
+        if isinstance(answer, Document):
+            return web.Response(
+                body=answer.octets,
+                status=route.status.value,
+                content_type=answer.content_type,
+                charset="utf-8",
+                headers=_SECURE,
+            )
         if answer is None:
             return web.Response(status=route.status.value, headers=_SECURE)
         return web.Response(

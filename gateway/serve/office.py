@@ -20,7 +20,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from gateway.api.desk import Desk
+from gateway.api.desk import Desk, Serving
 from gateway.api.ledger import Ledger
 from gateway.api.server import Office
 from gateway.custody.custody import Custody
@@ -32,6 +32,7 @@ from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.desk import Desk as Serve
 from gateway.serve.holding import Holding
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
@@ -103,6 +104,7 @@ async def _serve(assignment: Assignment) -> None:
 
 def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
     """What the handlers work with, of one process's parts."""
+    people = Serve.on(settings, stores, parts.site.recorder)
     return Desk(
         settings=settings,
         rules=parts.site.rules,
@@ -116,6 +118,7 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
         organisation_history=stores.organisation_history,
         acts=partial(acts, stores.database),
         held=Holding(parts),
+        serving=Serving(people.people, people.requests, people.erasure, people.access),
     )
 
 
