@@ -111,6 +111,10 @@ def _tell(done: Restored) -> bool:
     else:
         doubtful = True
         typer.echo(f"nothing is known of what was archived after {done.manifest.made}")
+        typer.echo(
+            "checkpoints noted after that reach further than the chain now: `records verify` "
+            "names them until their file is moved away"
+        )
         _tell_gaps(done.gaps)
     if done.doubted:
         typer.echo(

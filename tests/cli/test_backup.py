@@ -111,6 +111,10 @@ def test_nothing_banned_since_the_backup_is_lost_and_nothing_sent_since_goes_aga
     assert "archived nowhere" in done.out
     assert "register export" in done.out
     assert "2 held messages may have been sent since" in done.out
+    # What was signed and noted since says that something is missing, and is right.
+    noted = place.good("records", "verify", status=1).out
+    assert "the chain does not reach it any more" in noted
+    place.folder.joinpath("data", "checkpoints.ndjson").unlink()
     place.good("records", "verify")
     states = {row["held"]: row["state"] for row in place.good(*HELD).rows}
     assert states == {first: "uncertain", second: "uncertain"}
