@@ -132,46 +132,41 @@ class Directory:
         text = await self._custody.open(
             owner_of(person_id), row["sealed_profile"], profile_context(person_id)
         )
-        return Stored(Person.from_json(text), State(row["state"]), row["created"], row["changed"])
+        return _stored(row, text)
 
-    async def open_many(self, person_ids: Sequence[str]) -> list[tuple[Stored | None, list[str]]]:
-        """People in use with the digests they are found by, in order, in three questions.
+    async def open_many(
+        self, person_ids: Sequence[str]
+    ) -> dict[str, tuple[Stored | None, list[str]]]:
+        """Those of the people who are in use, with the digests they are found by, in order.
 
-        None: it cannot be opened, or is no longer there.
+        In three questions.  None: the profile cannot be opened.
         """
         ids = list(person_ids)
 
         async def work(
             connection: AsyncConnection,
-        ) -> tuple[dict[str, Mapping[Any, Any]], dict[str, list[str]]]:
-            found = await connection.execute(select(_person).where(_person.c.id.in_(ids)))
-            rows: dict[str, Mapping[Any, Any]] = {row["id"]: row for row in found.mappings()}
+        ) -> tuple[list[Mapping[Any, Any]], dict[str, list[str]]]:
+            active = _person.c.state == State.ACTIVE.value
+            found = await connection.execute(select(_person).where(_person.c.id.in_(ids), active))
             kept: dict[str, list[str]] = {}
             query = select(_contact.c.person_id, _contact.c.digest)
             for row in await connection.execute(query.where(_contact.c.person_id.in_(ids))):
                 kept.setdefault(row.person_id, []).append(row.digest)
-            return rows, kept
+            return list(found.mappings()), kept
 
         rows, kept = await self._database.read(work)
-        there = [each for each in ids if each in rows]
         texts = await self._custody.open_all(
-            [owner_of(each) for each in there],
-            [rows[each]["sealed_profile"] for each in there],
-            [profile_context(each) for each in there],
+            [owner_of(row["id"]) for row in rows],
+            [row["sealed_profile"] for row in rows],
+            [profile_context(row["id"]) for row in rows],
         )
-        opened = dict(zip(there, texts, strict=True))
-        found: list[tuple[Stored | None, list[str]]] = []
-        for each in ids:
-            text = opened.get(each)
-            if text is None:
-                found.append((None, []))
-                continue
-            row = rows[each]
-            stored = Stored(
-                Person.from_json(text), State(row["state"]), row["created"], row["changed"]
+        return {
+            row["id"]: (
+                None if text is None else _stored(row, text),
+                sorted(kept.get(row["id"], [])),
             )
-            found.append((stored, sorted(kept.get(each, []))))
-        return found
+            for row, text in zip(rows, texts, strict=True)
+        }
 
     async def shared(self, digests: Sequence[str]) -> set[str]:
         """Those of the digests that several people are found by."""
@@ -260,6 +255,10 @@ class Directory:
         for point in person.contacts:
             index[self.digests(point.contact)[0]] = point
         return list(index.items())
+
+
+def _stored(row: Mapping[Any, Any], text: bytes) -> Stored:
+    return Stored(Person.from_json(text), State(row["state"]), row["created"], row["changed"])
 
 
 def _row(row: Mapping[Any, Any]) -> Row:

@@ -17,10 +17,9 @@ import structlog
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.failure import GatewayError, SealError
+from gateway.failure import GatewayError
 from gateway.records import schema
 from gateway.records.database import Database
-from gateway.subject.directory import PersonStateError
 from gateway.subject.spread import ACTOR, SOURCE, Spreader
 
 log = structlog.get_logger(__name__)
@@ -77,11 +76,7 @@ class Follower:
             if found is None:
                 return total
             last, people = found
-            for person_id in people:
-                try:
-                    await self._spreader.visit(person_id)
-                except (SealError, PersonStateError) as error:
-                    log.error("person_unreadable", person=person_id, cause=str(error))
+            await self._spreader.visit_many(people)
             await self._move(last)
             total += len(people)
 

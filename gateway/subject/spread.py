@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -33,6 +34,8 @@ SOURCE = "person"
 ACTOR = "gateway"
 _PAGE = 200
 """People looked at together."""
+_AT_ONCE = 16
+"""People settled at once: they share round trips."""
 
 
 @dataclass(slots=True)
@@ -81,18 +84,16 @@ class Spreader:
         contacts = list(dict.fromkeys(contacts))
         stands = await self._stands(contacts)
         shared = await self._shared(contacts, person_id)
-        written = await self._restrict(stands, restricted)
-        histories: dict[int, list[Event]] = {}
+        changes = self._restrictions(stands, restricted)
+        causes = _Causes(self)
         for copy in missing(stands, shared):
-            if copy.source not in histories:
-                histories[copy.source] = await self.history(contacts[copy.source])
-            cause = _cause(histories[copy.source], copy.ban)
-            written += await self._apply(
-                _copied(copy.ban, cause, self._clock()), contacts[copy.target]
-            )
-        if written:
-            await self._register.settle()
-        return written
+            cause = await causes.of(contacts[copy.source], copy.ban)
+            changes.append((_copied(copy.ban, cause, self._clock()), contacts[copy.target]))
+        if not changes:
+            return 0
+        logged = await self._register.apply_many(changes, only_changes=True, settled=False)
+        await self._register.settle()
+        return len(logged)
 
     async def loosen(self, contacts: Sequence[Contact], *, person_id: str = "") -> int:
         """Lift the copies of bans whose lifting at their source is on record; how many.
@@ -168,37 +169,54 @@ class Spreader:
         await self._heal(page, healed)
         return healed
 
+    async def visit_many(self, people: Sequence[str]) -> Healed:
+        """:meth:`visit` those, by two hundred at once; only where there is something to do.
+
+        Raises RegisterUnavailable, RecordsUnavailable.
+        """
+        healed = Healed()
+        for at in range(0, len(people), _PAGE):
+            await self._heal(people[at : at + _PAGE], healed)
+        return healed
+
     async def _heal(self, page: Sequence[str], healed: Healed) -> None:
-        """Look at some together, and visit those alone of whom something is missing."""
+        """Look at some together, and settle those alone of whom something is missing."""
         found = await self._people.open_many(page)
-        digests = [digest for _, kept in found for digest in kept]
-        shared = await self._people.shared(digests)
-        stands = await asyncio.gather(
-            *[self._stands([] if each is None else each.person.every_contact) for each, _ in found]
-        )
-        closed = [each for each, (stored, _) in zip(page, found, strict=True) if stored is None]
+        shared = await self._people.shared([each for _, kept in found.values() for each in kept])
+        closed = [person_id for person_id, (stored, _) in found.items() if stored is None]
         erased = await self._people.end_lost_erasures(closed) if closed else set()
         healed.erased += len(erased)
-        for person_id, (stored, kept), each in zip(page, found, stands, strict=True):
-            if stored is None:
-                if person_id not in erased:
-                    healed.failed += 1
-                    log.error("person_unreadable", person=person_id)
-                continue
-            healed.people += 1
+        for person_id in closed:
+            if person_id not in erased:
+                healed.failed += 1
+                log.error("person_unreadable", person=person_id)
+        opened = [(stored, kept) for stored, kept in found.values() if stored is not None]
+        healed.people += len(opened)
+        stands = await asyncio.gather(
+            *[self._stands(stored.person.every_contact) for stored, _ in opened]
+        )
+        unsettled = []
+        for (stored, kept), each in zip(opened, stands, strict=True):
             if kept != self._people.index(stored.person):
-                healed.reindexed += await self._people.reindex(stored)
-            restricted = stored.person.restriction is not None or any(s.restricted for s in each)
+                with suppress(PersonStateError):  # whoever changed the person has done it
+                    healed.reindexed += await self._people.reindex(stored)
+            wanted = stored.person.restriction is not None
             if (
-                shared.isdisjoint(kept)
-                and not (restricted and not all(s.exact.restricted for s in each))
-                and not missing(each)
-                and not surplus(each)
+                not shared.isdisjoint(kept)
+                or self._restrictions(each, wanted)
+                or missing(each)
+                or surplus(each)
             ):
-                continue
-            tightened, lifted = await self.settle(stored.person)
-            healed.tightened += tightened
-            healed.lifted += lifted
+                unsettled.append(stored.person)
+        for at in range(0, len(unsettled), _AT_ONCE):
+            done = await asyncio.gather(
+                *map(self.settle, unsettled[at : at + _AT_ONCE]), return_exceptions=True
+            )
+            for one in done:
+                if isinstance(one, BaseException):
+                    raise one
+                healed.tightened += one[0]
+                healed.lifted += one[1]
 
     # -- parts ----------------------------------------------------------------------
 
@@ -234,15 +252,14 @@ class Spreader:
                 origins.update(self._origins(each))
         return frozenset(origins)
 
-    async def _restrict(self, stands: Sequence[Stand], restricted: bool) -> int:
+    def _restrictions(
+        self, stands: Sequence[Stand], restricted: bool
+    ) -> list[tuple[Event, Contact]]:
+        """What restricts those that are not restricted although somebody or all are."""
         if not restricted and not any(stand.restricted for stand in stands):
-            return 0
-        written = 0
-        for stand in stands:
-            if not stand.exact.restricted:
-                event = Event(kind=EventKind.RESTRICT, at=self._clock(), actor=ACTOR, source=SOURCE)
-                written += await self._apply(event, stand.contact)
-        return written
+            return []
+        event = Event(kind=EventKind.RESTRICT, at=self._clock(), actor=ACTOR, source=SOURCE)
+        return [(event, stand.contact) for stand in stands if not stand.exact.restricted]
 
     async def _apply(self, event: Event, contact: Contact) -> int:
         return len(
@@ -250,16 +267,50 @@ class Spreader:
         )
 
     async def history(self, contact: Contact) -> list[Event]:
-        """Every event of a contact and its wider spelling, oldest first."""
-        spellings = {contact.canonical: contact}
-        spellings.setdefault(contact.base, contact._replace(canonical=contact.base))
-        events: dict[str, Event] = {}
-        for each in spellings.values():
-            archived = await self._events.of(self._people.digests(each))
-            logged = await self._register.history(each)
-            events |= {event.id: event for event in map(Event.from_json, archived)}
-            events |= {event.id: event for event in logged}
+        """Every event of a contact and its wider spelling, oldest first.
+
+        Reads the whole log of the contact's shard beside the archive.
+        """
+        # The log first: what leaves it meanwhile is in the archive then.
+        logged = [
+            event for each in _spellings(contact) for event in await self._register.history(each)
+        ]
+        events = {event.id: event for event in await self.archived(contact)}
+        events |= {event.id: event for event in logged}
         return sorted(events.values(), key=lambda event: (event.recorded, event.id))
+
+    async def archived(self, contact: Contact) -> list[Event]:
+        """The events of a contact and its wider spelling that are in the archive."""
+        digests = [digest for each in _spellings(contact) for digest in self._people.digests(each)]
+        events = map(Event.from_json, await self._events.of(digests))
+        return sorted(events, key=lambda event: (event.recorded, event.id))
+
+
+class _Causes:
+    """Finds which events made bans: in the archive, where most are, else in the log."""
+
+    def __init__(self, spreader: Spreader) -> None:
+        self._spreader = spreader
+        self._archived: dict[Contact, list[Event]] = {}
+        self._every: dict[Contact, list[Event]] = {}
+
+    async def of(self, contact: Contact, ban: Ban) -> str:
+        """The id of the event that made a contact's ban; "" where it is not on record."""
+        if contact not in self._archived:
+            self._archived[contact] = await self._spreader.archived(contact)
+        cause = _cause(self._archived[contact], ban)
+        if not cause:
+            if contact not in self._every:
+                self._every[contact] = await self._spreader.history(contact)
+            cause = _cause(self._every[contact], ban)
+        return cause
+
+
+def _spellings(contact: Contact) -> list[Contact]:
+    """A contact, and its wider spelling where that is another."""
+    if contact.base == contact.canonical:
+        return [contact]
+    return [contact, contact._replace(canonical=contact.base)]
 
 
 def _copied(ban: Ban, cause: str, now: int) -> Event:
