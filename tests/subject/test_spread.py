@@ -163,6 +163,27 @@ async def test_a_lost_entry_lifts_nothing(site):
     assert await site.scopes(NEW) == {"ban_all"}
 
 
+async def test_a_register_rebuilt_from_the_archive_has_what_was_carried(
+    site, tmp_path, register_url, ring
+):
+    maija = await _person(site, OLD, "maija+shop@example.com", PHONE)
+    await site.ban(OLD)
+    await site.ban(PHONE, Scope.DISCLOSURE)
+    await site.archived()
+    await site.unban(OLD)
+    await site.archived()
+    await site.archiver.run_once()
+    every = (OLD, "maija+shop@example.com", "maija@example.com", PHONE)
+    before = [await site.scopes(each) for each in every]
+    assert before == [{"disclosure"}] * 4
+    await site.register.connections.wire.exchange([(b"FLUSHALL",)], 5.0)
+    async with open_site(tmp_path, register_url, ring) as later:
+        assert await later.scopes(PHONE) == set()
+        await later.register.replay([Event.from_json(body) async for body in later.events.all()])
+        assert [await later.scopes(each) for each in every] == before
+        assert await later.spreader.visit(maija) == (0, 0)
+
+
 async def test_a_ban_of_another_spelling_is_the_persons(site):
     await _person(site, "maija+shop@example.com", PHONE)
     await site.ban("maija@example.com")
