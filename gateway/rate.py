@@ -13,10 +13,6 @@ class Bucket:
         self._level = rate
         self._at = now
 
-    def holds(self, now: float, count: float = 1) -> bool:
-        """Whether as many tokens could be taken."""
-        return min(self.rate, self._level + (now - self._at) * self.rate / 60) >= count
-
     def take(self, now: float, count: float = 1) -> bool:
         """Take tokens if there are as many; more than ``rate`` count as ``rate``."""
         count = min(count, self.rate)

@@ -142,11 +142,11 @@ class Office:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         account = None
         if scheme.lower() == "bearer" and token:
-            if not self._strangers.left(str(peer), _WRONG_TOKENS):
-                raise _too_many()
             account = await self.desk.ledger.find(token.strip())
         if account is None:
-            self._strangers.take(str(peer), _WRONG_TOKENS)
+            # A right token is never refused for the wrong ones of its neighbours.
+            if not self._strangers.take(str(peer), _WRONG_TOKENS):
+                raise _too_many()
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "unknown-token",
@@ -247,10 +247,6 @@ class _Rates:
     def take(self, name: str, rate: float) -> bool:
         """Count one more; whether it is within the rate a minute."""
         return self._bucket(name, rate).take(_now())
-
-    def left(self, name: str, rate: float) -> bool:
-        """Whether one more would be within the rate."""
-        return name not in self._buckets or self._bucket(name, rate).holds(_now())
 
     def _bucket(self, name: str, rate: float) -> Bucket:
         bucket = self._buckets.pop(name, None)

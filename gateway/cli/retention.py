@@ -12,7 +12,10 @@ from gateway.records.purge import Purge
 from gateway.records.recorder import Recorder
 from gateway.retention.contacts import Contacts
 from gateway.retention.run import Retention, carry_out, plan
+from gateway.serve.desk import person_store
+from gateway.serve.stores import Stores
 from gateway.settings import Settings
+from gateway.subject.ending import Ending
 
 app = typer.Typer(no_args_is_help=True, help="What may not be kept any longer, and its end.")
 
@@ -50,7 +53,8 @@ async def _plan(settings: Settings) -> Retention:
     async with open_stores(settings) as stores:
         await stores.catch_up()
         contacts = Contacts(stores.database, stores.register, records.retention_years)
-        return await plan(contacts, Purge(stores.database, records.acts_years))
+        purge = Purge(stores.database, records.acts_years)
+        return await plan(_ending(settings, stores), contacts, purge)
 
 
 async def _run(settings: Settings, by: str, reason: str) -> Retention:
@@ -60,6 +64,7 @@ async def _run(settings: Settings, by: str, reason: str) -> Retention:
         recorder = Recorder(stores.register.connections.wire, stores.seal)
         try:
             done = await carry_out(
+                _ending(settings, stores),
                 Contacts(stores.database, stores.register, records.retention_years),
                 Purge(stores.database, records.acts_years),
                 recorder,
@@ -74,8 +79,14 @@ async def _run(settings: Settings, by: str, reason: str) -> Retention:
         return done
 
 
+def _ending(settings: Settings, stores: Stores) -> Ending:
+    store = person_store(settings, stores.database, stores.custody, stores.ring)
+    years = settings.records.retention_years
+    return Ending(stores.database, store, stores.register, stores.custody, years)
+
+
 def _tell(found: Retention, *, json: bool, done: bool) -> None:
-    rows = {"contacts": found.contacts, **found.purged.rows}
+    rows = {"people": found.people, "contacts": found.contacts, **found.purged.rows}
     if json:
         typer.echo(orjson.dumps({**rows, "acts": found.purged.acts}))
         return
@@ -83,6 +94,8 @@ def _tell(found: Retention, *, json: bool, done: bool) -> None:
         typer.echo("nothing to remove: the time of nobody and nothing is over")
         return
     word = "removed" if done else "would be removed"
+    if found.people:
+        typer.echo(f"people {word}: {found.people}")
     if found.contacts:
         typer.echo(f"contacts forgotten but for their bans: {found.contacts}")
     for kind, count in found.purged.rows.items():

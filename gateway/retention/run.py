@@ -1,6 +1,6 @@
 """One run of retention: first what it would do, then it, each part under an act.
 
-Order: contacts are forgotten in the register, whose events say so; then the rows whose
+Order: people, then contacts are forgotten in the register, whose events say so; then the rows whose
 time is over leave the archive; what lies sealed for nobody is swept.
 """
 
@@ -14,6 +14,7 @@ from gateway.records.act import Act, Action
 from gateway.records.purge import Purge, Purged
 from gateway.records.recorder import Recorder
 from gateway.retention.contacts import Contacts
+from gateway.subject.ending import Ending
 
 GATEWAY = "gateway"
 """Who acts when the gateway does so by itself."""
@@ -25,6 +26,8 @@ _ACT_EACH = 1000
 class Retention:
     """What a run would do, or did."""
 
+    people: int = 0
+    """People of whom nothing is kept but their contacts' bans."""
     contacts: int = 0
     """Contacts that are forgotten but for their bans."""
     purged: Purged = field(default_factory=Purged)
@@ -32,21 +35,24 @@ class Retention:
     @property
     def nothing(self) -> bool:
         """Whether nobody's and nothing's time is over."""
-        return not self.contacts and not self.purged.total
+        return not self.people and not self.contacts and not self.purged.total
 
 
-async def plan(contacts: Contacts, purge: Purge) -> Retention:
+async def plan(people: Ending, contacts: Contacts, purge: Purge) -> Retention:
     """What a run would do now; nothing is changed.
 
     Raises RecordsUnavailable, RegisterUnavailable.
     """
     found = Retention(purged=await purge.plan())
+    async for _ in people.due():
+        found.people += 1
     async for _ in contacts.due():
         found.contacts += 1
     return found
 
 
 async def carry_out(
+    people: Ending,
     contacts: Contacts,
     purge: Purge,
     recorder: Recorder,
@@ -60,6 +66,17 @@ async def carry_out(
     looked at.  Raises RecordsUnavailable, RegisterUnavailable.
     """
     done = Retention()
+    async for person_id in people.due():
+        act = Act(
+            action=Action.PURGE,
+            actor=actor,
+            reason=reason,
+            subject=person_id,
+            detail={"what": "person"},
+        )
+        await recorder.act(act)
+        await people.forget(person_id, actor)
+        done.people += 1
     batch = []
     async for digest in contacts.due():
         batch.append(digest)

@@ -39,12 +39,13 @@ from gateway.serve.assembly import (
     signer,
     targets,
 )
-from gateway.serve.desk import follower_of
+from gateway.serve.desk import follower_of, person_store
 from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
 from gateway.serve.stores import open_custody, open_database, restore_schemes
 from gateway.serve.warden import Warden, Watch
 from gateway.settings import Settings
+from gateway.subject.ending import Ending
 from gateway.subject.requests import open_and_late
 from gateway.upstream.upstreams import Upstreams
 
@@ -144,7 +145,10 @@ class Keeper:
             if settings.records.purge == "daily":
                 recorder = Recorder(self._register.connections.wire, seal)
                 self._stack.push_async_callback(recorder.aclose)
-                self._own(self._retain(database, recorder, contents), "retention")
+                store = person_store(settings, database, custody, ring)
+                years = settings.records.retention_years
+                people = Ending(database, store, self._register, custody, years)
+                self._own(self._retain(people, database, recorder, contents), "retention")
             follower = follower_of(settings, self._register, database, custody, ring)
             self._own(follower.run(), "people")
             self._own(self._count(database), "requests")
@@ -192,7 +196,9 @@ class Keeper:
                 log.warning("sweep_failed", cause=str(error))
             await asyncio.sleep(_SWEEP_SECONDS)
 
-    async def _retain(self, database: Database, recorder: Recorder, contents: ContentStore) -> None:
+    async def _retain(
+        self, people: Ending, database: Database, recorder: Recorder, contents: ContentStore
+    ) -> None:
         """Once a day, remove what may not be kept any longer."""
         register = self._register
         if register is None:
@@ -204,14 +210,30 @@ class Keeper:
         await asyncio.sleep(_RETENTION_FIRST)
         while True:
             try:
-                found = await plan(contacts, purge)
+                found = await plan(people, contacts, purge)
                 if not found.nothing:
-                    log.info("retention_begins", contacts=found.contacts, **found.purged.rows)
+                    log.info(
+                        "retention_begins",
+                        people=found.people,
+                        contacts=found.contacts,
+                        **found.purged.rows,
+                    )
                     done = await carry_out(
-                        contacts, purge, recorder, GATEWAY, "retention has ended", _at_leisure
+                        people,
+                        contacts,
+                        purge,
+                        recorder,
+                        GATEWAY,
+                        "retention has ended",
+                        _at_leisure,
                     )
                     await contents.sweep()
-                    log.info("retention_ended", contacts=done.contacts, **done.purged.rows)
+                    log.info(
+                        "retention_ended",
+                        people=done.people,
+                        contacts=done.contacts,
+                        **done.purged.rows,
+                    )
             except GatewayError as error:
                 log.warning("retention_failed", cause=str(error))
             await asyncio.sleep(_RETENTION_SECONDS)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Contact
+from gateway.contacts.identity_code import mask_octets
 from gateway.custody.custody import Custody
 from gateway.failure import SealError
 from gateway.records import schema
@@ -211,7 +212,7 @@ class Requests:
 
     async def _values(self, request: Request) -> dict[str, Any]:
         sealed = await self._custody.seal_all(
-            [_owner(request)], [request.detail()], [_context(request.id)]
+            [_owner(request)], [mask_octets(request.detail())], [_context(request.id)]
         )
         return {
             "id": request.id,

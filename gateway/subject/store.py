@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.digest import KeyRing
+from gateway.contacts.identity_code import mask_octets
 from gateway.custody.custody import Custody
 from gateway.records import schema
 from gateway.records.database import Database
@@ -175,7 +176,7 @@ class PersonStore(Directory):
 
     async def _sealed(self, person: Person, created: int) -> dict[str, Any]:
         profile = await self._custody.seal(
-            owner_of(person.id), person.to_json(), profile_context(person.id)
+            owner_of(person.id), mask_octets(person.to_json()), profile_context(person.id)
         )
         return {
             "sealed_profile": profile,

@@ -158,6 +158,7 @@ async def test_a_caller_that_is_not_known_learns_nothing(house):
         await house.nobody.get("/v1/me", headers={"Authorization": f"Bearer sgt_{number}"})
     status, _ = await house.nobody.get("/v1/me", headers={"Authorization": "Bearer sgt_x"})
     assert status == 429
+    assert (await (await house.caller(Role.VIEWER)).get("/v1/me"))[0] == 200
 
 
 async def test_an_account_that_is_disabled_or_renewed_ends_at_once(house):

@@ -29,8 +29,9 @@ async def test_every_answer_is_one_that_the_document_promises(house, tmp_path):
             *("--header", f"Authorization: Bearer {admin.token}"),
             *("--max-examples", "25", "--seed", "1", "--no-color"),
             "--continue-on-failure",
-            # A contact is any text by the document; which are none the parser knows.
-            *("--exclude-checks", "positive_data_acceptance"),
+            # A contact is any text by the document; which are none the parser knows.  Wrong
+            # tokens are answered 401, and 429 when there are many: see the tests beside.
+            *("--exclude-checks", "positive_data_acceptance,ignored_auth"),
         ],
         cwd=tmp_path,
         capture_output=True,

@@ -11,6 +11,7 @@ import pytest
 from gateway.contacts.contact import Channel
 from gateway.contacts.digest import KeyRing, subject_of
 from gateway.contacts.parse import parse_contact
+from gateway.custody.custody import Custody
 from gateway.decision.facts import Kind, Outcome
 from gateway.entry.entry import ConsentStatus
 from gateway.entry.event import Attributes, Event, EventKind
@@ -26,6 +27,8 @@ from gateway.register import layout
 from gateway.register.register import Register
 from gateway.retention.contacts import Contacts
 from gateway.retention.run import Retention, carry_out, plan
+from gateway.subject.ending import Ending
+from gateway.subject.store import PersonStore
 
 
 def ms(year: int, month: int = 1, day: int = 1, hour: int = 0) -> int:
@@ -42,6 +45,7 @@ class Office:
     recorder: Recorder
     archiver: Archiver
     ring: KeyRing
+    custody: Custody
     now: list[int] = field(default_factory=lambda: [ms(2020, 3, 1)])
 
     def clock(self) -> int:
@@ -110,8 +114,12 @@ class Office:
         await self.archiver.run_once()
         return message
 
-    def parts(self, years: int = 5) -> tuple[Contacts, Purge]:
+    def store(self) -> PersonStore:
+        return PersonStore(self.database, self.custody, self.ring, clock=self.clock)
+
+    def parts(self, years: int = 5) -> tuple[Ending, Contacts, Purge]:
         return (
+            Ending(self.database, self.store(), self.register, self.custody, years, self.clock),
             Contacts(self.database, self.register, years, self.clock),
             Purge(self.database, 10, self.clock),
         )
@@ -138,13 +146,15 @@ async def office(register_url: str, ring: KeyRing, tmp_path: Path) -> AsyncItera
     now = [ms(2020, 3, 1)]
     register = await Register.open(register_url, ring, clock=lambda: now[0])
     database = await Database.open(tmp_path / "archive.sqlite")
-    archive = Archive(database, sealer)
+    custody = await Custody.at(tmp_path / "keys.sqlite", sealer)
+    archive = Archive(database, sealer, custody)
     wire = register.connections.wire
     recorder = Recorder(wire, sealer)
     archiver = Archiver(wire, archive, events=layout.event_streams(), clock=lambda: now[0])
     try:
-        yield Office(register, database, archive, recorder, archiver, ring, now)
+        yield Office(register, database, archive, recorder, archiver, ring, custody, now)
     finally:
         await recorder.aclose()
+        await custody.aclose()
         await database.aclose()
         await register.aclose()

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import date
 
+import pytest
 from sqlalchemy import insert, text
 
 from gateway.contacts.contact import Channel
@@ -11,6 +12,16 @@ from gateway.entry.entry import Entry
 from gateway.records import schema
 from gateway.records.act import Act, Action
 from gateway.records.purge import Purge
+from gateway.subject.directory import PersonStateError
+from gateway.subject.person import (
+    Bond,
+    Commitment,
+    ContactPoint,
+    Hold,
+    Name,
+    Person,
+    Relationship,
+)
 from tests.retention.conftest import Office, ms
 
 GONE, STAYS = "gone.person@example.com", "stays.person@example.com"
@@ -181,3 +192,55 @@ async def _events(office: Office, address: str):
 async def _sql(office: Office, statement: str) -> None:
     async with office.database.engine.begin() as connection:
         await connection.execute(text(statement))
+
+
+async def test_a_person_is_forgotten_after_the_last_of_three_ends_and_the_bans_stay(
+    office: Office,
+):
+    store = office.store()
+    maija = Person(
+        id="01MAIJA",
+        names=(Name(text="Maija Virtanen", since=ms(2018)),),
+        contacts=(
+            ContactPoint(address=GONE, since=ms(2018), source="order"),
+            ContactPoint(address=STAYS, since=ms(2018), source="order"),
+        ),
+        relationships=(Relationship(start=date(2018, 1, 1), end=date(2020, 1, 31)),),
+        commitments=(
+            Commitment(bond=Bond.CONTRACT, reference="c", end=date(2020, 6, 30)),
+            Commitment(bond=Bond.WARRANTY, reference="w", end=date(2021, 2, 28)),
+        ),
+    )
+    await store.add(maija)
+    await office.customer(GONE, date(2018, 1, 1), date(2020, 1, 31))
+    await office.ban(GONE)
+    await office.customer(STAYS, date(2018, 1, 1), date(2020, 1, 31))
+    # The contacts' own time would be over; the person's is not.
+    office.now[0] = ms(2026, 2, 28, 23)
+    assert (await office.run()).nothing
+    assert (await store.get(maija.id)).person == maija
+    office.now[0] = ms(2026, 3, 1)
+    assert (await office.plan()).people == 1
+    done = await office.run()
+    assert done.people == 1
+    with pytest.raises(PersonStateError):
+        await store.get(maija.id)
+    assert await office.custody.destroyed(["p:01MAIJA"])
+    assert await office.register.show(parse_contact(STAYS)) == Entry()
+    kept = await office.register.show(parse_contact(GONE))
+    assert kept.bans
+    assert kept.relationship_start is None
+    assert (await office.run()).nothing
+    assert (await office.archive.verify()).faults == ()
+
+
+async def test_a_person_with_an_open_contract_or_a_legal_hold_is_kept(office: Office):
+    store = office.store()
+    contract = Commitment(bond=Bond.CONTRACT, reference="c", start=date(2019, 1, 1))
+    await store.add(Person(id="01OPEN", commitments=(contract,)))
+    await store.add(Person(id="01HELD", hold=Hold(since=ms(2020), reason="claim 7")))
+    await store.add(Person(id="01GONE"))
+    office.now[0] = ms(2040)
+    assert (await office.run()).people == 1
+    assert (await store.get("01OPEN")).person.commitments == (contract,)
+    assert (await store.get("01HELD")).person.hold
