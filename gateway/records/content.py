@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import suppress
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select, update
@@ -24,6 +25,7 @@ from gateway.clock import Clock, now_ms
 from gateway.custody.cipher import KEY_OCTETS, MESSAGE, OVERHEAD, new_key, open_sealed, seal
 from gateway.custody.custody import Custody
 from gateway.failure import RecordsUnavailable
+from gateway.message.masking import Masking
 from gateway.records import schema
 from gateway.records.database import Database
 from gateway.records.messagekey import MessageKeys
@@ -216,10 +218,13 @@ class ContentStore:
         """Put some keys of contents under their messages' keys; how many were bound.
 
         Those whose message is in the archive, and that no held message needs any more.
+        A held message had to be kept as it came; now identity codes in it are masked.
         Of one whose people were all erased meanwhile the key is destroyed.  Raises
         RecordsUnavailable.
         """
         loose = await self._loose()
+        for content_id in await self._were_held(list(loose)):
+            await self._mask(content_id)
         found = await self._message_keys.of(list(loose))
         changes = []
         for content_id, sealed in loose.items():
@@ -246,6 +251,59 @@ class ContentStore:
 
             await self._database.write(work)
         return len(changes)
+
+    async def _were_held(self, ids: list[str]) -> list[str]:
+        held = schema.held.c
+        query = select(held.content_id).where(held.content_id.in_(ids)).distinct()
+
+        async def work(connection: AsyncConnection) -> list[str]:
+            return list(await connection.scalars(query))
+
+        return await self._database.read(work) if ids else []
+
+    async def _mask(self, content_id: str) -> None:
+        """Mask identity codes in a content, in one step; one without any stays as it is.
+
+        The whole of it, compressed, is in memory meanwhile.
+        """
+        whole = await self._whole(content_id)
+        try:
+            key = await self._key(content_id, whole.sealed_key)
+        except ContentMissing:
+            return
+        if key is None:
+            return
+        masking, compressor, ready = Masking(), ZstdCompressor(), bytearray()
+        before, after, size = sha256(), sha256(), 0
+        async for piece in self.open(content_id):
+            before.update(piece)
+            masked = masking.feed(piece)
+            after.update(masked)
+            size += len(masked)
+            ready += compressor.compress(masked)
+        masked = masking.end()
+        after.update(masked)
+        if after.digest() == before.digest():
+            return
+        ready += compressor.compress(masked) + compressor.flush()
+        rows: list[bytes] = []
+        while ready:
+            rows.append(_sealed(key, content_id, len(rows), ready))
+        table, chunk = schema.content, schema.content_chunk
+        statement = (
+            update(table)
+            .where(table.c.id == content_id, table.c.sealed_key == whole.sealed_key)
+            .values(size=size + len(masked), chunks=len(rows))
+        )
+
+        async def work(connection: AsyncConnection) -> None:
+            if (await connection.execute(statement)).rowcount != 1:
+                return
+            await connection.execute(chunk.delete().where(chunk.c.content_id == content_id))
+            values = [{"content_id": content_id, "n": n, "data": row} for n, row in enumerate(rows)]
+            await connection.execute(chunk.insert(), values)
+
+        await self._database.write(work)
 
     async def rewrap(self) -> int:
         """Seal keys that lie under an older content key under the current one; how many.

@@ -398,3 +398,26 @@ async def test_keys_from_an_older_backup_do_not_bring_the_erased_back(
     with pytest.raises(InputError, match="exists"):
         await restored.backup(tmp_path / "older.sqlite")
     await restored.aclose()
+
+
+async def test_identity_codes_of_a_held_message_are_masked_once_it_has_ended(place, make_message):
+    """It has to be released as it came; what is kept of it afterwards tells no code."""
+    text = b"Subject: Hei\r\n\r\nTunnuksesi on 131052-308T.\r\n" + 500_000 * b"x"
+    message = make_message(1, content="c1")
+
+    async def pieces():
+        yield text[:100_000]
+        yield text[100_000:]
+
+    await place.contents.put("c1", pieces())
+    place.rows(
+        f"INSERT INTO held VALUES ('h1', 'held', 1, '{message.id}', 'crm', 'main', 'unclear', "
+        "NULL, 'c1', x'00', NULL, '', '', 'email', NULL)"
+    )
+    await place.record(message, MATTI)
+    await place.archiver().run_once()
+    assert await place.content("c1") == text
+    place.rows("UPDATE held SET state = 'released'")
+    assert await place.contents.bind() == 1
+    assert await place.content("c1") == text.replace(b"131052-308T", 11 * b"*")
+    assert (await place.archive.verify()).whole
