@@ -37,7 +37,7 @@ from gateway.records.entry import (
     unpack,
 )
 from gateway.records.journal import StreamEntry
-from gateway.records.seal import Sealer, SealError
+from gateway.records.seal import VERSION, Sealer, SealError
 
 _EVENT: Final = b"e"
 _ERASE: Final = b'"erase"'
@@ -84,9 +84,10 @@ class Resealer:
     async def reseal(self, entries: Sequence[StreamEntry]) -> Resealed:
         """The entries, each as it goes into the archive.
 
-        An entry that cannot be read stays as it is: the archive sets it aside.  So does
-        a part that lies under a content key that is not here.  Raises
-        RecordsUnavailable, SealError when the people's keys cannot be used.
+        An entry that cannot be read stays as it is: the archive sets it aside.  Raises
+        SealError for a part that lies under a content key that is not here: another
+        machine has a newer key file, and what is archived so no erasure would reach.
+        Raises RecordsUnavailable, SealError when the people's keys cannot be used.
         """
         read = await asyncio.to_thread(lambda: [_read(entry) for entry in entries])
         erased = await asyncio.to_thread(_erased, entries)
@@ -120,7 +121,7 @@ class Resealer:
 
     def _parts(self, framed: bytes, message: _Message, keys: Keys) -> bytes:
         sealed = unpack(framed)
-        if not all(not part or self._sealer.can_open(part) for part in sealed):
+        if not all(not part or self._ours(part) for part in sealed):
             return framed
         key = new_key()
         opened = [
@@ -147,6 +148,19 @@ class Resealer:
                 else seal(PERSON, own, key + (address or b""), record_context(record_id))
             )
         return pack(parts)
+
+    def _ours(self, sealed: bytes) -> bool:
+        """Whether it lies under a content key; raises SealError when that is not here."""
+        if sealed[:1] != VERSION:
+            return False
+        if self._sealer.can_open(sealed) or (
+            self._sealer.refresh() and self._sealer.can_open(sealed)
+        ):
+            return True
+        raise SealError(
+            "a record lies under a content key that is not here: give this machine the newest "
+            "key file"
+        )
 
     def _opened(self, sealed: bytes, context: bytes) -> bytes | None:
         """What the part says; None where it was not kept, or was changed."""
@@ -181,7 +195,7 @@ class Resealer:
     def _put(self, told: dict[str, Any], name: str, key: bytes | None, context: bytes) -> None:
         """Seal a member anew; without its key it is left out."""
         sealed = b64decode(told[name])
-        if sealed[:1] == PERSON or not self._sealer.can_open(sealed):
+        if not self._ours(sealed):
             return
         data = self._opened(sealed, context)
         if data is None or key is None:

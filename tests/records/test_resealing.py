@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -12,7 +13,8 @@ import pytest
 from gateway.custody.custody import Custody
 from gateway.entry.entry import Scope
 from gateway.entry.event import Event, EventKind
-from gateway.failure import InputError, RecordsUnavailable
+from gateway.failure import InputError, RecordsUnavailable, SealError
+from gateway.keyfile import add_key
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.content import ContentMissing, ContentStore
@@ -187,7 +189,8 @@ async def test_what_comes_for_an_erased_person_is_recorded_by_digest_only(place,
     await place.put("c1")
     await place.record(message, MATTI)
     await place.record(other, MATTI, MAIJA)
-    await place.event(ban(erased, sealed=b"\1" * 60, evidence="Matti"))
+    sealed = place.sealer.seal(MATTI.encode(), address_context(erased))
+    await place.event(ban(erased, sealed=sealed, evidence="Matti"))
     await place.archiver().run_once()
     assert [found.record_id for found in await place.archive.search(digests=[erased], limit=9)]
     assert await place.shown(message) == (None, None, None)
@@ -421,3 +424,29 @@ async def test_identity_codes_of_a_held_message_are_masked_once_it_has_ended(pla
     assert await place.contents.bind() == 1
     assert await place.content("c1") == text.replace(b"131052-308T", 11 * b"*")
     assert (await place.archive.verify()).whole
+async def test_the_archiver_waits_for_a_content_key_that_another_machine_has(
+    place, make_message, tmp_path
+):
+    path = tmp_path / "content-keys.json"
+    elsewhere = Sealer.load_or_create(path)
+    message, told = make_message(), ban("k1:" + 32 * "a")
+    (tmp_path / "ours").mkdir()
+    ours = tmp_path / "ours" / path.name
+    shutil.copy2(path, ours)
+    here = Sealer.load(ours)
+    add_key(path)
+    elsewhere.refresh()
+    place.sealer = elsewhere
+    await place.record(message, MATTI)
+    sealed = elsewhere.seal(MATTI.encode(), address_context(told.subject))
+    await place.event(replace(told, sealed=sealed))
+    place.sealer = here
+    place.archive = Archive(place.database, here, place.custody)
+    with pytest.raises(SealError, match="newest key file"):
+        await place.archiver().run_once()
+    assert await place.archive.search() == []
+    shutil.copy2(path, tmp_path / "ours" / "new")
+    (tmp_path / "ours" / "new").replace(ours)
+    await place.archiver().run_once()
+    assert await place.shown(message) == (MATTI, "bounce@esimerkki.fi", HEADERS)
+    assert not opens_with(place, place.database.place)
