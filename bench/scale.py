@@ -35,20 +35,23 @@ from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.database import Database
 from gateway.records.entry import address_context
+from gateway.records.events import EventArchive
 from gateway.records.seal import Sealer
 from gateway.register.fill import bits_for
 from gateway.register.importing import import_file
 from gateway.register.layout import event_streams
 from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister
+from gateway.serve.rebuilding import rebuild
 from gateway.wash import wash_file
 
 SIZES = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}
 PROJECTED = 100_000_000
-_AIMS = {"imported": 60_000, "looked_up": 100_000, "washed": 80_000}
+_AIMS = {"imported": 60_000, "looked_up": 100_000, "washed": 80_000, "rebuilt": 33_333}
 _OCTETS, _GIGABYTES = 32, 3.5
 _WASHED = 300_000
-_ARCHIVED = 100_000
+_ARCHIVED = 1_000_000
+"""Larger imports are not archived here."""
 _ASKERS = 20
 _RECIPIENTS = 50
 _SECONDS = 3.0
@@ -91,6 +94,7 @@ class Scale:
     looked_up: Speed = field(default_factory=Speed)
     washed: Speed = field(default_factory=Speed)
     archived: Speed = field(default_factory=Speed)
+    rebuilt: Speed = field(default_factory=Speed)
 
 
 def measure(sizes: list[int], rounds: int) -> list[Scale]:
@@ -176,6 +180,7 @@ async def _measure(register: Register, server: int, folder: Path, scale: Scale) 
             timing.aside = aside
         if speed is scale.imported and contacts <= _ARCHIVED:
             await _archive(register, folder, server, scale)
+            await _rebuild(register, folder, server, scale)
         await forget()
     scale.octets = (await memory() - empty) / contacts
     await _look_up(register, server, scale)
@@ -210,6 +215,16 @@ async def _archive(register: Register, folder: Path, server: int, scale: Scale) 
         )
         with _timed(scale.archived, scale.contacts, server):
             await archiver.run_once()
+    finally:
+        await database.aclose()
+
+
+async def _rebuild(register: Register, folder: Path, server: int, scale: Scale) -> None:
+    database = await Database.open(folder / "archive.sqlite")
+    try:
+        with _timed(scale.rebuilt, scale.contacts, server), seldom_collected():
+            done = await rebuild(register, EventArchive(database), ("k1",))
+        assert done.contacts == scale.contacts, done
     finally:
         await database.aclose()
 
@@ -282,6 +297,7 @@ def lines(found: list[Scale]) -> list[str]:
         (f"look-up, {_RECIPIENTS} contacts a trip", "looked_up"),
         ("wash", "washed"),
         ("archive, events of an import", "archived"),
+        ("rebuild from the archive", "rebuilt"),
     ):
         for one in found:
             speed: Speed = getattr(one, key)
