@@ -60,6 +60,8 @@ _EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
 """Kinds that must reach the entries of every live key, not only the current one's."""
 _SCHEMES = HASHED + "schemes"
 """The subject of the events that name hashing schemes."""
+_WINDOW_SECONDS = 30.0
+"""Seconds that a window of an import may take at the least: thousands of entries."""
 _CLOCK_SKEW = 5 * 60_000
 """Milliseconds that another machine's clock may be ahead of ours."""
 
@@ -365,7 +367,7 @@ class Register:
 
         return Newcomers(
             *(self.connections.wire, self._ring, self.places),
-            within=self._within,
+            within=max(self._within, _WINDOW_SECONDS),
             renew=self.refresh,
             seal_all=self._seal_all,
             clock=self._clock,

@@ -5,6 +5,7 @@ about is never let through; what cannot be asked is deferred.
 """
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -24,10 +25,19 @@ pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="redis-server is needed"),
     pytest.mark.slow,
     pytest.mark.timeout(300),
+    # redis-py leaves the sockets of a server that has gone to the collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 RULES = load_rules(find_rules("opt-out"))
 MARKETING = Traits(Kind.MARKETING, topic="newsletter", opt_out="list")
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """What is left to the collector is collected here, and not in another test."""
+    yield
+    gc.collect()
 
 
 class Traffic:
