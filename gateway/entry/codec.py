@@ -55,6 +55,13 @@ def _put_number(out: bytearray, number: int) -> None:
     out.append(number)
 
 
+def leb128(number: int) -> bytes:
+    """Return a number's octets, as times stand in an entry."""
+    out = bytearray()
+    _put_number(out, number)
+    return bytes(out)
+
+
 def _put_text(out: bytearray, text: str) -> None:
     octets = text.encode()
     _put_number(out, len(octets))

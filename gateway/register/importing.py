@@ -198,18 +198,21 @@ class _Writing:
 
     async def _write(self, batch: Batch, left: set[int]) -> None:
         """Write a group, less the places ``left``; add those that are to be applied as rows."""
-        templates, exact, result = batch.group.templates, batch.exact, self._result
+        templates, times = batch.group.templates, batch.group.times
+        exact, result = batch.exact, self._result
         wider = batch.wider.without(left) if left else batch.wider
         for place, old in (await self._newcomers.write(wider)).items():
             origin = batch.digests[place][:ORIGIN_SIZE]
-            if templates[place].changes_base(old, origin):
+            if templates[place].changes_base(old, times[place], origin):
                 left.add(place)
         result.unchanged += len(batch.digests) - len(exact.places)
         if left:
             exact = exact.without(left)
             result.unchanged -= len(left.difference(batch.exact.places))
         known = await self._newcomers.write(exact)
-        news = {place for place, old in known.items() if templates[place].changes(old)}
+        news = {
+            place for place, old in known.items() if templates[place].changes(old, times[place])
+        }
         left |= news
         result.changed += len(exact.places) - len(known)
         result.unchanged += len(known) - len(news)

@@ -173,11 +173,11 @@ class Newcomers:
         forms = _Forms(now)
         texts: list[tuple[bytes, ...]]
         own: list[tuple[str, ...]]
-        if set(counts) == {1}:
+        if set(counts) == {1} and not any(group.times):
             texts = [
                 (form % (each.encode(), subject, *seal),)
                 for form, each, subject, seal in zip(
-                    [forms.of(template)[0] for template in group.templates],
+                    [forms.of(template)[0][0] for template in group.templates],
                     *(ids, octets, sealed),
                     strict=True,
                 )
@@ -188,14 +188,16 @@ class Newcomers:
             own = [tuple(islice(rest, count)) for count in counts]
             texts = [
                 tuple(
-                    form % (each.encode(), subject, *seal)
-                    for form, each in zip(forms.of(template), mine, strict=True)
+                    form % ((b"%d" % at, each.encode(), subject, *seal)[not dated :])
+                    for (form, dated), each in zip(forms.of(template), mine, strict=True)
                 )
-                for template, mine, subject, seal in zip(
-                    *(group.templates, own, octets, sealed), strict=True
+                for template, at, mine, subject, seal in zip(
+                    *(group.templates, group.times, own, octets, sealed), strict=True
                 )
             ]
-        values = [template.value for template in group.templates]
+        values = [
+            template.value_at(at) for template, at in zip(group.templates, group.times, strict=True)
+        ]
         exact = Run(list(range(len(digests))), digests, values, texts)
         if 0 in counts:
             exact = exact.without({place for place, count in enumerate(counts) if not count})
@@ -273,15 +275,17 @@ class Newcomers:
         ]
         run.digests = self._digests(prefix, [group.bases[place] for place in run.places])
         for place, base in zip(run.places, run.digests, strict=True):
-            template, own = group.templates[place], batch.ids[place]
+            template, own, at = group.templates[place], batch.ids[place], group.times[place]
             origin = batch.digests[place][:ORIGIN_SIZE]
             subject = f"{self._key_id}:{base.hex()}".encode()
             ids = _new_ids(now, len(template.heirs))
-            run.values.append(origin.join(template.base))
+            run.values.append(template.base_at(at, origin))
+            came = origin.hex().encode()
             run.texts.append(
                 tuple(
-                    form % (each.encode(), subject, own[heir].encode(), origin.hex().encode())
-                    for form, each, heir in zip(
+                    form
+                    % ((b"%d" % at, each.encode(), subject, own[heir].encode(), came)[not dated :])
+                    for (form, dated), each, heir in zip(
                         forms.of_base(template), ids, template.heirs, strict=True
                     )
                 )
@@ -315,26 +319,30 @@ class _Script:
         return (b"EVAL", _SCRIPT, b"%d" % len(keys), *keys, tag, count, *self.arguments)
 
 
+_Form = tuple[tuple[bytes, bool], ...]
+"""For each event its text, and whether that begins with the time of the ban."""
+
+
 class _Forms:
     """The texts of templates at one time of recording."""
 
     def __init__(self, recorded: int) -> None:
         self._recorded = recorded
-        self._of: dict[int, tuple[bytes, ...]] = {}
-        self._of_base: dict[int, tuple[bytes, ...]] = {}
+        self._of: dict[int, _Form] = {}
+        self._of_base: dict[int, _Form] = {}
 
-    def of(self, template: Template) -> tuple[bytes, ...]:
+    def of(self, template: Template) -> _Form:
         # By identity: the group keeps them alive.
         found = self._of.get(id(template))
         if found is None:
-            found = tuple(text.form(self._recorded) for text in template.texts)
+            found = tuple((text.form(self._recorded), text.dated) for text in template.texts)
             self._of[id(template)] = found
         return found
 
-    def of_base(self, template: Template) -> tuple[bytes, ...]:
+    def of_base(self, template: Template) -> _Form:
         found = self._of_base.get(id(template))
         if found is None:
-            found = tuple(text.form(self._recorded) for text in template.base_texts)
+            found = tuple((text.form(self._recorded), text.dated) for text in template.base_texts)
             self._of_base[id(template)] = found
         return found
 

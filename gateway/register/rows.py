@@ -155,7 +155,7 @@ class Importer:
         at, undated = self._time(cells, "consent_at")
         expires = None
         if cells.get("consent_expires"):
-            expires = _parsed(cells, "consent_expires", _moment)
+            expires = _parsed(cells, "consent_expires", moment)
         proof = cells.get("consent_proof", "")
         topics = _words(cells, "consent_topics") or [ANY_TOPIC]
         events = []
@@ -239,7 +239,7 @@ class Importer:
         """Return the time a column gives, or now and that it is undated."""
         if not cells.get(column):
             return self.now, True
-        at = _parsed(cells, column, _moment)
+        at = _parsed(cells, column, moment)
         if at > self.now:
             raise RowError(column, "the time lies in the future")
         return at, False
@@ -254,12 +254,15 @@ def _parsed(cells: Mapping[str, str], column: str, parse: Callable[[str], _Value
         raise RowError(column, "not a day or time: write 2026-01-31 or ISO 8601") from None
 
 
-def _moment(text: str) -> int:
-    """Return milliseconds since the epoch; without a zone the time is UTC."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    milliseconds = int(moment.timestamp() * 1000)
+def moment(text: str) -> int:
+    """Return milliseconds since the epoch; without a zone the time is UTC.
+
+    Raises ValueError for what is no time, or one before 1970.
+    """
+    told = datetime.fromisoformat(text)
+    if told.tzinfo is None:
+        told = told.replace(tzinfo=UTC)
+    milliseconds = int(told.timestamp() * 1000)
     if milliseconds < 0:
         raise ValueError
     return milliseconds

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gateway.contacts.contact import Contact, ContactError
 from gateway.contacts.email import plain_emails
 from gateway.contacts.parse import parse_domain, parse_email, parse_phone
-from gateway.register.rows import CONTACT_COLUMNS, Importer, Row, RowError
+from gateway.register.rows import CONTACT_COLUMNS, Importer, Row, RowError, moment
 from gateway.register.table import Block
-from gateway.register.template import Template, Templates
+from gateway.register.template import DATED, UNDATED, Template, Templates
 
 ROWS = 16_384
 """Rows in a window at the most."""
 _AT_ONCE = 1024
+_BAN_AT = "ban_at"
+_moment = lru_cache(maxsize=65_536)(moment)
 
 Spelling = tuple[str, str]
 """The canonical form and the base; they are equal where there is no wider spelling."""
@@ -37,10 +40,13 @@ class Group:
     names: list[str] = field(default_factory=list)
     bases: list[str] = field(default_factory=list)
     templates: list[Template] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    """What the rows give as the time of their bans; 0 where they give none."""
 
     def row(self, place: int) -> Row:
         """Return one of the rows as if it had been read by itself."""
-        name, events = self.names[place], self.templates[place].events
+        name = self.names[place]
+        events = self.templates[place].events_at(self.times[place])
         if self.column == "organisation":
             return Row((), (), name, events)
         return Row((parse_phone(name) if self.column == "phone" else parse_email(name),), events)
@@ -98,13 +104,18 @@ class Windows:
             if name is not None and name not in contacts
         ]
         names = tuple(name for name, _ in others)
+        times: list[int] = [0] * len(places)
+        if _BAN_AT in names:
+            dated = names.index(_BAN_AT)
+            times = list(map(self._time, others[dated][1]))
+            others[dated] = _BAN_AT, tuple([DATED if time else UNDATED for time in times])
         said: list[tuple[str, ...]] = [()] * len(places)
         if others:
             said = list(zip(*(cells for _, cells in others), strict=True))
         if len(contacts) == 1:
             ((column, texts),) = contacts.items()
             if column is not None:
-                self._take(window, block, places, column, names, texts, said)
+                self._take(window, block, places, column, names, texts, said, times)
             return
         chosen: dict[str | None, list[int]] = {}
         for place, cells in enumerate(zip(*contacts.values(), strict=True)):
@@ -117,7 +128,8 @@ class Windows:
                 continue
             own_texts = [contacts[own][place] for place in ours]
             own_said = [said[place] for place in ours]
-            self._take(window, block, at, own, names, own_texts, own_said)
+            own_times = [times[place] for place in ours]
+            self._take(window, block, at, own, names, own_texts, own_said, own_times)
 
     def _take(
         self,
@@ -128,6 +140,7 @@ class Windows:
         names: tuple[str, ...],
         texts: Sequence[str],
         said: Sequence[tuple[str, ...]],
+        times: Sequence[int],
     ) -> None:
         """Put rows that name a contact in one column into its group, where they fit."""
         find = self._templates.find
@@ -135,16 +148,17 @@ class Windows:
         templates = list(map(found.__getitem__, said))
         group = window.group(column)
         plain = plain_emails(texts) if column == "email" else None
-        if plain is not None and None not in found.values():
+        if plain is not None and None not in found.values() and min(times) >= 0:
             group.numbers += [block.numbers[place] for place in places]
             group.names += plain[0]
             group.bases += plain[1]
             group.templates += [template for template in templates if template is not None]
+            group.times += times
             return
         read = self._reader(column)
         rest = []
-        for place, text, template in zip(places, texts, templates, strict=True):
-            spelling = None if template is None else read(text)
+        for place, text, template, time in zip(places, texts, templates, times, strict=True):
+            spelling = None if template is None or time < 0 else read(text)
             if template is None or spelling is None:
                 rest.append(place)
                 continue
@@ -152,7 +166,19 @@ class Windows:
             group.names.append(spelling[0])
             group.bases.append(spelling[1])
             group.templates.append(template)
+            group.times.append(time)
         self._alone(window, block, rest)
+
+    def _time(self, cell: str) -> int:
+        """Return when a cell says that a ban was made; 0: not at all, -1: to be read by itself."""
+        text = cell.strip()
+        if not text:
+            return 0
+        try:
+            at = _moment(text)
+        except ValueError:
+            return -1
+        return at if 0 < at <= self._importer.now else -1
 
     def _alone(self, window: Window, block: Block, places: Sequence[int]) -> None:
         """Read rows by themselves."""

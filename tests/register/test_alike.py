@@ -66,7 +66,7 @@ ROWS = st.fixed_dictionaries(
         "ban": st.sampled_from(("all", "all", "", "email", "sms;disclosure", "all;all", "what",
                                 "contact", "organisation")),
         "ban_topics": st.sampled_from(("", "", "news", "100%")),
-        "ban_at": st.sampled_from(("", "", "2024-01-01", "2025-01-01", "2099-01-01")),
+        "ban_at": st.sampled_from(("", "", "2024-01-01", "2025-01-01", "2099-01-01", "1970-01-01")),
         "consent_email": st.sampled_from(("", "", "granted", "withdrawn", "pending")),
         "consent_at": st.sampled_from(("", "2024-06-01")),
         "restricted": st.sampled_from(("", "", "yes")),
