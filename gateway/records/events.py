@@ -55,18 +55,24 @@ class EventArchive:
     # -- for the register's rebuild ---------------------------------------------------
 
     async def cursors(self) -> dict[bytes, bytes]:
-        """How far each stream is archived: its last entry's id, by the stream's name."""
+        """How far each stream is archived: its last entry's id, by the stream's name.
+
+        Where another archive has gone further, that far.
+        """
         table = schema.cursor.c
 
-        async def work(connection: AsyncConnection) -> dict[bytes, bytes]:
+        async def work(connection: AsyncConnection) -> dict[str, str]:
             rows = await connection.execute(select(table.stream, table.last))
-            return {
-                row.stream.encode(): row.last.encode()
-                for row in rows
-                if not row.stream.startswith(LACKING)
-            }
+            return {row.stream: row.last for row in rows}
 
-        return await self._database.read(work)
+        found = await self._database.read(work)
+        # Others keep other places in the same table.
+        cursors = {name: last for name, last in found.items() if not name.startswith(LACKING)}
+        for name, last in found.items():
+            stream = name.removeprefix(LACKING)
+            if stream != name and _number(cursors.get(stream, "0-0")) < _number(last):
+                cursors[stream] = last
+        return {stream.encode(): last.encode() for stream, last in cursors.items()}
 
     async def lacking(self) -> list[str]:
         """The streams of which earlier events were archived elsewhere."""
@@ -158,6 +164,11 @@ class EventArchive:
             return None if row is None else (row[0], row[1])
 
         return await self._database.read(work)
+
+
+def _number(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
 
 
 async def _triples(

@@ -267,6 +267,41 @@ async def test_an_archive_that_another_machine_shared_is_no_source(site, tmp_pat
         await second.aclose()
 
 
+async def test_what_else_is_kept_with_the_cursors_does_no_harm(site):
+    async def work(connection):
+        row = {"stream": "noted checkpoint", "last": "38b80669a8b0fe77"}
+        await connection.execute(schema.cursor.insert().values(**row))
+
+    await site.database.write(work)
+    await ban(site, *PEOPLE)
+    await site.archive()
+    assert (await site.examine()).whole
+
+
+async def test_a_register_outlives_the_loss_of_its_archive(site, tmp_path):
+    await site.examine()
+    await ban(site, *PEOPLE)
+    await site.archive()
+    second = await Database.open(tmp_path / "second.sqlite")
+    try:
+        other = Site(site.server, site.register, second)
+        await site.server.restart()
+        # Nobody can say yet, but nothing is made anew from an archive that has nothing.
+        state = await other.examine()
+        assert not state.whole
+        assert not state.behind
+        await other.archive()
+        assert (await other.examine()).whole
+        found = await site.register.look_up(PEOPLE)
+        assert all(one.exact.bans for one in found)
+        await site.server.flush()
+        assert (await other.examine()).behind
+        with pytest.raises(InputError, match="lacks the events"):
+            await other.rebuild()
+    finally:
+        await second.aclose()
+
+
 async def test_a_key_that_the_ring_lacks_is_named(site):
     await site.examine()
     await ban(site, PEOPLE[0])
