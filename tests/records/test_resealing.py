@@ -424,6 +424,8 @@ async def test_identity_codes_of_a_held_message_are_masked_once_it_has_ended(pla
     assert await place.contents.bind() == 1
     assert await place.content("c1") == text.replace(b"131052-308T", 11 * b"*")
     assert (await place.archive.verify()).whole
+
+
 async def test_the_archiver_waits_for_a_content_key_that_another_machine_has(
     place, make_message, tmp_path
 ):
