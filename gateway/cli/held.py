@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
@@ -14,21 +14,19 @@ from rich.table import Table
 from gateway.cli.console import console
 from gateway.cli.moment import told
 from gateway.cli.option import Actor, Config, Json, open_stores, run, settings_of
-from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
 from gateway.evidence.metric import Metrics
 from gateway.failure import InputError
-from gateway.gate import Verdict
-from gateway.held.message import Held, HeldRecipient, State
+from gateway.held.message import Held, State
 from gateway.held.notice import DAY
 from gateway.records.act import Act, Action, Detail
-from gateway.records.record import OutcomeRecord, Result
 from gateway.records.recorder import Recorder
 from gateway.serve import assembly
+from gateway.serve.holding import Decided, Holding
+from gateway.serve.holding import discard as discard_held
 from gateway.serve.sandbox import running_sandboxes
 from gateway.settings import Settings
-from gateway.smtp.release import release
 
 if TYPE_CHECKING:
     from gateway.serve.stores import Stores
@@ -181,30 +179,24 @@ def release_command(
     _needs(reason)
     settings = settings_of(config)
     done = run(_release(settings, held_id, by, reason, kind))
-    for recipient in done.sent:
-        typer.echo(f"{recipient.address}: sent")
-    for recipient, verdict in done.suppressed:
-        rule = verdict.decision.rule
-        typer.echo(f"{recipient.address}: not sent, {rule.id}: {rule.reason.en}")
-    for recipient in done.refused:
-        typer.echo(f"{recipient.address}: not sent, the provider did not take it; it stays held")
-    if not done.sent:
+    sent = [one for one in done if one.sent]
+    for one in done:
+        word = f"{one.recipient.address}: "
+        if one.sent:
+            typer.echo(word + "sent")
+        elif one.rule is not None:
+            typer.echo(f"{word}not sent, {one.rule.id}: {one.rule.reason.en}")
+        else:
+            typer.echo(word + "not sent, the provider did not take it; it stays held")
+    if not sent:
         typer.echo(f"{held_id}: nothing was sent; it stays held, discard it with a reason")
-    if done.suppressed or done.refused:
+    if len(sent) < len(done):
         raise typer.Exit(1)
-
-
-class _Done(NamedTuple):
-    """What a release did, by whichever channel."""
-
-    sent: Sequence[HeldRecipient]
-    suppressed: Sequence[tuple[HeldRecipient, Verdict]]
-    refused: Sequence[HeldRecipient]
 
 
 async def _release(
     settings: Settings, held_id: str, by: str, reason: str, kind: Kind | None
-) -> _Done:
+) -> list[Decided]:
     from gateway.serve.stores import open_database
     from gateway.serve.vouching import vouch
 
@@ -214,28 +206,9 @@ async def _release(
         parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
         try:
             await vouch(settings, parts.register)
-            held = await parts.site.held.get(held_id)
-            await parts.site.recorder.act(_act(Action.RELEASE, by, held_id, reason))
-            if held.message.channel is Channel.SMS:
-                return await _release_text(parts, held, by, reason, kind)
-            done = await release(parts.site, held_id, by=by, reason=reason, kind=kind)
-            return _Done(done.sent, done.suppressed, ())
+            return await Holding(parts).release(held_id, by, reason, kind)
         finally:
             await parts.aclose()
-
-
-async def _release_text(
-    parts: assembly.Parts, held: Held, by: str, reason: str, kind: Kind | None
-) -> _Done:
-    if parts.plane is None:
-        raise InputError(
-            f"sms.routes: no {held.message.client!r} any more; add it again to release its "
-            "messages, or discard them"
-        )
-    from gateway.sms.release import release as release_text
-
-    done = await release_text(parts.plane.site, held.id, by=by, reason=reason, kind=kind)
-    return _Done(done.sent, done.suppressed, done.refused)
 
 
 @app.command()
@@ -251,22 +224,7 @@ async def _discard(settings: Settings, held_id: str, by: str, reason: str) -> No
     async with open_stores(settings) as stores:
         recorder = _recorder(settings, stores)
         try:
-            held = await stores.held.get(held_id)
-            await recorder.act(_act(Action.DISCARD, by, held_id, reason))
-            now = now_ms()
-            await stores.held.mark_discarded(held_id, by, reason, now)
-            recorder.note_outcome(
-                *(
-                    OutcomeRecord(
-                        record_id=recipient.record_id,
-                        at=now,
-                        result=Result.DISCARDED,
-                        person=by,
-                        reason=reason,
-                    )
-                    for recipient in held.message.recipients
-                )
-            )
+            await discard_held(stores.held, recorder, held_id, by, reason)
         finally:
             await recorder.aclose()
 

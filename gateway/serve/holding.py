@@ -10,7 +10,10 @@ from gateway.decision.facts import Kind
 from gateway.decision.rule import Rule
 from gateway.failure import InputError
 from gateway.held.message import Held, HeldRecipient, State
+from gateway.held.store import HeldStore
+from gateway.records.act import Act, Action
 from gateway.records.record import OutcomeRecord, Result
+from gateway.records.recorder import Recorder
 from gateway.serve.assembly import Parts
 from gateway.smtp.release import release
 
@@ -42,10 +45,12 @@ class Holding:
     async def release(self, held_id: str, by: str, reason: str, kind: Kind | None) -> list[Decided]:
         """Decide anew for each recipient, record the person, and send.
 
-        Raises InputError when it may not be released as asked, UpstreamUnavailable and
-        what else a release raises.
+        That is an act, recorded before it is done.  Raises InputError when it may not be
+        released as asked, UpstreamUnavailable and what else a release raises.
         """
         held = await self.get(held_id)
+        act = Act(action=Action.RELEASE, actor=by, subject=held_id, reason=reason)
+        await self._parts.site.recorder.act(act)
         if held.message.channel is Channel.SMS:
             return await self._release_text(held, by, reason, kind)
         done = await release(self._parts.site, held_id, by=by, reason=reason, kind=kind)
@@ -76,18 +81,27 @@ class Holding:
     async def discard(self, held_id: str, by: str, reason: str) -> None:
         """Throw it away; raises HeldStateError when it does not wait."""
         store = (await self._parts.shelf.stores()).held
-        held = await store.get(held_id)
-        now = now_ms()
-        await store.mark_discarded(held_id, by, reason, now)
-        self._parts.site.recorder.note_outcome(
-            *(
-                OutcomeRecord(
-                    record_id=one.record_id,
-                    at=now,
-                    result=Result.DISCARDED,
-                    person=by,
-                    reason=reason,
-                )
-                for one in held.message.recipients
+        await discard(store, self._parts.site.recorder, held_id, by, reason)
+
+
+async def discard(store: HeldStore, recorder: Recorder, held_id: str, by: str, reason: str) -> None:
+    """Throw a held message away; person and reason are recorded first.
+
+    Raises HeldStateError when it does not wait, RecordsUnavailable.
+    """
+    held = await store.get(held_id)
+    await recorder.act(Act(action=Action.DISCARD, actor=by, subject=held_id, reason=reason))
+    now = now_ms()
+    await store.mark_discarded(held_id, by, reason, now)
+    recorder.note_outcome(
+        *(
+            OutcomeRecord(
+                record_id=one.record_id,
+                at=now,
+                result=Result.DISCARDED,
+                person=by,
+                reason=reason,
             )
+            for one in held.message.recipients
         )
+    )

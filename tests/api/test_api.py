@@ -219,6 +219,15 @@ async def test_held_messages_are_listed_released_and_discarded(house):
     assert whole["address"] == "a@example.com"
     assert whole["results"][-1]["person"] == "officer-1"
     assert (await officer.get("/v1/held"))[1] == {"held": []}
+    admin = await house.caller(Role.ADMIN)
+    for _ in range(100):
+        _, said = await admin.get("/v1/acts?actor=officer-1")
+        done = [(one["action"], one["reason"]) for one in said["acts"]]
+        if {("discard", "an error"), ("release", "the customer asked")} <= set(done):
+            break
+        await asyncio.sleep(0.1)
+    else:
+        raise AssertionError(done)
     assert (await officer.get("/v1/held/01NOTHING"))[0] == 404
 
 
