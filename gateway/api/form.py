@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StringConstraints,
 )
 
@@ -480,8 +481,8 @@ class AccessForm(Form):
     """How a report is wanted."""
 
     language: Literal["fi", "sv", "en"] | None = Field(None, description="Else the person's.")
-    content: bool = Field(False, description="With the text of the messages that are kept.")
-    staff_names: bool = True
+    content: StrictBool = Field(False, description="With the text of the messages that are kept.")
+    staff_names: StrictBool = True
     format: Literal["json", "html"] = "json"
 
 
@@ -495,7 +496,7 @@ class EraseForm(Form):
     """An erasure, or a look at what one would do."""
 
     reason: Said = ""
-    check: bool = False
+    check: StrictBool = False
     excepted: list[Literal["relationship", "contract", "warranty", "hold"]] = []
     request: Id | None = Field(None, description="The request that is closed by it.")
 

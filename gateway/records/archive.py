@@ -21,6 +21,7 @@ from gateway.records.database import BadRow, Database
 from gateway.records.deed import acts
 from gateway.records.entry import headers_context, sender_context
 from gateway.records.finding import Found, Shown, found_of, message_of
+from gateway.records.ground import is_name
 from gateway.records.journal import StreamEntry
 from gateway.records.ledger import Stored, close_unknown, store
 from gateway.records.line import Row
@@ -208,6 +209,9 @@ class Archive:
             record = await _one(connection, "record", record_id)
             if record is None:
                 return None
+            if is_name(record["facts"]):
+                ground = await _one(connection, "ground", record["facts"])
+                record["facts"] = "{}" if ground is None else ground["facts"]
             message = await _one(connection, "message", record["message_id"])
             if message is None:
                 return None
@@ -237,7 +241,7 @@ class Archive:
                 if each["id"] == record["rule"]:
                     rule = RuleText(**each)
         return Shown(
-            message=message_of(message, record),
+            message=message_of(message, record, record["facts"]),
             rule=rule,
             outcomes=tuple(
                 OutcomeRecord(**{**row, "result": Result(row["result"])}) for row in outcomes

@@ -83,8 +83,8 @@ def found_of(row: Mapping[Any, Any]) -> Found:
     )
 
 
-def message_of(row: Row, record: Row) -> MessageRecord:
-    """The message of its row, with the one recipient of a record's row."""
+def message_of(row: Row, record: Row, facts: str) -> MessageRecord:
+    """The message of its row, with the one recipient of a record's row and its facts."""
     plain = {name: value for name, value in row.items() if not name.startswith("sealed_")}
     plain["direction"] = Direction(row["direction"])
     plain["channel"] = Channel(row["channel"])
@@ -96,7 +96,7 @@ def message_of(row: Row, record: Row) -> MessageRecord:
         rule=record["rule"],
         address_class=record["address_class"],
         tier=None if record["tier"] is None else Tier(record["tier"]),
-        facts=orjson.loads(record["facts"]),
+        facts=orjson.loads(facts),
         register_position=record["register_position"],
         retain_until=record["retain_until"],
     )

@@ -12,10 +12,12 @@ import orjson
 
 from gateway.records.act import Act
 from gateway.records.entry import SealedParts, pack, parse
+from gateway.records.ground import ground_line, name_of
 from gateway.records.line import KINDS, Line, Row, line_of
 from gateway.records.record import (
     MessageRecord,
     OutcomeRecord,
+    RecipientRecord,
     RecordError,
     Result,
     RuleSetRecord,
@@ -81,7 +83,9 @@ def long(fields: Mapping[bytes, bytes]) -> list[tuple[str, Line]]:
         return [("act", act_line(parsed))]
     if parsed and isinstance(parsed[0], MessageRecord):
         message, parts = parsed
+        grounds = dict.fromkeys(map(_facts_json, message.recipients))
         return [
+            *(("ground", ground_line(facts)) for facts in grounds),
             ("message", line_of("message", _message_row(message, parts))),
             *(
                 ("record", line_of("record", _record_row(message, at, address)))
@@ -170,11 +174,15 @@ def _record_row(message: MessageRecord, at: int, address: bytes) -> Row:
         "rule": recipient.rule,
         "address_class": recipient.address_class,
         "tier": None if recipient.tier is None else recipient.tier.value,
-        "facts": orjson.dumps(recipient.facts, option=orjson.OPT_SORT_KEYS).decode(),
+        "facts": name_of(_facts_json(recipient)),
         "register_position": recipient.register_position,
         "retain_until": recipient.retain_until,
         "sealed_address": address,
     }
+
+
+def _facts_json(recipient: RecipientRecord) -> str:
+    return orjson.dumps(recipient.facts, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def outcome_line(outcome: OutcomeRecord) -> Line:

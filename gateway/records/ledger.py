@@ -27,6 +27,7 @@ TABLES: Final = {kind: schema.metadata.tables[kind] for kind in KINDS}
 _PIECE: Final = 128 << 10
 _RUN: Final = 256
 """Rows of a link at most."""
+_REPEATED: Final = frozenset({"rule_set", "ground"})
 _DERIVED: Final = ("result", "result_at")
 _NOTHING: Final = (None, None)
 _ADD: Final = {
@@ -170,8 +171,8 @@ class _Ledger:
 
     def _fresh(self, kind: str, lines: Mapping[str, Line]) -> Mapping[str, Line]:
         """The rows that the archive does not have."""
-        # Every process tells its rule set when it starts.
-        if not lines or not (self._known or kind == "rule_set"):
+        # Every process tells its rule set when it starts, and facts come again and again.
+        if not lines or not (self._known or kind in _REPEATED):
             return lines
         there = {row_id for (row_id,) in _KNOWN[kind].rows(self._connection, list(lines))}
         return {row_id: line for row_id, line in lines.items() if row_id not in there}

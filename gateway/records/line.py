@@ -16,7 +16,7 @@ import orjson
 from gateway.records import schema
 from gateway.records.record import RecordError
 
-KINDS: Final = ("rule_set", "message", "record", "outcome", "event", "act")
+KINDS: Final = ("rule_set", "message", "record", "outcome", "event", "act", "ground")
 """The journal tables, in the order their rows of one batch are chained."""
 DERIVED: Final = {kind: frozenset[str]() for kind in KINDS} | {
     "record": frozenset({"result", "result_at"})

@@ -1,8 +1,9 @@
 """The tables of the archive database, portable between SQLite and PostgreSQL.
 
-The journal tables (``message``, ``record``, ``outcome``, ``event``, ``rule_set``,
-``act``) are only ever added to, and every row of theirs has a place in ``chain``.  What is not
-evidence but bookkeeping (``record.result``, ``cursor``, ``archive``) may change.
+The journal tables (``message``, ``record``, ``ground``, ``outcome``, ``event``, ``act``,
+``rule_set``) are only ever added to, and every row of theirs has a place in ``chain``.
+What is not evidence but bookkeeping (``record.result``, ``cursor``, ``archive``) may
+change.
 """
 
 from __future__ import annotations
@@ -359,7 +360,16 @@ purged = Table(
 The act of the purge holds the hash of its bits, so that nobody can add to them.
 """
 
+ground = Table(
+    "ground",
+    metadata,
+    Column("id", Text, primary_key=True),  # named by their hash
+    Column("facts", Text, nullable=False),
+)
+"""The facts of decisions, each set of them once; records name them."""
+
 ADDED_IN_4: Final = (
+    ground,
     act,
     purged,
     checkpoint,

@@ -22,6 +22,7 @@ import orjson
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Kind, Outcome
 from gateway.records.entry import MESSAGE, OUTCOMES, SEALED, unpack
+from gateway.records.ground import ground_line, name_of
 from gateway.records.line import COLUMNS, INT_MOST, TYPES, Line
 from gateway.records.record import VERSION, Direction, Result, pattern
 
@@ -104,10 +105,10 @@ def _message(text: bytes, framed: bytes) -> list[tuple[str, Line]]:
     )
     members["sealed_headers"] = headers.hex()
     members["sealed_sender"] = sender.hex()
-    lines = [("message", (values, _digest(b"message\n", members)))]
+    message = ("message", (values, _digest(b"message\n", members)))
     if not recipients:
         _require(not grounds)
-        return lines
+        return [message]
     ids, digests, numbers, positions = zip(*recipients, strict=True)
     _require(
         # Joining them fails for what is no text.
@@ -116,13 +117,16 @@ def _message(text: bytes, framed: bytes) -> list[tuple[str, Line]]:
         and min(numbers) >= 0
     )
     known = [(*each, _words_of(*each)) for each in grounds]
+    used = dict.fromkeys([known[number][4] for number in numbers])
+    lines = [*(("ground", ground_line(facts)) for facts in used), message]
     in_client, in_message = _json(client), _json(message_id)
     add = lines.append
     for (one, digest, number, position), address in zip(recipients, addresses, strict=True):
         outcome, rule, of_class, tier, facts, retain, words = known[number]
+        grounds_name = name_of(facts)
         values = (
-            *(one, message_id, client, decided, digest, outcome, rule, of_class, tier, facts),
-            *(position, retain, address),
+            *(one, message_id, client, decided, digest, outcome, rule, of_class, tier),
+            *(grounds_name, position, retain, address),
         )
         until = "null" if retain is None else retain
         hashed = words % (
@@ -149,7 +153,7 @@ def _words_of(
             "rule": rule,
             "address_class": address_class,
             "tier": tier,
-            "facts": facts,
+            "facts": name_of(facts),
         }
         words = "record\n" + pattern(dict(sorted(members.items())), _OF_ONE).decode()
         if len(_words) >= _KNOWN:

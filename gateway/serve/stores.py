@@ -119,8 +119,8 @@ class Stores:
     async def histories(self, subjects: Sequence[str]) -> dict[str, list[Event]]:
         """The archived events of subjects, by subject, oldest first."""
         events: dict[str, list[Event]] = {}
-        for body in await self.events.of(subjects):
-            event = Event.from_json(body)
+        archived = [Event.from_json(body) for body in await self.events.of(subjects)]
+        for event in await self.unsealer.with_evidence(archived):
             events.setdefault(event.subject, []).append(event)
         return events
 

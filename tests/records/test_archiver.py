@@ -70,7 +70,7 @@ async def test_a_message_is_found_and_shown_whole(
     assert shown.headers == b"Subject: Hei\r\n"
     verification = await archive.verify()
     assert verification.whole
-    assert verification.links == 6
+    assert verification.links == 8
     with pytest.raises(InputError):
         await archive.show("01J")
 
@@ -105,7 +105,7 @@ async def test_a_crash_between_commit_and_trim_doubles_nothing(
     assert await Archiver(wire, archive).run_once() == 42
     assert await length(wire) == 0
     assert count(database, "record") == count(database, "outcome") == 40
-    assert (await archive.verify()).links == 121
+    assert (await archive.verify()).links == 122
 
 
 async def test_a_new_leader_trims_what_the_last_one_committed(
@@ -129,7 +129,7 @@ async def test_only_one_archives_and_a_paused_one_writes_nothing(
         await archive.store((), {}, fence - 1)
     # The one that was overtaken notices, and takes over again since the lease is its own.
     await recorded(wire, sealer, rules, make_message())
-    await settle(lambda: first.status.rows == 3)
+    await settle(lambda: first.status.rows == 4)
     assert first.status.failures == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -346,7 +346,7 @@ async def test_tampering_is_found_in_links_of_hundreds_of_rows(
     await archive.store(entries, {}, fence)
     verification = await archive.verify()
     assert verification.whole
-    assert verification.links == 5 * 151
+    assert verification.links == 5 * 151 + 2
     runs = sql_of(database, "SELECT ids FROM chain")
     assert max(len(orjson.loads(ids)) for (ids,) in runs) == 256
     changed, removed = messages[3].recipients[77].id, messages[2].recipients[149].id
@@ -373,7 +373,7 @@ async def test_an_archive_that_vanishes_loses_nothing(
     archiver = Archiver(wire, archive, poll=0.02, clock=lambda: make_message().decided)
     task = asyncio.create_task(archiver.run())
     await recorded(wire, sealer, rules, make_message())
-    await settle(lambda: archiver.status.rows == 3)
+    await settle(lambda: archiver.status.rows == 4)
     away = database.path.parent / "away"
     away.mkdir()
     for path in list(database.path.parent.glob("archive.sqlite*")):
@@ -383,9 +383,9 @@ async def test_an_archive_that_vanishes_loses_nothing(
     assert await length(wire) == 2
     for path in list(away.iterdir()):
         path.rename(database.path.parent / path.name)
-    await settle(lambda: archiver.status.rows == 5)
+    await settle(lambda: archiver.status.rows == 6)
     await settle(lambda: not archiver.status.failing)
-    assert (await archive.verify()).links == 5
+    assert (await archive.verify()).links == 6
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -398,12 +398,12 @@ async def test_a_killed_store_is_followed_again(
     archiver = Archiver(connections.wire, archive, poll=0.02)
     task = asyncio.create_task(archiver.run())
     await recorded(connections.wire, sealer, rules, make_message())
-    await settle(lambda: archiver.status.rows == 3)
+    await settle(lambda: archiver.status.rows == 4)
     own_server.kill()
     await settle(lambda: archiver.status.failing)
     own_server.start()
     await recorded(connections.wire, sealer, rules, make_message())
-    await settle(lambda: archiver.status.rows == 5)
+    await settle(lambda: archiver.status.rows == 6)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await connections.aclose()

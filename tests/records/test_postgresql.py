@@ -115,14 +115,14 @@ async def test_a_server_that_crashes_is_followed_again(wire, sealer, rules, make
         archiver = Archiver(wire, archive, poll=0.02)
         task = asyncio.create_task(archiver.run())
         await recorded(wire, sealer, rules, make_message())
-        await settle(lambda: archiver.status.rows == 3)
+        await settle(lambda: archiver.status.rows == 4)
         await asyncio.to_thread(cluster.stop, signal.SIGQUIT)
         await recorded(wire, sealer, rules, make_message())
         await settle(lambda: archiver.status.failing)
         with pytest.raises(RecordsUnavailable):
             await archive.search()
         await asyncio.to_thread(cluster.start)
-        await settle(lambda: archiver.status.rows == 5, 20)
+        await settle(lambda: archiver.status.rows == 6, 20)
         assert len(await archive.search()) == 2
         assert (await archive.verify()).whole
         task.cancel()

@@ -84,12 +84,12 @@ ROWS = st.fixed_dictionaries(
                                      "consent_email", "consent_at", "restricted", "source"))),
     sealed=st.booleans(),
 )  # fmt: skip
-def test_many_at_once_is_one_by_one(register_server, before, rows, columns, sealed):
+def test_many_at_once_is_one_by_one(register_url, before, rows, columns, sealed):
     """A file leaves the entries and the log that its rows leave, applied in their order."""
 
     async def run():
         seal = str.encode if sealed else None
-        async with await Register.open(register_server.url, RING, seal=seal) as register:
+        async with await Register.open(register_url, RING, seal=seal) as register:
             flush = register.connections.stream.flushall
             importer = Importer("test", "import list.csv", NOW)
             names = ["email", *sorted(columns)]
