@@ -15,11 +15,11 @@ from gateway.clock import Clock, now_ms, years_later
 from gateway.contacts.digest import Digest
 from gateway.entry.entry import Entry
 from gateway.entry.event import Event, EventKind
+from gateway.entry.period import kept_until
 from gateway.failure import InputError
 from gateway.records import schema
 from gateway.records.database import Database
 from gateway.register.register import Register
-from gateway.retention.period import kept_until
 
 _PAGE = 500
 
@@ -59,7 +59,14 @@ class Contacts:
                     yield digest
 
     async def forget(self, digest: Digest, actor: str) -> bool:
-        """Forget one contact but for its bans; whether there was anything to forget."""
+        """Forget one contact but for its bans; whether there was anything to forget.
+
+        What was told of it since it was found due keeps it.
+        """
+        now = self._clock()
+        until = kept_until(await self._register.entry_at(digest), 0, self._years, now)
+        if until is None or until > now:
+            return False
         event = Event(kind=EventKind.FORGET, at=self._clock(), actor=actor, source="retention")
         return bool(await self._register.apply_to_digest(event, digest))
 

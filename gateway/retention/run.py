@@ -14,6 +14,7 @@ from gateway.records.act import Act, Action
 from gateway.records.purge import Purge, Purged
 from gateway.records.recorder import Recorder
 from gateway.retention.contacts import Contacts
+from gateway.subject.directory import PersonStateError
 from gateway.subject.ending import Ending
 
 GATEWAY = "gateway"
@@ -75,7 +76,10 @@ async def carry_out(
             detail={"what": "person"},
         )
         await recorder.act(act)
-        await people.forget(person_id, actor)
+        try:
+            await people.forget(person_id, actor)
+        except PersonStateError:
+            continue  # changed in this moment, and kept
         done.people += 1
     batch = []
     async for digest in contacts.due():

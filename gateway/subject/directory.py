@@ -248,10 +248,15 @@ class Directory:
         return sorted(digest for digest, _ in self.places(person))
 
     def places(self, person: Person) -> list[tuple[str, ContactPoint | None]]:
-        """By which digests the person is found; None: by a wider spelling."""
+        """By which digests the person is found; None: by a wider spelling or an older key.
+
+        Records and entries of before a digest key was rotated are the person's too.
+        """
         index: dict[str, ContactPoint | None] = {}
         for point in person.contacts:
-            index.setdefault(str(self._ring.digest(base_subject(point.contact))), None)
+            for subject in (base_subject(point.contact), subject_of(point.contact)):
+                for digest in self._ring.digests(subject):
+                    index.setdefault(str(digest), None)
         for point in person.contacts:
             index[self.digests(point.contact)[0]] = point
         return list(index.items())

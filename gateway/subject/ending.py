@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.digest import Digest
 from gateway.custody.custody import Custody
 from gateway.entry.event import Event, EventKind
+from gateway.entry.period import kept_until
 from gateway.records import schema
+from gateway.records.act import Action
 from gateway.records.database import Database
 from gateway.register.register import Register
-from gateway.subject.directory import Stored, owner_of
+from gateway.subject.directory import PersonStateError, State, Stored, owner_of
 from gateway.subject.retention import retained_until
 from gateway.subject.store import PersonStore
 
@@ -51,20 +53,56 @@ class Ending:
         """The ids of people whose retention is over now.
 
         What was open when a person was last changed may have ended since: whoever had
-        no end is looked at anew.
+        no end is looked at anew.  Whoever the register knows more of, such as a
+        relationship or a consent that lasts, is kept with it.  Whom an earlier run has
+        not forgotten wholly comes first.
         """
+        for person_id in await self._begun():
+            yield person_id
         now, after = self._clock(), ""
         while page := await self._page(after, now):
             after = page[-1]
             opened = await self._store.open_many(page)
             for person_id in page:
-                stored = opened.get(person_id, (None, []))[0]
+                stored, digests = opened.get(person_id, (None, []))
                 if stored is None:
                     continue
                 until = retained_until(stored.person, stored.created, self._years, now)
                 await self._note(stored, until)
-                if until is not None and until <= now:
+                if until is not None and until <= now and await self._over(digests):
                     yield person_id
+
+    async def _over(self, digests: Sequence[str]) -> bool:
+        """Whether nothing that the register knows of these contacts is to be kept longer."""
+        now = self._clock()
+        for digest in digests:
+            entry = await self._register.entry_at(Digest.parse(digest))
+            until = kept_until(entry, 0, self._years, now)
+            if until is None or until > now:
+                return False
+        return True
+
+    async def _begun(self) -> list[str]:
+        """Whom a run that was cut off has begun to forget.
+
+        An erasure that somebody asked for is ended by asking again.
+        """
+        act = schema.act.c
+        of = select(act.id).where(act.subject == _person.c.id)
+        query = (
+            select(_person.c.id)
+            .where(
+                _person.c.state == "erasing",
+                exists(of.where(act.action == Action.PURGE.value)),
+                ~exists(of.where(act.action == Action.ERASE.value)),
+            )
+            .order_by(_person.c.id)
+        )
+
+        async def work(connection: AsyncConnection) -> list[str]:
+            return list(await connection.scalars(query))
+
+        return await self._database.read(work)
 
     async def _page(self, after: str, now: int) -> list[str]:
         query = (
@@ -100,12 +138,21 @@ class Ending:
     async def forget(self, person_id: str, actor: str) -> None:
         """Forget a person; cut off in between, it is ended by doing it again.
 
-        Contacts that are somebody else's too are left to that person's end.
+        Contacts that are somebody else's too are left to that person's end.  Raises
+        PersonStateError where the person was changed, and is kept, in between.
         """
+        row = await self._store.row(person_id)
+        if row.state is not State.ERASING:
+            stored = await self._store.open(person_id)
+            now = self._clock()
+            until = retained_until(stored.person, stored.created, self._years, now)
+            if until is None or until > now:
+                raise PersonStateError("this person was changed in between, and is kept")
+            # From here on nobody can add a contact, or anything that is to be kept.
+            await self._store.begin_erasure(person_id, stored.changed)
         digests = await self._store.contact_digests(person_id)
         shared = await self._store.shared(digests)
         await self._forget_contacts([each for each in digests if each not in shared], actor)
-        await self._store.begin_erasure(person_id)
         ids = [person_id, *await self._store.merged_into(person_id)]
         await self._custody.destroy([owner_of(each) for each in ids], self._clock())
         await self._store.end_erasure(person_id)

@@ -112,8 +112,13 @@ class PersonStore(Directory):
         await self._database.write(work)
         return Stored(person, known.state, known.created, changed)
 
-    async def begin_erasure(self, person_id: str) -> None:
-        """From now on nothing but the erasure's end may happen to the person."""
+    async def begin_erasure(self, person_id: str, known: int | None = None) -> None:
+        """From now on nothing but the erasure's end may happen to the person.
+
+        ``known``: the version that was read.  Raises PersonStateError where somebody
+        changed it since, or where there is nobody to erase.
+        """
+        version = [] if known is None else [_person.c.changed == known]
 
         async def work(connection: AsyncConnection) -> None:
             changed = await connection.execute(
@@ -121,11 +126,12 @@ class PersonStore(Directory):
                 .where(
                     _person.c.id == person_id,
                     _person.c.state.in_([State.ACTIVE.value, State.ERASING.value]),
+                    *version,
                 )
                 .values(state=State.ERASING.value)
             )
             if changed.rowcount != 1:
-                raise PersonStateError("there is no such person to erase")
+                raise PersonStateError("there is no such person to erase any more; look again")
 
         await self._database.write(work)
 

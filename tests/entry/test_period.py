@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gateway.clock import DAY_MS, years_later
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Ban, Consent, ConsentStatus, Entry, Scope
-from gateway.retention.period import kept_until
+from gateway.entry.period import kept_until
 from tests.retention.conftest import ms
 
 days = st.dates(date(1990, 1, 1), date(2040, 12, 31))
