@@ -35,6 +35,7 @@ from gateway.api.route import Document, Route
 from gateway.failure import GatewayError
 from gateway.network import networks_of, peer_address, within
 from gateway.rate import Bucket
+from gateway.sms.connection import UNHEARD, Server
 
 log = structlog.get_logger(__name__)
 
@@ -72,11 +73,31 @@ class Office:
         self._strangers = _Rates()
         self._under_way = 0
 
-    def server(self) -> web.Server:
-        """A server for a listening socket."""
-        return web.Server(self._handle, access_log=None, lingering_time=0)
+    def server(self) -> Server:
+        """A server for listening sockets."""
+        settings = self.desk.settings.api
+        return Server(
+            self._handle,
+            most=settings.max_connections,
+            first=settings.timeout,
+            access_log=None,
+            logger=UNHEARD,
+            lingering_time=0,
+        )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        answer = await self._answered(request)
+        # Written here, for the library would wait for ever for whoever reads nothing.
+        try:
+            async with asyncio.timeout(self.desk.settings.api.timeout):
+                await answer.prepare(request)
+                await answer.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        return answer
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         settings = self.desk.settings.api
         if self._under_way >= settings.max_requests:
             return _answer(unavailable("too busy; try again later"))

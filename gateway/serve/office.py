@@ -93,7 +93,7 @@ async def _serve(assignment: Assignment) -> None:
             reloads.cancel()
             for one in listening:
                 one.close()
-            await server.shutdown(_LAST_WORDS)
+            await server.end(_LAST_WORDS)
         finally:
             if custody is not None:
                 await custody.aclose()

@@ -272,6 +272,8 @@ class Api(Table):
     """Who may ask; everyone else is answered 403."""
     requests_per_minute: Count = 600
     """Of one account."""
+    max_connections: Count = 200
+    """Open at once; one more is closed."""
     max_requests: Count = 64
     """Under way at once."""
     max_body: Annotated[int, Bound(ge=1024, le=64 * MIB)] = MIB

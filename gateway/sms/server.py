@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any
 
 import aiohttp
 import structlog
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from gateway.clock import now_ms
 from gateway.failure import GatewayError
@@ -25,6 +21,7 @@ from gateway.network import peer_address
 from gateway.provider.problem import Problem, Refusal
 from gateway.provider.request import Answer, Request
 from gateway.rate import Bucket
+from gateway.sms.connection import UNHEARD, Server
 from gateway.sms.delivery import Delivery, Resting
 from gateway.sms.head import passing_headers
 from gateway.sms.reply import reply
@@ -34,8 +31,6 @@ from gateway.sms.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
-_UNHEARD = logging.Logger("unheard", logging.CRITICAL + 1)
-"""The library would log what strangers say wrongly, word by word: numbers and tokens too."""
 _RETRY_AFTER = "5"
 _address = lru_cache(maxsize=1024)(peer_address)
 """Tools come again and again from the same few addresses."""
@@ -52,22 +47,22 @@ class Door:
         self._idle: asyncio.Event | None = None
         """Set when nothing is under way, once a drain waits for it."""
         self._buckets: dict[str, Bucket] = {}
-        self._servers: list[_Server] = []
+        self._servers: list[Server] = []
 
-    def server(self, listener: str = "") -> _Server:
+    def server(self, listener: str = "") -> Server:
         """A server for one socket; ``listener``: the route whose own address it is."""
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._handle(listener, request)
 
         settings = self.site.settings.sms
-        server = _Server(
+        server = Server(
             handle,
             most=settings.max_connections,
             first=settings.read_timeout,
             keepalive_timeout=settings.idle_timeout,
             access_log=None,
-            logger=_UNHEARD,
+            logger=UNHEARD,
             auto_decompress=False,
             lingering_time=0,
         )
@@ -293,93 +288,3 @@ def _readable(request: web.BaseRequest) -> bool:
 def _plain(status: int, text: str, *, retry: bool = False) -> web.Response:
     headers = {"Retry-After": _RETRY_AFTER} if retry else None
     return web.Response(status=status, text=text + "\n", headers=headers)
-
-
-class _Connection(RequestHandler):
-    """A connection that must begin its first request in time."""
-
-    __slots__ = ("_begin_within", "_full", "_timer")
-
-    def __init__(
-        self,
-        server: web.Server,
-        *,
-        full: bool,
-        within: float,
-        **how: Any,  # noqa: ANN401 - the library's own options
-    ) -> None:
-        super().__init__(server, **how)
-        self._full = full
-        self._begin_within = within
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if self._full:
-            self.force_close()
-            transport.close()
-            return
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._begin_within, self._too_late)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().connection_lost(exc)
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on, where reading was held up: the library asks at every request's end."""
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
-
-    def _too_late(self) -> None:
-        """Nothing whole has come: a head that never ends holds a connection for ever."""
-        if self._request_count == 0 and self.transport is not None:
-            self.transport.close()
-
-
-class _Server(web.Server):
-    """A server that bounds its connections."""
-
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        *,
-        most: int,
-        first: float,
-        **how: Any,  # noqa: ANN401 - the library's own options
-    ) -> None:
-        super().__init__(handler, **how)
-        self._most = most
-        self._first = first
-        self._open: dict[RequestHandler, asyncio.Transport] = {}
-        """Until they are gone; the library's own forgets those that it has told to close."""
-        self._gone = asyncio.Event()
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        self._open[handler] = transport
-        self._gone.clear()
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        self._open.pop(handler, None)
-        if not self._open:
-            self._gone.set()
-
-    async def end(self, seconds: float) -> None:
-        """Close all connections, and cut those that are not gone in this time.
-
-        Over TLS a close waits for the other side's; one that stays silent would keep
-        the loop from ever closing.
-        """
-        await self.shutdown(seconds)
-        if self._open:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), seconds)
-        for transport in list(self._open.values()):
-            transport.abort()
-
-    def __call__(self) -> RequestHandler:
-        full = len(self._connections) >= self._most
-        return _Connection(self, full=full, within=self._first, loop=self._loop, **self._kwargs)

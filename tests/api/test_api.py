@@ -1,6 +1,7 @@
 """The API as its callers see it, on a running gateway."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -277,3 +278,63 @@ async def test_with_a_certificate_it_speaks_tls_alone(tmp_path, house):
     viewer.base = f"http://127.0.0.1:{house.gateway.api}"
     with pytest.raises(aiohttp.ClientError):
         await viewer.get("/v1/me")
+
+
+async def test_whoever_says_nothing_or_reads_nothing_is_let_go(house):
+    house.gateway.configure(
+        api={
+            "listen": ["127.0.0.1:0"],
+            "timeout": 2,
+            "max_connections": 5,
+            "requests_per_minute": 1_000_000,
+        }
+    )
+    await house.gateway.stop()
+    await house.gateway.start()
+    house.base = f"http://127.0.0.1:{house.gateway.api}"
+    viewer = await house.caller(Role.VIEWER)
+    slow = [await asyncio.open_connection("127.0.0.1", house.gateway.api) for _ in range(5)]
+    for _, writer in slow:
+        writer.write(b"GET /v1/me HTTP/1.1\r\nAuthorization: Bear")
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.gateway.api)
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()
+    for reader, writer in slow:
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+    asked = (
+        f"GET /v1/openapi.json HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {viewer.token}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.gateway.api, limit=1024)
+    writer.write(asked.encode() * 600)
+    await asyncio.sleep(3.5)
+    got = 0
+    with contextlib.suppress(ConnectionError):  # cut: what was under way is all that comes
+        while piece := await asyncio.wait_for(reader.read(1 << 20), 1):
+            got += len(piece)
+    _, _, headers = await viewer.ask("GET", "/v1/openapi.json")
+    assert got < 600 * int(headers["Content-Length"])
+    writer.close()
+
+
+async def test_what_strangers_say_wrongly_is_not_logged(house):
+    for wrong in (
+        b"maija.virtanen@example.com +358401234567\r\n\r\n",
+        b"GET /v1/me HTTP/1.1\r\nAuthorization: Bearer sgt_maija.virtanen\x00\r\n\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.gateway.api)
+        writer.write(wrong)
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    assert "maija.virtanen" not in house.gateway.log.read_text()
+
+
+async def test_it_ends_at_once_though_callers_keep_their_connections(house):
+    viewer = await house.caller(Role.VIEWER)
+    assert (await viewer.get("/v1/me"))[0] == 200  # kept alive
+    _, writer = await asyncio.open_connection("127.0.0.1", house.gateway.api)
+    writer.write(b"POST /v1/decisions HTTP/1.1\r\n")
+    began = asyncio.get_running_loop().time()
+    await house.gateway.stop()
+    assert asyncio.get_running_loop().time() - began < 8
+    writer.close()

@@ -1,0 +1,113 @@
+"""Connections of HTTP servers, and bounds around them: how many, and how long until a request.
+
+The library bounds neither: a head that never ends would hold a connection for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+UNHEARD = logging.Logger("unheard", logging.CRITICAL + 1)
+"""The library would log what strangers say wrongly, word by word: numbers and tokens too."""
+
+
+class Connection(RequestHandler):
+    """A connection that must begin its first request in time."""
+
+    __slots__ = ("_begin_within", "_full", "_timer")
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        full: bool,
+        within: float,
+        **how: Any,  # noqa: ANN401 - the library's own options
+    ) -> None:
+        super().__init__(server, **how)
+        self._full = full
+        self._begin_within = within
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request; where there are too many, close at once."""
+        super().connection_made(transport)
+        if self._full:
+            self.force_close()
+            transport.close()
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._begin_within, self._too_late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wait no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on, where reading was held up: the library asks at every request's end."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def _too_late(self) -> None:
+        """Nothing whole has come: a head that never ends holds a connection for ever."""
+        if self._request_count == 0 and self.transport is not None:
+            self.transport.close()
+
+
+class Server(web.Server):
+    """A server that bounds its connections."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        most: int,
+        first: float,
+        **how: Any,  # noqa: ANN401 - the library's own options
+    ) -> None:
+        super().__init__(handler, **how)
+        self._most = most
+        self._first = first
+        self._open: dict[RequestHandler, asyncio.Transport] = {}
+        """Until they are gone; the library's own forgets those that it has told to close."""
+        self._gone = asyncio.Event()
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Count one more."""
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        self._gone.clear()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Count one less."""
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+        if not self._open:
+            self._gone.set()
+
+    async def end(self, seconds: float) -> None:
+        """Close all connections, and cut those that are not gone in this time.
+
+        Over TLS a close waits for the other side's; one that stays silent would keep
+        the loop from ever closing.
+        """
+        await self.shutdown(seconds)
+        if self._open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), seconds)
+        for transport in list(self._open.values()):
+            transport.abort()
+
+    def __call__(self) -> RequestHandler:
+        """A connection that has come."""
+        full = len(self._connections) >= self._most
+        return Connection(self, full=full, within=self._first, loop=self._loop, **self._kwargs)
