@@ -95,3 +95,58 @@ def test_a_code_across_two_pieces_of_a_long_message_is_found(size: int, shift: i
     at = (READ_MOST // size + 2) * size - shift
     message = body[:at] + b" " + CODE.encode() + b" " + body[at + 13 :]
     assert in_pieces(message, size) == message.replace(CODE.encode(), MASK.encode())
+
+
+@pytest.mark.parametrize("name", ["base64", "quoted-printable"])
+@pytest.mark.parametrize("size", [1000, 65536])
+def test_a_long_message_is_read_in_its_beginning_too(name: str, size: int):
+    """A text and a large attachment: the text is masked, and nothing else changes."""
+    subject = Header(f"Tilauksenne {CODE} ä", "utf-8").encode(linesep="\r\n").encode()
+    _, _, text = encoded(name, f"Hyvä Maija,\n{'x' * 60} tunnus {CODE}.\n").partition(b"\r\n\r\n")
+    attachment = base64.encodebytes(bytes(range(256)) * 2000).replace(b"\n", b"\r\n")
+    message = (
+        HEAD.replace(b"Tilaus", subject)
+        + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n'
+        + b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: "
+        + name.encode()
+        + b"\r\n\r\n"
+        + text
+        + b"--b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + attachment
+        + b"--b--\r\n"
+    )
+    assert len(message) > READ_MOST
+    read = message_from_bytes(in_pieces(message, size))
+    assert str(make_header(decode_header(read["Subject"]))) == f"Tilauksenne {MASK} ä"
+    told, file = read.get_payload()
+    assert f"tunnus {MASK}." in told.get_payload(decode=True).decode()
+    assert CODE not in told.get_payload(decode=True).decode()
+    assert file.get_payload(decode=True) == bytes(range(256)) * 2000
+
+
+@pytest.mark.parametrize("name", ["base64", "quoted-printable"])
+def test_a_long_encoded_text_stays_readable_beyond_what_is_looked_into(name: str):
+    text = f"Alku {CODE} ä.\n" + "Hyvä Maija, kiitos tilauksesta.\n" * 12_000
+    message = encoded(name, text)
+    assert len(message) > READ_MOST + 65536
+    read = message_from_bytes(in_pieces(message, 4096)).get_payload(decode=True)
+    assert isinstance(read, bytes)
+    assert read.decode().replace("\r\n", "\n") == text.replace(CODE, MASK)
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "windows-1252", "utf-16"])
+def test_a_code_with_a_dash_of_a_word_processor_is_masked_in_any_charset(charset: str):
+    text = f"Hyvä Maija, {CODE.replace('-', chr(0x2013))} ä"
+    body = base64.encodebytes(text.encode(charset)).replace(b"\n", b"\r\n")
+    message = (
+        HEAD
+        + f"Content-Type: text/plain; charset={charset}\r\n".encode()
+        + b"Content-Transfer-Encoding: base64\r\n\r\n"
+        + body
+    )
+    masked = masked_message(message)
+    assert len(masked) == len(message)
+    read = message_from_bytes(masked).get_payload(decode=True)
+    assert isinstance(read, bytes)
+    assert "052" not in read.decode(charset)
+    assert "Hyvä Maija, ***" in read.decode(charset)
