@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
 from gateway.contacts.contact import Channel
+from gateway.contacts.identity_code import mask
 from gateway.decision.facts import Kind
 from gateway.failure import InputError
 from gateway.held.message import Held, HeldMessage, State
@@ -337,7 +338,7 @@ class HeldStore:
         self, held_id: str, of: set[State], to: State, by: str, reason: str, at: int
     ) -> None:
         await self._move(
-            (held_id,), of, state=to.value, person=by, reason=reason, ended=at, due=None
+            (held_id,), of, state=to.value, person=by, reason=mask(reason), ended=at, due=None
         )
 
     async def _move(

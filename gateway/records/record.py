@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from gateway.contacts.contact import Channel, Tier
+from gateway.contacts.identity_code import mask
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import GatewayError
 from gateway.records.identifier import new_id, new_ids
@@ -226,6 +227,10 @@ class OutcomeRecord:
     """Who released or discarded it."""
     reason: str = ""
     id: str = field(default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        if self.reason:
+            object.__setattr__(self, "reason", mask(self.reason))
 
     def to_json(self) -> bytes:
         """The outcome as one JSON object, the reply's text cut and its addresses masked."""

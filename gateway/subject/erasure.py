@@ -154,7 +154,8 @@ class Erasure:
             await self._people.note(
                 Action.ERASE, row.id, who, contacts=len(contacts), excepted=" ".join(excepted)
             )
-            await self._store.begin_erasure(row.id)
+            # As it was looked at: a contact that was linked since would be left.
+            await self._store.begin_erasure(row.id, row.changed)
             await self._bury(contacts, who)
             await self._drop_held(contacts, who, erasing)
             await self._catch_up()

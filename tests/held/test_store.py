@@ -15,6 +15,7 @@ from gateway.held.store import HeldStateError, HeldStore
 from gateway.records import schema
 from gateway.records.content import ContentMissing, ContentStore
 from gateway.records.database import Database
+from gateway.records.record import OutcomeRecord, Result
 from gateway.records.seal import Sealer
 
 NOW = 1_763_800_000_000
@@ -107,6 +108,17 @@ async def test_a_message_is_discarded(shelf: Shelf):
     await shelf.held.commit(held_id)
     await shelf.held.mark_discarded(held_id, "anna", "spam", NOW)
     assert [each.id for each in await shelf.held.list([State.DISCARDED])] == [held_id]
+
+
+async def test_an_identity_code_in_the_reason_of_an_end_is_masked(shelf: Shelf):
+    held_id = await shelf.held.prepare(message())
+    await shelf.held.commit(held_id)
+    await shelf.held.mark_discarded(held_id, "anna", "131052-308T asked", NOW)
+    assert (await shelf.held.get(held_id)).reason == "*********** asked"
+    outcome = OutcomeRecord(
+        record_id="r", at=NOW, result=Result.DISCARDED, person="anna", reason="131052-308T asked"
+    )
+    assert b"*********** asked" in outcome.to_json()
 
 
 async def test_a_day_after_its_end_the_envelope_is_forgotten(shelf: Shelf):

@@ -441,6 +441,27 @@ async def test_an_erasure_that_was_cut_off_is_ended_by_asking_again(
     assert not (await requests.get(request.id)).open
 
 
+async def test_a_contact_that_is_linked_while_somebody_is_erased_is_erased_too(
+    site, erasure, monkeypatch
+):
+    maija = await _maija(site)
+    note = site.people.note
+
+    async def meanwhile(action, *args, **details):
+        await note(action, *args, **details)
+        if action is Action.ERASE:
+            monkeypatch.undo()
+            await site.people.link(maija, parse_contact(MATTI), WHO, source="another officer")
+
+    monkeypatch.setattr(site.people, "note", meanwhile)
+    with pytest.raises(PersonStateError):
+        await erasure.erase(maija, Who("anna", "asked"))
+    done = await erasure.erase(maija, Who("anna", "asked"))
+    assert MATTI in done.contacts
+    entry = await site.register.show(parse_contact(MATTI))
+    assert entry.tombstone
+
+
 async def test_erasure_is_refused_in_the_persons_language_while_data_is_needed(
     site, erasure, requests
 ):
