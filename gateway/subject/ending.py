@@ -68,8 +68,13 @@ class Ending:
                 if stored is None:
                     continue
                 until = retained_until(stored.person, stored.created, self._years, now)
+                if until is None:
+                    continue
+                over = until <= now
+                if over and not await self._over(digests):
+                    over, until = False, None  # which keeps the person's records too
                 await self._note(stored, until)
-                if until is not None and until <= now and await self._over(digests):
+                if over:
                     yield person_id
 
     async def _over(self, digests: Sequence[str]) -> bool:
@@ -123,13 +128,12 @@ class Ending:
 
     async def _note(self, stored: Stored, until: int | None) -> None:
         """Keep the end that is known now, so that it need not be looked for again."""
-        if until is None:
-            return
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(
                 update(_person)
                 .where(_person.c.id == stored.person.id, _person.c.changed == stored.changed)
+                .where(_person.c.retain_until.is_distinct_from(until))
                 .values(retain_until=until)
             )
 

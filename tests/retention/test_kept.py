@@ -43,8 +43,11 @@ async def test_a_consent_in_force_outlives_its_person(office: Office):
     )
     await office.consent(GONE)
     await office.customer(STAYS, date(2018, 1, 1))
+    await office.message(GONE, STAYS, retain_until=ms(2025))
     office.now[0] = ms(2030)
-    await office.run()
+    done = await office.run()
+    assert (await office.store().get("01MAIJA")).person.contacts
+    assert not done.purged.rows
     assert (await office.register.show(parse_contact(GONE))).consents
     assert (await office.register.show(parse_contact(STAYS))).relationship_start
 
