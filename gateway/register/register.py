@@ -596,6 +596,7 @@ class Register:
             id=event_id,
             recorded=event.recorded or self._clock(),
             sealed=sealed,
+            source=mask(event.source),
             evidence=evidence,
             wording=mask(event.wording),
             sealed_evidence=told,

@@ -402,3 +402,23 @@ async def test_a_relationship_is_merged_into_the_facts(register):
     assert found.relationship is Relationship.ACTIVE
     assert found.product.value == "same"
     assert replace(event, attributes=Attributes()) != event
+
+
+async def test_an_identity_code_is_masked_wherever_an_event_tells_it(register):
+    code = "131052-308T"
+    event = Event(
+        kind=EventKind.CONSENT,
+        at=NOW,
+        actor="anna",
+        source=f"order {code}",
+        evidence=f"form {code}",
+        wording=f"I, {code}, agree",
+        channel=Channel.EMAIL,
+        status=ConsentStatus.GRANTED,
+    )
+    logged = await register.apply(event, ANNA)
+    (kept,) = await register.history(ANNA)
+    for each in (logged, kept):
+        assert each.source == "order ***********"
+        assert each.evidence == "form ***********"
+        assert each.wording == "I, ***********, agree"
