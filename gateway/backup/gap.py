@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.failure import GatewayError, RecordsUnavailable
+from gateway.records.archive import LACKING
 from gateway.records.database import Database
 from gateway.records.entry import RECORDS
 from gateway.records.schema import cursor
@@ -78,9 +79,17 @@ async def pass_over(database: Database, found: Sequence[Gap]) -> None:
     """Note in the archive that what is behind the gaps is behind it; raises RecordsUnavailable.
 
     Nothing can be read there any more, and whoever compares archive and register shall
-    not wait for it.  A stream that still has entries is read on by the archiver.
+    not wait for it.  That the archive lacks the changes among it is noted too, so that no
+    register is made from it unasked: bans would be missing.  A stream that still has
+    entries is read on by the archiver, which notes the same.
     """
     rows = [{"stream": gap.stream, "last": gap.last} for gap in found if gap.certain]
+    changes = {stream.decode() for stream in layout.event_streams()}
+    rows += [
+        {"stream": LACKING + row["stream"], "last": row["last"]}
+        for row in rows
+        if row["stream"] in changes
+    ]
 
     async def work(connection: AsyncConnection) -> None:
         names = [row["stream"] for row in rows]

@@ -18,6 +18,7 @@ from gateway.backup.manifest import Manifest
 from gateway.backup.restoring import restore
 from gateway.backup.taking import take
 from gateway.clock import now_ms
+from gateway.contacts.parse import parse_email
 from gateway.custody.custody import Custody
 from gateway.failure import InputError
 from gateway.held.message import State
@@ -25,7 +26,9 @@ from gateway.records.act import Action
 from gateway.records.database import Database
 from gateway.records.recorder import Recorder
 from gateway.register.lock import FolderLock
+from gateway.register.whole import NotWhole
 from gateway.serve import assembly
+from gateway.serve.rebuilding import rebuild
 from gateway.serve.stores import open_stores
 from gateway.settings.load import load_settings
 from tests.held.test_store import message as held_message
@@ -318,6 +321,24 @@ async def test_an_archive_that_cannot_be_read_is_kept_and_what_it_had_is_told(ho
     # The ban is in force and its event is gone, which is what the gap says.
     assert (seen["records"], seen["events"], seen["faults"]) == (2, 0, ())
     assert seen["held"] == ["uncertain"]
+
+
+@in_a_file
+async def test_no_register_is_made_from_a_restored_archive_that_lacks_its_bans(house):
+    await house.happen()
+    await house.take()
+    await house.happen("b@example.com")
+    house.place.unlink()
+    await house.restore()
+    async with open_stores(house.settings) as stores:
+        # In force, and so it stays: the register has it, and the archive does not.
+        (standing,) = await stores.register.look_up([parse_email("b@example.com")])
+        assert standing.exact.bans
+        await stores.register.connections.stream.flushall()
+        with pytest.raises(InputError, match="lack bans"):
+            await rebuild(stores.register, stores.events, stores.ring.key_ids)
+        with pytest.raises(NotWhole):
+            await stores.register.look_up([parse_email("b@example.com")])
 
 
 @in_a_file
