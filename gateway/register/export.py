@@ -26,6 +26,7 @@ from gateway.contacts.hashed import Scheme
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Entry, Scope
 from gateway.entry.event import Event
+from gateway.entry.projection import with_ban
 from gateway.entry.standing import Standing, merge
 from gateway.failure import InputError
 from gateway.register.disclosure import Excluded, Purpose, columns_for, excluded
@@ -194,6 +195,7 @@ class RowSink:
         histories: Histories | None = None,
     ) -> None:
         self._file = file
+        self._purpose = purpose
         self._columns = columns_for(purpose, COLUMNS)
         self._ndjson = ndjson
         self._histories = histories
@@ -212,7 +214,7 @@ class RowSink:
             )
         count = 0
         for one in batch:
-            rows = rows_of(*_column(one), one.standing.exact)
+            rows = rows_of(*_column(one), self._entry(one.standing))
             count += bool(rows)
             for place, row in enumerate(rows):
                 if not self._ndjson:
@@ -230,6 +232,10 @@ class RowSink:
 
     def finish(self) -> None:
         """Nothing is left to write."""
+
+    def _entry(self, standing: Standing) -> Entry:
+        """What rows are made of; for a supplier every ban of the address stands in it."""
+        return _forbidden(standing) if self._purpose is Purpose.SUPPLIER else standing.exact
 
 
 class HashSink:
@@ -318,6 +324,20 @@ class CountSink:
             writer.writerow((each.channel, each.table, each.value, told))
 
 
+def _forbidden(standing: Standing) -> Entry:
+    """The contact's own entry with each ban as its own, and no consent.
+
+    Whoever gets bans alone cannot tell that a withdrawal is one, or that another
+    spelling's ban, or a hashed list's, is about this address too.
+    """
+    entry = replace(standing.exact, bans=(), consents=())
+    for own in (standing.exact, *standing.base, *standing.hashed):
+        withdrawn = [each for each in own.consents if each.status is ConsentStatus.WITHDRAWN]
+        for ban in (*own.bans, *(each.as_ban() for each in withdrawn)):
+            entry = with_ban(entry, replace(ban, origin=b""))
+    return entry
+
+
 def _column(one: _One) -> tuple[str, str]:
     if one.contact is None:
         return "organisation", one.address[1:]
@@ -353,7 +373,11 @@ def _whole(standing: Standing, events: Sequence[Event]) -> dict[str, Any]:
             ],
             "tombstone": entry.tombstone,
         },
-        "events": [orjson.Fragment(replace(event, sealed=None).to_json()) for event in events],
+        # What could not be opened says nothing to whoever reads it.
+        "events": [
+            orjson.Fragment(replace(event, sealed=None, sealed_evidence=None).to_json())
+            for event in events
+        ],
     }
 
 

@@ -1,12 +1,17 @@
 """Who is left out of an export: by each purpose, and by whichever spelling it was banned."""
 
+import csv
+import io
 from dataclasses import replace
 
 import pytest
 
-from gateway.entry.entry import Ban, Entry, Scope
+from gateway.contacts.contact import Channel
+from gateway.contacts.parse import parse_email
+from gateway.entry.entry import ANY_TOPIC, Ban, Consent, ConsentStatus, Entry, Scope
 from gateway.entry.standing import merge
 from gateway.register.disclosure import Excluded, Purpose, columns_for, excluded
+from gateway.register.export import Known, RowSink, _One
 from gateway.register.rows import COLUMNS
 
 FREE = Entry(source_known=True)
@@ -14,6 +19,7 @@ CLOSED = Entry((Ban(Scope.DISCLOSURE, 1),))
 BANNED = Entry((Ban(Scope.ALL, 1), Ban(Scope.CONTACT, 1)))
 STILL = Entry(restricted=True)
 ERASED = Entry((Ban(Scope.ALL, 1),), tombstone=True)
+WITHDRAWN = Consent(Channel.EMAIL, ANY_TOPIC, ConsentStatus.WITHDRAWN, 5, None)
 OTHERS = [purpose for purpose in Purpose if purpose is not Purpose.OWN]
 
 
@@ -60,3 +66,25 @@ def test_a_supplier_sees_addresses_and_bans_only():
     assert set(columns_for(Purpose.SUPPLIER, COLUMNS)) == told
     for purpose in (Purpose.OWN, Purpose.PROCESSOR, Purpose.AUTHORITY):
         assert columns_for(purpose, COLUMNS) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("standing", "ban", "topics"),
+    [
+        (merge([Entry(consents=(WITHDRAWN,))]), "email", ""),
+        (merge([Entry(consents=(replace(WITHDRAWN, topic="news"),))]), "", "news"),
+        (merge([Entry((Ban(Scope.ALL, 5, origin=b"1234"),))]), "all", ""),
+        (merge([FREE], [BANNED]), "all;contact", ""),
+        (merge([FREE])._replace(hashed=(BANNED,)), "all;contact", ""),
+        (merge([FREE]), "", ""),
+    ],
+    ids=["withdrawal", "of a topic", "inherited", "other spelling", "hashed list", "none"],
+)
+async def test_a_supplier_is_told_every_ban_of_an_address_in_one_row(standing, ban, topics):
+    """A supplier gets no consents, and cannot know what is one person's other spelling."""
+    contact = parse_email("a+x@example.com")
+    one = _One(Known(("k1:00",), contact.canonical), contact.canonical, contact, standing)
+    file = io.StringIO()
+    assert await RowSink(file, Purpose.SUPPLIER, ndjson=False).take([one]) == 1
+    (row,) = csv.DictReader(io.StringIO(file.getvalue()))
+    assert (row["email"], row["ban"], row["ban_topics"]) == ("a+x@example.com", ban, topics)
