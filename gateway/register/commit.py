@@ -11,12 +11,14 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import NamedTuple
 
 from gateway.contacts.digest import Digest
 from gateway.entry.codec import decode, encode
 from gateway.entry.entry import EMPTY, Entry
-from gateway.entry.event import Event
+from gateway.entry.event import Event, EventKind
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
@@ -67,6 +69,18 @@ _TURNING = 0.05
 Renew = Callable[[], Awaitable[Layout]]
 
 
+class Elder(NamedTuple):
+    """A contact's digest under an older key.
+
+    At a wider spelling the bans that come from one exact one have another origin under
+    each key: ``origin`` there, where the current key's is ``ours``.
+    """
+
+    digest: Digest
+    ours: bytes = b""
+    origin: bytes = b""
+
+
 @dataclass(slots=True)
 class Write:
     """Events for one digest's entry, in order; ``logged`` receives those written."""
@@ -75,6 +89,9 @@ class Write:
     events: list[Event]
     only_changes: bool = False
     """Whether events that change nothing are left out of the log."""
+    elders: tuple[Elder, ...] = ()
+    """Under which older keys the contact may be known; an event is left out that says
+    nothing new there either (see :func:`says_nothing_new`)."""
     silent: bool = False
     """Whether the log is left alone: the events are in it (or its archive) already."""
     logged: list[Event] = field(default_factory=list)
@@ -140,6 +157,9 @@ class Committer:
         # One layout for all of the attempt, whatever is heard of another meanwhile.
         layout = self._layout
         changes = await self._read(writes, layout)
+        older = {layout.place(elder.digest).shard for write in writes for elder in write.elders}
+        if older and await self._turned(older, layout):
+            return writes
         shards: dict[int, list[_Change]] = defaultdict(list)
         idle: list[_Change] = []
         for change in changes:
@@ -194,6 +214,17 @@ class Committer:
 
     async def _read(self, writes: list[Write], layout: Layout) -> list[_Change]:
         places = [layout.place(write.digest) for write in writes]
+        older = [layout.place(elder.digest) for write in writes for elder in write.elders]
+        found = await self._found(places + older)
+        rest = iter(found[len(places) :])
+        return [
+            _change(
+                write, place, reply[0], [value for value, *_ in islice(rest, len(write.elders))]
+            )
+            for write, place, reply in zip(writes, places, found[: len(places)], strict=True)
+        ]
+
+    async def _found(self, places: Sequence[Place]) -> Found:
         found: Found = []
         for start in range(0, len(places), _READS_PER_TRIP):
             part = places[start : start + _READS_PER_TRIP]
@@ -202,16 +233,36 @@ class Committer:
                 len(part),
                 self._within,
             )
-        return [
-            _change(write, place, reply[0])
-            for write, place, reply in zip(writes, places, found, strict=True)
-        ]
+        return found
 
 
-def _change(write: Write, place: Place, old: bytes | None) -> _Change:
+def says_nothing_new(event: Event, known: Entry) -> bool:
+    """Whether what a contact's entry under an older key knows makes the event void.
+
+    So it is with what is forbidden or consented to, and of the erased with all.  What
+    else is said of a contact is said under the current key.
+    """
+    told = event.kind is not EventKind.DESCRIBE or known.tombstone
+    return told and known != EMPTY and project(known, event) is known
+
+
+def _change(
+    write: Write, place: Place, old: bytes | None, older: Sequence[bytes | None] = ()
+) -> _Change:
     entry = EMPTY if old is None else decode(old)
+    known = [
+        (decode(octets), elder)
+        for elder, octets in zip(write.elders, older, strict=True)
+        if octets is not None
+    ]
     logged = []
     for event in write.events:
+        if any(
+            says_nothing_new(replace(event, origin=elder.origin), one)
+            for one, elder in known
+            if elder.ours == event.origin
+        ):
+            continue
         changed = project(entry, event)
         if not write.silent and not (write.only_changes and changed is entry):
             logged.append(event)

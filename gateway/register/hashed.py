@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from base64 import b32encode
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ulid import ULID
@@ -24,8 +24,9 @@ from gateway.entry.event import Event
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
-from gateway.register.commit import Committer, Write
+from gateway.register.commit import Committer, Elder, Write
 from gateway.register.layout import TAG_CHECK, Layout, event_stream, is_turned, tag_key
+from gateway.register.question import question
 from gateway.register.wire import Command, Wire
 
 # KEYS: the shard's stream, what tells its layout, then buckets.  ARGV: the tag of our
@@ -87,11 +88,18 @@ class HashedWriter:
         key_id, begun = self._ring.begun[0]
         copy = begun[HASHED].copy
         name = f"{scheme.name}:".encode()
+        elders = await self._elders(name, values)
         shards: dict[int, list[_Row]] = defaultdict(list)
+        known: list[bytes] = []
+        older: dict[bytes, tuple[Elder, ...]] = {}
         for at, value in enumerate(values):
             hasher = copy()
             hasher.update(name + value.hex().encode())
             digest = hasher.digest()
+            if at in elders:
+                known.append(digest)
+                older[digest] = elders[at]
+                continue
             shards[digest[0] >> 2].append((digest, at))
         groups = [
             (shard, rows[start : start + _ROWS_PER_SCRIPT])
@@ -108,10 +116,8 @@ class HashedWriter:
                 for digest, at in rows
             ]
             commands.append(self._command(shard, key_id.encode(), new, rows, events))
-        known: list[bytes] = []
-        for (_, rows), reply in zip(
-            groups, await replica.change(self._wire, commands, self._within), strict=True
-        ):
+        replies = await replica.change(self._wire, commands, self._within) if commands else []
+        for (_, rows), reply in zip(groups, replies, strict=True):
             if is_turned(reply):
                 # A rebuild has changed the layout: the usual way finds out to which.
                 known += [digest for digest, _ in rows]
@@ -120,7 +126,7 @@ class HashedWriter:
                 cause = str(reply).partition(" ")[0]
                 raise RegisterUnavailable(f"the register refused a change ({cause})")
             known += [rows[place][0] for place in reply]
-        return len(values) - len(known) + await self._others(event, key_id, known)
+        return len(values) - len(known) + await self._others(event, key_id, known, older)
 
     def _command(
         self, shard: int, key_id: bytes, new: bytes, rows: Sequence[_Row], events: Sequence[bytes]
@@ -138,13 +144,40 @@ class HashedWriter:
             arguments += (index, field, event)
         return (b"EVAL", _SCRIPT, b"%d" % len(keys), *keys, *arguments)
 
-    async def _others(self, event: Event, key_id: str, digests: Sequence[bytes]) -> int:
+    async def _elders(self, name: bytes, values: Sequence[bytes]) -> dict[int, tuple[Elder, ...]]:
+        """Those that are known under an older key, by place; the usual way compares them.
+
+        Read in a layout that a rebuild leaves at this moment it may find fewer: then a
+        ban is told once more, and later.
+        """
+        found: dict[int, tuple[Elder, ...]] = defaultdict(tuple)
+        for key_id, begun in self._ring.begun[1:]:
+            digests = []
+            for value in values:
+                hasher = begun[HASHED].copy()
+                hasher.update(name + value.hex().encode())
+                digests.append(Digest(key_id, hasher.digest()))
+            places = map(self._layout.place, digests)
+            packed = b"".join([question(place.bucket, place.field) for place in places])
+            replies = await self._wire.look_up(packed, len(digests), self._within)
+            for at, (octets, *_) in enumerate(replies):
+                if octets is not None:
+                    found[at] += (Elder(digests[at]),)
+        return found
+
+    async def _others(
+        self,
+        event: Event,
+        key_id: str,
+        digests: Sequence[bytes],
+        elders: Mapping[bytes, tuple[Elder, ...]],
+    ) -> int:
         """Change entries that are there; only what changes them is logged."""
         writes = []
         for value, new_id in zip(digests, _new_ids(event.recorded, len(digests)), strict=True):
             digest = Digest(key_id, value)
             one = replace(event, id=new_id.decode(), subject=str(digest))
-            writes.append(Write(digest, [one], only_changes=True))
+            writes.append(Write(digest, [one], only_changes=True, elders=elders.get(value, ())))
         await self._committer.commit(writes)
         return sum(len(write.logged) for write in writes)
 

@@ -173,6 +173,7 @@ class _Writing:
         shared = self._shared(window, batches)
         for batch in batches:
             left = {at for at, digest in enumerate(batch.digests) if digest in shared}
+            left |= await self._newcomers.known_before(batch.group)
             await self._write(batch, left)
             group = batch.group
             rows += [(group.numbers[place], group.row(place)) for place in left]

@@ -14,7 +14,7 @@ from binascii import b2a_base64
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 
 from ulid import ULID
 
@@ -26,12 +26,14 @@ from gateway.failure import RegisterUnavailable
 from gateway.register import replica
 from gateway.register.commit import Renew, cause
 from gateway.register.layout import (
+    SHARDS,
     TAG_CHECK,
     Layout,
     event_stream,
     is_turned,
     tag_key,
 )
+from gateway.register.question import Questions
 from gateway.register.register import SealAll
 from gateway.register.rows import Row
 from gateway.register.template import Template
@@ -138,6 +140,7 @@ class Newcomers:
         self._renew = renew
         self._wire = wire
         self._key_id, self._begun = ring.begun[0]
+        self._older = ring.begun[1:]
         self._layout = layout
         self._within = within
         self._seal_all = seal_all
@@ -205,6 +208,43 @@ class Newcomers:
         if group.bases != group.names:
             batch.wider = self._wider(batch, prefix, now, forms)
         return batch
+
+    async def known_before(self, group: Group) -> set[int]:
+        """Return the places of those whom the register knows under an older key.
+
+        Their wider spellings too.  Whoever is known is no newcomer: what the row says
+        is to be compared with that.  Raises RegisterUnavailable.
+        """
+        if not self._older or not group.names:
+            return set()
+        names = list(dict.fromkeys(chain(group.names, group.bases)))
+        for _ in range(_TURNS):
+            layout, there = self._layout, await self._names_before(group.column, names)
+            tags = await self._wire.exchange(
+                [(b"GET", tag_key(shard)) for shard in range(SHARDS)], self._within
+            )
+            if all(tag == layout.tag for tag in tags):
+                return {
+                    place
+                    for place, (name, base) in enumerate(zip(group.names, group.bases, strict=True))
+                    if name in there or base in there
+                }
+            # What was read lies in buckets that a rebuild has left.
+            await asyncio.sleep(_TURNING)
+            self._layout = await self._renew()
+        raise RegisterUnavailable("the register is being rebuilt; try again")
+
+    async def _names_before(self, column: str, names: list[str]) -> set[str]:
+        there: set[str] = set()
+        for key_id, begun in self._older:
+            questions = Questions(key_id, begun, self._layout)
+            packed: list[bytes] = []
+            questions.ask_all(_PREFIXES[column], names, packed)
+            found = await self._wire.look_up(b"".join(packed), len(names), self._within)
+            there.update(
+                name for name, (octets, *_) in zip(names, found, strict=True) if octets is not None
+            )
+        return there
 
     def digests_of(self, row: Row) -> list[bytes]:
         """Return the digests of everybody that a row is about."""

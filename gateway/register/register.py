@@ -36,7 +36,7 @@ from gateway.entry.standing import Standing, merge_exact
 from gateway.failure import InputError
 from gateway.register.batcher import Batcher
 from gateway.register.check import prepare, warn_of_fill, warn_of_settings
-from gateway.register.commit import Committer, Write
+from gateway.register.commit import Committer, Elder, Write
 from gateway.register.connect import Connections, connect
 from gateway.register.fill import Fill, fill
 from gateway.register.hashed import HashedWriter
@@ -504,12 +504,21 @@ class Register:
             event = self._filled(draft, contact.canonical)
             digests = self._ring.digests(subject_of(contact))
             event = replace(event, subject=str(digests[0]))
+            older = digests[1:] if only_changes and event.imported else ()
             if event.kind in TIGHTENING and contact.base != contact.canonical:
-                digest = self._ring.digest(base_subject(contact))
+                bases = self._ring.digests(base_subject(contact))
+                digest = bases[0]
                 write = wider.setdefault(digest, Write(digest, [], only_changes=True))
                 write.events.append(self._inherited(event, digest, digests[0]))
+                ours = digests[0].value[:ORIGIN_SIZE]
+                for each, exactly in zip(bases[1:], older, strict=False):
+                    elder = Elder(each, ours, exactly.value[:ORIGIN_SIZE])
+                    if elder not in write.elders:
+                        write.elders += (elder,)
             write = exact.setdefault(digests[0], Write(digests[0], [], only_changes=only_changes))
             write.events.append(event)
+            if not write.elders:
+                write.elders = tuple(map(Elder, older))
             if event.kind in _EVERY_KEY:
                 others += self._writes(event, digests, only_changes)[1:]
         await self._committer.commit(list(wider.values()))
@@ -559,6 +568,8 @@ class Register:
         """Return the event's write under the current key, and copies under the others."""
         event = replace(event, subject=str(digests[0]))
         writes = [Write(digests[0], [event], only_changes=only_changes)]
+        if only_changes and event.imported:
+            writes[0].elders = tuple(map(Elder, digests[1:]))
         if event.kind in _EVERY_KEY:
             for digest in digests[1:]:
                 copy = replace(event, id=self._new_id(), cause=event.id, subject=str(digest))
