@@ -9,7 +9,6 @@ nothing.
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ import orjson
 from gateway.contacts.contact import Channel, Contact
 from gateway.contacts.hashed import Scheme
 from gateway.contacts.parse import parse_contact
+from gateway.draft import draft_of, open_draft
 from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Entry, Scope
 from gateway.entry.event import Event
 from gateway.entry.projection import with_ban
@@ -156,22 +156,23 @@ def target_file(target: Path | None) -> Iterator[IO[str]]:
     None is standard output.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or another command writes it.
     """
     if target is None:
         yield sys.stdout
         return
-    draft = target.with_name(target.name + ".part")
     try:
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            yield file
-        draft.replace(target)
+        with open_draft(target) as file:
+            try:
+                yield file
+                # Still ours alone: nobody else's half takes the name.
+                file.flush()
+                draft_of(target).replace(target)
+            except BaseException:
+                draft_of(target).unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise InputError(f"{target}: {error.strerror}") from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 Histories = Callable[[Sequence[str]], Awaitable[dict[str, list[Event]]]]

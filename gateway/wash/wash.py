@@ -13,7 +13,9 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Protocol
@@ -23,17 +25,30 @@ from gateway.contacts.email import parse_email, parse_emails
 from gateway.contacts.phone import parse_phone
 from gateway.decision.facts import Outcome
 from gateway.decision.rule import RuleSet
+from gateway.draft import draft_of, open_draft
 from gateway.failure import InputError, RegisterUnavailable
 from gateway.gate import Gate, Verdict
 from gateway.message.traits import Traits
 
 BATCH = 1000
+_LINE_OCTETS = 1 << 20
 _NAMED = "a hashed list names it"
 _ADDED = ("gateway_outcome", "gateway_rule", "gateway_reason")
 _NAMES = {
     Channel.EMAIL: ("email", "e-mail", "email address", "sähköposti", "e-post", "mail"),
     Channel.SMS: ("phone", "mobile", "puhelin", "telefon", "msisdn", "number"),
 }
+
+
+class _Reader(Protocol):
+    """What ``csv.reader`` makes."""
+
+    @property
+    def line_num(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+    def __next__(self) -> list[str]: ...
 
 
 class _Writer(Protocol):
@@ -83,19 +98,20 @@ async def wash_file(
 
     Raises:
         InputError: the file cannot be read, is not UTF-8 or no CSV, has no such column
-            or two of them, or would be overwritten by an output.
+            or two of them, would be overwritten by an output, or another command writes
+            one of these.
         RegisterUnavailable: the register went away; no output is written.
 
     """
     result = WashResult()
     if len({path.resolve() for path in (source, may_go, may_not_go)}) < 3:
         raise InputError(f"{source}: the list and its two outputs must be three files")
-    drafts = [path.with_name(path.name + ".part") for path in (may_go, may_not_go)]
+    drafts = [draft_of(path) for path in (may_go, may_not_go)]
     try:
         with (
             source.open("rb") as octets,
-            drafts[0].open("w", encoding="utf-8", newline="") as go,
-            drafts[1].open("w", encoding="utf-8", newline="") as stop,
+            _drafted(may_go) as go,
+            _drafted(may_not_go) as stop,
         ):
             reader, dialect = _reader(octets, source)
             header = next(_rows(reader, source), None)
@@ -127,14 +143,24 @@ async def wash_file(
                 if judging is not None:
                     judging.cancel()
                     await asyncio.gather(judging, return_exceptions=True)
-        drafts[0].replace(may_go)
-        drafts[1].replace(may_not_go)
+            for file in (go, stop):
+                file.flush()
+            drafts[0].replace(may_go)
+            drafts[1].replace(may_not_go)
     except OSError as error:
         raise InputError(f"{error.filename or source}: {error.strerror}") from None
-    finally:
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
     return result
+
+
+@contextmanager
+def _drafted(target: Path) -> Iterator[IO[str]]:
+    """A draft that is gone if anything fails before it is put in place."""
+    with open_draft(target) as file:
+        try:
+            yield file
+        except BaseException:
+            draft_of(target).unlink(missing_ok=True)
+            raise
 
 
 def _unless_named(contact: Contact | str, against: Callable[[Contact], bool]) -> Contact | str:
@@ -211,9 +237,9 @@ class _Told:
         return [*row, *[""] * (self._cells - len(row))]
 
 
-def _reader(octets: IO[bytes], source: Path) -> tuple[Iterator[list[str]], type[csv.Dialect]]:
+def _reader(octets: IO[bytes], source: Path) -> tuple[_Reader, type[csv.Dialect]]:
     """A CSV reader over the file, its delimiter taken from the first line."""
-    first = octets.readline()
+    first = octets.readline(_LINE_OCTETS)
     octets.seek(0)
     try:
         line = first.decode("utf-8-sig")
@@ -229,21 +255,25 @@ def _reader(octets: IO[bytes], source: Path) -> tuple[Iterator[list[str]], type[
     return csv.reader(_lines(octets, source), Found, strict=True), Found
 
 
-def _rows(reader: Iterator[list[str]], source: Path) -> Iterator[list[str]]:
+def _rows(reader: _Reader, source: Path) -> Iterator[list[str]]:
     """The rows that are not empty."""
+    began = reader.line_num + 1
     try:
         for row in reader:
+            began = reader.line_num + 1
             if row:
                 yield row
     except csv.Error as error:
         raise InputError(
-            f"{source}: not readable as CSV: {error}; save it with LF or CRLF line ends and "
-            "every quote closed"
+            f"{source}: the row that begins in line {began} is not readable as CSV: {error}; "
+            "save the list with LF or CRLF line ends and every quote closed"
         ) from None
 
 
 def _lines(octets: IO[bytes], source: Path) -> Iterator[str]:
-    for number, line in enumerate(iter(octets.readline, b""), 1):
+    for number, line in enumerate(iter(partial(octets.readline, _LINE_OCTETS), b""), 1):
+        if len(line) == _LINE_OCTETS:
+            raise InputError(f"{source}: line {number} is longer than 1 MiB; is it a CSV list?")
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
@@ -252,7 +282,7 @@ def _lines(octets: IO[bytes], source: Path) -> Iterator[str]:
             ) from None
 
 
-def _batches(reader: Iterator[list[str]], source: Path) -> Iterator[list[list[str]]]:
+def _batches(reader: _Reader, source: Path) -> Iterator[list[list[str]]]:
     batch: list[list[str]] = []
     for row in _rows(reader, source):
         batch.append(row)

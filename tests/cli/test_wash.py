@@ -129,6 +129,10 @@ def test_lists_that_cannot_be_washed(stopped):
     assert "empty" in stopped.refused("wash", source)
     source.write_bytes(b"email\n\xe4@example.com\n")
     assert "line 2 is not UTF-8" in stopped.refused("wash", source)
+    source.write_text('email\na@example.com\n"b@example.com\nc@example.com\n')
+    assert "the row that begins in line 3 is not readable" in stopped.refused("wash", source)
+    source.write_bytes(b"email\na@example.com\n" + b"b" * (2 << 20))
+    assert "line 3 is longer than 1 MiB" in stopped.refused("wash", source)
     left = {path.name for path in stopped.folder.iterdir() if "part" in path.name}
     assert left == set()
 
