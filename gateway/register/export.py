@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import orjson
 
 from gateway.contacts.contact import Channel, Contact
+from gateway.contacts.email import organisations_of
 from gateway.contacts.hashed import Scheme
 from gateway.contacts.parse import parse_contact
 from gateway.draft import draft_of, open_draft
@@ -142,7 +143,13 @@ async def _standing(register: Register, batch: Sequence[tuple[Known, str]]) -> l
     ones = []
     for known, address in batch:
         if address.startswith("@"):
-            standing = merge([await register.show_organisation(address[1:])])
+            domain = address[1:]
+            above = [
+                await register.show_organisation(parent)
+                for parent in organisations_of(domain)
+                if parent != domain
+            ]
+            standing = merge([await register.show_organisation(domain)], organisations=above)
             ones.append(_One(known, address, None, standing))
         else:
             ones.append(_One(known, address, contacts[address], found[address]))

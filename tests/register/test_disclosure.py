@@ -9,9 +9,11 @@ import pytest
 from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_email
 from gateway.entry.entry import ANY_TOPIC, Ban, Consent, ConsentStatus, Entry, Scope
+from gateway.entry.event import Event, EventKind
 from gateway.entry.standing import merge
 from gateway.register.disclosure import Excluded, Purpose, columns_for, excluded
-from gateway.register.export import Known, RowSink, _One
+from gateway.register.export import Known, RowSink, _One, export
+from gateway.register.register import Register
 from gateway.register.rows import COLUMNS
 
 FREE = Entry(source_known=True)
@@ -88,3 +90,26 @@ async def test_a_supplier_is_told_every_ban_of_an_address_in_one_row(standing, b
     assert await RowSink(file, Purpose.SUPPLIER, ndjson=False).take([one]) == 1
     (row,) = csv.DictReader(io.StringIO(file.getvalue()))
     assert (row["email"], row["ban"], row["ban_topics"]) == ("a+x@example.com", ban, topics)
+
+
+async def test_a_domain_s_ban_of_disclosure_keeps_the_domains_below_it_from_suppliers(
+    register_url, ring
+):
+    domains = ("example.com", "sub.example.com", "a.sub.example.com", "example.org")
+
+    async def known():
+        for domain in domains:
+            yield Known(("k1:00",), f"@{domain}")
+
+    async with await Register.open(register_url, ring) as register:
+        for domain in domains:
+            ban = Event(kind=EventKind.BAN, at=1, actor="test", scope=Scope.ORGANISATION)
+            await register.apply_organisation(ban, domain)
+        await register.apply_organisation(replace(ban, scope=Scope.DISCLOSURE), "example.com")
+        file = io.StringIO()
+        sink = RowSink(file, Purpose.SUPPLIER, ndjson=False)
+        done = await export(register, known(), Purpose.SUPPLIER, sink)
+    assert done.excluded == {Excluded.DISCLOSURE: 3}
+    assert [row["organisation"] for row in csv.DictReader(io.StringIO(file.getvalue()))] == [
+        "example.org"
+    ]
