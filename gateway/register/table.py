@@ -262,10 +262,31 @@ class _Cells:
         while left:
             begin = self._line + 1
             try:
-                rows.append((begin, next(reader)))
+                row = next(reader)
             except csv.Error as error:
+                if self._line > begin:
+                    raise self._swallowing(begin) from None
                 errors.append((begin, RowError("row", f"not a CSV row ({error})")))
+                continue
+            if self._line > begin and self._is_broken(row):
+                raise self._swallowing(begin)
+            rows.append((begin, row))
         return self._sorted(rows, errors)
+
+    def _is_broken(self, row: Sequence[str]) -> bool:
+        """Whether a row of several lines is none, or goes on in whom it is about."""
+        return len(row) != len(self._names) or any(
+            "\n" in cell.strip()
+            for name, cell in zip(self._names, row, strict=True)
+            if name in CONTACT_COLUMNS
+        )
+
+    def _swallowing(self, begin: int) -> InputError:
+        """A row that takes others with it; left out as one bad row, their bans would be lost."""
+        return InputError(
+            f"{self._table.path}, line {begin}: a quote is not closed, so that what follows, up "
+            f"to line {self._line}, would be lost with it; nothing is applied: close the quote"
+        )
 
     def _sorted(
         self, rows: Sequence[tuple[int, list[str]]], errors: list[tuple[int, RowError]]

@@ -144,6 +144,24 @@ async def test_one_bad_row_keeps_everything_out(register, load):
     assert (await facts(register, "anna@example.com")).ban_all
 
 
+@pytest.mark.parametrize("end", ["", '"b@example.com",all\n', 'b@example.com",all\n', '",all,x\n'])
+async def test_a_quote_that_is_not_closed_loses_no_row_behind_it(register, load, end):
+    """Left out as one bad row it would take every ban along that it swallowed."""
+    swallowed = "".join(f"c{number}@example.com,all\n" for number in range(20))
+    content = 'email,ban\na@example.com,all\n"x@example.com,all\n' + swallowed + end
+    for skip_bad in (False, True):
+        with pytest.raises(InputError, match=r"line 3: a quote is not closed.*up to line 2[34]"):
+            await load(content, skip_bad=skip_bad)
+    assert not (await facts(register, "a@example.com")).known
+
+
+async def test_a_text_of_several_lines_is_a_cell_like_any(register, load):
+    result = await load(
+        'email,ban,source\na@example.com,all,"from\nthe fair"\nb@example.com,all,\n'
+    )
+    assert (result.changed, result.bad_count) == (2, 0)
+
+
 @pytest.mark.parametrize(
     ("header", "row", "column"),
     [
