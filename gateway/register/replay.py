@@ -25,7 +25,9 @@ _ASIDE = frozenset(
 )
 """Members that bear on no entry, and the time, which is put in for each."""
 _TIME = 0x1FFF_FFFF_FFF
-"""Stands for the time of the event: as many octets of LEB128 as times from 2004 to 2039; later ones go the long way."""
+"""Stands for the time of the event: as many octets of LEB128 as times from 2004 to 2039.
+
+Later ones are projected singly."""
 
 
 def replayed(octets: bytes, events: Sequence[str | bytes]) -> bytes:

@@ -94,18 +94,21 @@ class Reminder:
     async def _remind(self, settings: Settings) -> None:
         now = self._clock()
         noted = await self._note.read()
-        if now - noted.at < DAY or (noted.sending is not None and now - noted.sending < _AGAIN):
+        # A clock that went ahead and was put right must not silence it until then.
+        told = noted.at if noted.at <= now else now - DAY
+        sending = noted.sending if noted.sending is not None and noted.sending <= now else None
+        if now - told < DAY or (sending is not None and now - sending < _AGAIN):
             return
         digest = Digest(
             at=now,
-            since=noted.at,
+            since=told,
             waiting=await self._held.waiting_since(
                 now - int(settings.held.remind_after * DAY), LISTED + 1
             ),
-            expired=await self._held.expired_since(noted.at, LISTED + 1),
+            expired=await self._held.expired_since(told, LISTED + 1),
             expire_after=settings.held.expire_after,
         )
-        claimed = Reminded(noted.at, now)
+        claimed = Reminded(told, now)
         if digest.empty or not await self._note.change(noted, claimed):
             return
         try:

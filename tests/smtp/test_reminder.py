@@ -83,6 +83,17 @@ async def test_it_tells_of_what_waits_once_a_day_and_then_that_it_expired(house,
     assert (await house.archive.verify()).whole
 
 
+async def test_a_clock_that_went_ahead_and_was_put_right_does_not_silence_it(house, upstream):
+    await hold(house, A)
+    house.clock.now += 20 * DAY
+    await house.reminder.run()
+    assert len(upstream.messages) == 1
+    house.clock.now -= 10 * DAY
+    for _ in range(2):
+        await house.reminder.run()
+        assert len(upstream.messages) == 2
+
+
 async def test_a_notice_that_was_not_taken_is_sent_again_after_an_hour(house, upstream):
     await hold(house, A)
     house.clock.now += 8 * DAY
