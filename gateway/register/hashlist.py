@@ -33,6 +33,8 @@ _LINE_OCTETS = 65_536
 _COUNTED = 100_000
 """Hashes that are written before the events that wait are counted again."""
 _PAUSE = 1.0
+_SHORT = "\0"
+"""Stands for the hash of a CSV row that has too few cells."""
 _heading = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,40}").fullmatch
 
 Progress = Callable[[int], None]
@@ -98,6 +100,8 @@ class HashFile:
                 yield BadHash(number, self._cause(text))
 
     def _cause(self, text: str) -> str:
+        if text == _SHORT:
+            return "the row ends before the column with the hashes"
         if "@" in text:
             return "an address in the clear, not its hash; `register import` takes those"
         return f"not a hash of {self.size} octets in hex or base64"
@@ -123,8 +127,19 @@ class HashFile:
                 yield text
 
         try:
+            begin = number + 1
             for row in csv.reader(lines(), delimiter=delimiter, strict=True):
-                yield number, row[place].strip() if place < len(row) else ""
+                text = row[place].strip() if place < len(row) else ""
+                if place >= len(row) and any(cell.strip() for cell in row):
+                    text = _SHORT
+                if "\n" in text:
+                    # Left out as one bad row it would take the bans behind it along.
+                    raise InputError(
+                        f"{self.path}, line {begin}: a quote is not closed, so that what follows, "
+                        f"up to line {number}, would be lost with it: close the quote"
+                    )
+                yield number, text
+                begin = number + 1
         except csv.Error as error:
             raise InputError(f"{self.path}, line {number}: not CSV ({error})") from None
 

@@ -360,6 +360,23 @@ async def test_a_column_of_a_csv(register, load):
     assert await tier(register, "bo@example.com") is Tier.HASHED
 
 
+async def test_a_row_that_ends_before_its_hash_is_a_bad_row(register, load):
+    """Left out unsaid, its ban would be missed by nobody."""
+    whole = hashlib.sha256(b"a@example.com").hexdigest()
+    result = await load(f"name,hash\nA,{whole}\nB\nC,\n", column="hash")
+    assert not result.applied
+    assert [(bad.line, bad.cause) for bad in result.bad] == [
+        (3, "the row ends before the column with the hashes")
+    ]
+
+
+async def test_a_quote_that_is_not_closed_loses_no_hash_behind_it(register, load):
+    hashes = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(4)]
+    content = f'hash,name\n{hashes[0]},A\n"{hashes[1]}\n{hashes[2]}\n{hashes[3]}",D\n'
+    with pytest.raises(InputError, match=r"line 3: a quote is not closed.* up to line 5"):
+        await load(content, column="hash", skip_bad=True)
+
+
 def test_a_list_in_memory_names_the_same(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text(f"{sha256('maija@example.com').hex()}\n")
