@@ -19,6 +19,8 @@ def kept_until(entry: Entry, last: int, years: int, now: int) -> int | None:
     ``last`` is when the contact's latest event took effect.  Times are milliseconds
     since the epoch, days those of UTC and kept to their end.
     """
+    if entry.restricted:
+        return None  # what is contested is kept until that is settled (GDPR 18)
     ends = [last]
     if entry.relationship_end is not None:
         ends.append(_end_of(entry.relationship_end))

@@ -18,10 +18,11 @@ def retained_until(person: Person, created: int, years: int, now: int) -> int | 
 
     Kept to the end of the last day (UTC) and the years; of 29 February the 28th where
     the year has no other.  A person of whom no relationship, contract or warranty is
-    known counts from the day that the data was taken in (``created``).  Times are ms.
+    known counts from the day that the data was taken in (``created``).  Of whom
+    processing is restricted nothing is removed (GDPR 18).  Times are ms.
     """
     ended, still = person.ends(day_of(now))
-    if still or person.hold is not None:
+    if still or person.hold is not None or person.restriction is not None:
         return None
     last = (ended or day_of(created)) + relativedelta(years=years) + timedelta(days=1)
     return int(datetime(last.year, last.month, last.day, tzinfo=UTC).timestamp() * 1000)

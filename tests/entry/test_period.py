@@ -44,6 +44,8 @@ def test_years_later_is_the_same_day_and_time_but_for_a_leap_day(moment, years):
 def test_an_open_relationship_or_consent_has_no_end():
     now = ms(2026)
     assert kept_until(Entry(relationship_start=date(2001, 1, 1)), ms(2001), 5, now) is None
+    contested = Entry(restricted=True, relationship_end=date(2001, 1, 1))
+    assert kept_until(contested, ms(2001), 5, now) is None
     granted = Consent(Channel.EMAIL, "*", ConsentStatus.GRANTED, ms(2001))
     assert kept_until(Entry(consents=(granted,)), ms(2001), 5, now) is None
 

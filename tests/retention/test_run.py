@@ -21,6 +21,7 @@ from gateway.subject.person import (
     Name,
     Person,
     Relationship,
+    Restriction,
 )
 from tests.retention.conftest import Office, ms
 
@@ -239,8 +240,11 @@ async def test_a_person_with_an_open_contract_or_a_legal_hold_is_kept(office: Of
     contract = Commitment(bond=Bond.CONTRACT, reference="c", start=date(2019, 1, 1))
     await store.add(Person(id="01OPEN", commitments=(contract,)))
     await store.add(Person(id="01HELD", hold=Hold(since=ms(2020), reason="claim 7")))
+    contested = Restriction(since=ms(2020), reason="accuracy contested")
+    await store.add(Person(id="01KEPT", restriction=contested))
     await store.add(Person(id="01GONE"))
     office.now[0] = ms(2040)
     assert (await office.run()).people == 1
     assert (await store.get("01OPEN")).person.commitments == (contract,)
     assert (await store.get("01HELD")).person.hold
+    assert (await store.get("01KEPT")).person.restriction == contested
