@@ -6,7 +6,7 @@ for a ban.
 
 from __future__ import annotations
 
-from gateway.api import form
+from gateway.api import form, recordform
 from gateway.api.account import Permission
 from gateway.api.desk import Call
 from gateway.api.problem import not_found
@@ -17,30 +17,30 @@ from gateway.held.store import HeldStateError
 from gateway.records.act import Action
 
 
-async def index(call: Call) -> form.HeldList:
+async def index(call: Call) -> recordform.HeldList:
     """Held messages without addresses."""
     held = await call.desk.held.waiting(call.form.limit)
-    return form.HeldList(held=[_held(one, with_addresses=False) for one in held])
+    return recordform.HeldList(held=[_held(one, with_addresses=False) for one in held])
 
 
-async def show(call: Call) -> form.Held:
+async def show(call: Call) -> recordform.Held:
     """One held message with its recipients' addresses."""
     held_id = call.path["held"]
     await call.record(Action.READ, held_id, what="held message")
     return _held(await _get(call, held_id), with_addresses=True)
 
 
-async def release(call: Call) -> form.Released:
+async def release(call: Call) -> recordform.Released:
     """Decide anew for each recipient and send to those who may have it."""
-    asked: form.ReleaseForm = call.form
+    asked: recordform.ReleaseForm = call.form
     held_id = call.path["held"]
     await _get(call, held_id)
     done = await call.desk.held.release(
         held_id, call.account.name, asked.reason, None if asked.kind is None else Kind(asked.kind)
     )
-    return form.Released(
+    return recordform.Released(
         recipients=[
-            form.ReleasedRecipient(
+            recordform.ReleasedRecipient(
                 record=one.recipient.record_id,
                 digest=one.recipient.digest,
                 sent=one.sent,
@@ -70,9 +70,9 @@ async def _get(call: Call, held_id: str) -> Held:
         raise not_found(str(error)) from None
 
 
-def _held(held: Held, *, with_addresses: bool) -> form.Held:
+def _held(held: Held, *, with_addresses: bool) -> recordform.Held:
     message = held.message
-    return form.Held(
+    return recordform.Held(
         held=held.id,
         message=message.message_id,
         state=held.state,
@@ -82,7 +82,7 @@ def _held(held: Held, *, with_addresses: bool) -> form.Held:
         kind=message.kind,
         topic=message.topic,
         recipients=[
-            form.HeldRecipient(
+            recordform.HeldRecipient(
                 digest=one.digest,
                 record=one.record_id,
                 rule=one.rule,
@@ -102,8 +102,8 @@ ROUTES = (
         summary="Messages that wait for a person, without addresses.",
         permission=Permission.SEARCH,
         handler=index,
-        query=form.HeldQuery,
-        answer=form.HeldList,
+        query=recordform.HeldQuery,
+        answer=recordform.HeldList,
         tag="held",
     ),
     Route(
@@ -112,7 +112,7 @@ ROUTES = (
         summary="One held message; recorded as a read.",
         permission=Permission.READ,
         handler=show,
-        answer=form.Held,
+        answer=recordform.Held,
         tag="held",
         may_miss=True,
     ),
@@ -122,8 +122,8 @@ ROUTES = (
         summary="Decide anew and send; bans still stop it.",
         permission=Permission.HELD,
         handler=release,
-        body=form.ReleaseForm,
-        answer=form.Released,
+        body=recordform.ReleaseForm,
+        answer=recordform.Released,
         tag="held",
         may_miss=True,
     ),
@@ -133,7 +133,7 @@ ROUTES = (
         summary="Throw a held message away.",
         permission=Permission.HELD,
         handler=discard,
-        body=form.DiscardForm,
+        body=recordform.DiscardForm,
         tag="held",
         may_miss=True,
     ),

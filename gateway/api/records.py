@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from gateway.api import form
+from gateway.api import form, recordform
 from gateway.api.account import ALLOWED, Permission
 from gateway.api.address import contact_at
 from gateway.api.desk import Call
@@ -16,9 +16,9 @@ from gateway.records.act import Action
 from gateway.records.finding import Found, Shown
 
 
-async def search(call: Call) -> form.Records:
+async def search(call: Call) -> recordform.Records:
     """Records by what is known of them; by an address only for who may read."""
-    asked: form.RecordSearch = call.form
+    asked: recordform.RecordSearch = call.form
     digests: list[str] = []
     if asked.contact is not None:
         if not call.account.may(Permission.READ):
@@ -41,11 +41,11 @@ async def search(call: Call) -> form.Records:
         limit=asked.limit,
         before=asked.before,
     )
-    return form.Records(records=[_found(one) for one in found])
+    return recordform.Records(records=[_found(one) for one in found])
 
 
-def _found(found: Found) -> form.Record:
-    return form.Record(
+def _found(found: Found) -> recordform.Record:
+    return recordform.Record(
         record=found.record_id,
         message=found.message_id,
         decided=form.time(found.decided),
@@ -61,7 +61,7 @@ def _found(found: Found) -> form.Record:
     )
 
 
-async def show(call: Call) -> form.WholeRecord:
+async def show(call: Call) -> recordform.WholeRecord:
     """Everything of one record."""
     record_id = call.path["record"]
     await call.record(Action.READ, record_id, what="record")
@@ -72,9 +72,9 @@ async def show(call: Call) -> form.WholeRecord:
     return _whole(shown)
 
 
-def _whole(shown: Shown) -> form.WholeRecord:
+def _whole(shown: Shown) -> recordform.WholeRecord:
     message, recipient, rule = shown.message, shown.recipient, shown.rule
-    return form.WholeRecord(
+    return recordform.WholeRecord(
         record=recipient.id,
         message=message.id,
         direction=message.direction,
@@ -108,7 +108,7 @@ def _whole(shown: Shown) -> form.WholeRecord:
         position=recipient.register_position,
         retain_until=form.moment(recipient.retain_until),
         results=[
-            form.Told(
+            recordform.Told(
                 at=form.time(one.at),
                 result=one.result,
                 reply_code=one.reply_code,
@@ -122,9 +122,9 @@ def _whole(shown: Shown) -> form.WholeRecord:
     )
 
 
-async def acts(call: Call) -> form.Acts:
+async def acts(call: Call) -> recordform.Acts:
     """Who did what with personal data, the newest first."""
-    asked: form.ActQuery = call.form
+    asked: recordform.ActQuery = call.form
     found = await call.desk.acts(
         actor=asked.actor,
         action=asked.action,
@@ -133,9 +133,9 @@ async def acts(call: Call) -> form.Acts:
         until=form.milliseconds(asked.until),
         limit=asked.limit,
     )
-    return form.Acts(
+    return recordform.Acts(
         acts=[
-            form.Act(
+            recordform.Act(
                 id=one.id,
                 at=form.time(one.at),
                 action=one.action,
@@ -149,10 +149,10 @@ async def acts(call: Call) -> form.Acts:
     )
 
 
-async def me(call: Call) -> form.Me:
+async def me(call: Call) -> recordform.Me:
     """The account that asks, and what it may do."""
     account = call.account
-    return form.Me(name=account.name, role=account.role, may=sorted(ALLOWED[account.role]))
+    return recordform.Me(name=account.name, role=account.role, may=sorted(ALLOWED[account.role]))
 
 
 ROUTES = (
@@ -162,8 +162,8 @@ ROUTES = (
         summary="Find records; by a contact it is recorded as a search.",
         permission=Permission.SEARCH,
         handler=search,
-        body=form.RecordSearch,
-        answer=form.Records,
+        body=recordform.RecordSearch,
+        answer=recordform.Records,
         tag="records",
     ),
     Route(
@@ -172,7 +172,7 @@ ROUTES = (
         summary="Everything of one record; recorded as a read.",
         permission=Permission.READ,
         handler=show,
-        answer=form.WholeRecord,
+        answer=recordform.WholeRecord,
         tag="records",
         may_miss=True,
     ),
@@ -182,8 +182,8 @@ ROUTES = (
         summary="Who did what with personal data.",
         permission=Permission.AUDIT,
         handler=acts,
-        query=form.ActQuery,
-        answer=form.Acts,
+        query=recordform.ActQuery,
+        answer=recordform.Acts,
         tag="records",
     ),
     Route(
@@ -192,7 +192,7 @@ ROUTES = (
         summary="The account that asks.",
         permission=None,
         handler=me,
-        answer=form.Me,
+        answer=recordform.Me,
         tag="records",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from gateway.api import form
+from gateway.api import form, personform, recordform
 from gateway.api.account import Permission
 from gateway.api.address import contact_at
 from gateway.api.desk import Call
@@ -22,9 +22,9 @@ def _who(call: Call, reason: str = "") -> Who:
     return Who(call.account.name, reason or call.reason)
 
 
-def _shown(request: Request) -> form.Request:
+def _shown(request: Request) -> personform.Request:
     now = now_ms()
-    return form.Request(
+    return personform.Request(
         id=request.id,
         kind=request.kind,
         subject=request.person_id,
@@ -38,15 +38,15 @@ def _shown(request: Request) -> form.Request:
         closed=form.moment(request.closed),
         outcome=request.outcome,
         steps=[
-            form.Step(at=form.time(one.at), state=one.state, by=one.by, reason=one.reason)
+            personform.Step(at=form.time(one.at), state=one.state, by=one.by, reason=one.reason)
             for one in request.steps
         ],
     )
 
 
-async def receive(call: Call) -> form.Request:
+async def receive(call: Call) -> personform.Request:
     """Take a request in; the month begins when it arrived."""
-    asked: form.RequestForm = call.form
+    asked: personform.RequestForm = call.form
     contact = None if asked.contact is None else contact_at(asked.contact, "/contact")
     request = await call.desk.serving.requests.receive(
         Kind(asked.kind),
@@ -60,12 +60,12 @@ async def receive(call: Call) -> form.Request:
     return _shown(request)
 
 
-async def index(call: Call) -> form.Requests:
+async def index(call: Call) -> personform.Requests:
     """Requests that are late or due within a week, without what was asked."""
     found = await call.desk.serving.requests.due(call.form.limit)
-    return form.Requests(
+    return personform.Requests(
         requests=[
-            form.Due(
+            personform.Due(
                 id=one.id,
                 kind=one.kind,
                 due=form.time(one.due),
@@ -77,7 +77,7 @@ async def index(call: Call) -> form.Requests:
     )
 
 
-async def show(call: Call) -> form.Request:
+async def show(call: Call) -> personform.Request:
     """One request with all its steps; recorded as a read."""
     request_id = call.path["request"]
     await call.record(Action.READ, request_id, what="request")
@@ -92,7 +92,7 @@ async def _get(call: Call, request_id: str) -> Request:
 
 
 def _step(move: Callable[[Call, str], Awaitable[Request]]) -> Handler:
-    async def step(call: Call) -> form.Request:
+    async def step(call: Call) -> personform.Request:
         request_id = call.path["request"]
         await _get(call, request_id)
         return _shown(await move(call, request_id))
@@ -124,7 +124,7 @@ _MOVES: Final[dict[str, tuple[str, Callable[[Call, str], Awaitable[Request]]]]] 
 }
 
 
-async def identify(call: Call) -> form.Request:
+async def identify(call: Call) -> personform.Request:
     """The identity was checked in this way; never a copy of a document."""
     request_id = call.path["request"]
     await _get(call, request_id)
@@ -139,7 +139,7 @@ def _route(method: str, path: str, summary: str, **how: Any) -> Route:  # noqa: 
             "path": path,
             "summary": summary,
             "permission": Permission.SUBJECTS,
-            "answer": form.Request,
+            "answer": personform.Request,
             "tag": "requests",
             "may_miss": "{" in path,
             **how,
@@ -155,15 +155,15 @@ ROUTES = (
         "Requests that are late or due within a week.",
         permission=Permission.SEARCH,
         handler=index,
-        query=form.HeldQuery,
-        answer=form.Requests,
+        query=recordform.HeldQuery,
+        answer=personform.Requests,
     ),
     _route(
         "POST",
         "/v1/requests",
         "Take a request in; the month begins when it arrived.",
         handler=receive,
-        body=form.RequestForm,
+        body=personform.RequestForm,
     ),
     _route("GET", _ONE, "One request with all its steps; recorded as a read.", handler=show),
     _route(
@@ -171,10 +171,10 @@ ROUTES = (
         _ONE + "/identify",
         "How the identity was checked; never a copy of a document.",
         handler=identify,
-        body=form.IdentifyForm,
+        body=personform.IdentifyForm,
     ),
     *(
-        _route("POST", f"{_ONE}/{name}", summary, handler=_step(move), body=form.ReasonForm)
+        _route("POST", f"{_ONE}/{name}", summary, handler=_step(move), body=personform.ReasonForm)
         for name, (summary, move) in _MOVES.items()
     ),
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.api import form
+from gateway.api import form, personform
 from gateway.api.account import Permission
 from gateway.api.address import contact_at
 from gateway.api.desk import Call
@@ -37,18 +37,18 @@ def _who(call: Call, reason: str = "") -> Who:
     return Who(call.account.name, reason or call.reason)
 
 
-def _shown(stored: Stored) -> form.Subject:
-    return form.Subject(id=stored.person.id, person=orjson.loads(stored.person.to_json()))
+def _shown(stored: Stored) -> personform.Subject:
+    return personform.Subject(id=stored.person.id, person=orjson.loads(stored.person.to_json()))
 
 
-async def find(call: Call) -> form.Subjects:
+async def find(call: Call) -> personform.Subjects:
     """Who has, or had, a contact."""
     contact = contact_at(call.form.contact, "/contact")
     found = await call.desk.serving.people.find(contact, _who(call))
-    return form.Subjects(subjects=[_shown(one) for one in found])
+    return personform.Subjects(subjects=[_shown(one) for one in found])
 
 
-async def show(call: Call) -> form.Subject:
+async def show(call: Call) -> personform.Subject:
     """What is kept of a person."""
     try:
         return _shown(await call.desk.serving.people.read(call.path["subject"], _who(call)))
@@ -56,9 +56,9 @@ async def show(call: Call) -> form.Subject:
         raise not_found(str(error)) from None
 
 
-async def add(call: Call) -> form.Subject:
+async def add(call: Call) -> personform.Subject:
     """Make a person of contacts that belong together."""
-    asked: form.SubjectForm = call.form
+    asked: personform.SubjectForm = call.form
     contacts = [contact_at(text, f"/contacts/{n}") for n, text in enumerate(asked.contacts)]
     stored = await call.desk.serving.people.add(
         _who(call),
@@ -71,7 +71,7 @@ async def add(call: Call) -> form.Subject:
     return _shown(stored)
 
 
-async def link(call: Call) -> form.Subject:
+async def link(call: Call) -> personform.Subject:
     """Add a contact; every ban of the person holds for it at once."""
     contact = contact_at(call.form.contact, "/contact")
     stored = await call.desk.serving.people.link(
@@ -80,9 +80,9 @@ async def link(call: Call) -> form.Subject:
     return _shown(stored)
 
 
-async def object_(call: Call) -> form.Subject:
+async def object_(call: Call) -> personform.Subject:
     """Ban marketing (or contact, or disclosure) to every contact of a person."""
-    asked: form.ObjectionForm = call.form
+    asked: personform.ObjectionForm = call.form
     scope, channel = ban_scope(asked.scope, asked.topic)
     objection = Objection(
         words=asked.words,
@@ -97,9 +97,9 @@ async def object_(call: Call) -> form.Subject:
     return _shown(await people.object(call.path["subject"], objection, _who(call)))
 
 
-async def withdraw(call: Call) -> form.Subject:
+async def withdraw(call: Call) -> personform.Subject:
     """Withdraw a person's consents of a channel and topic."""
-    asked: form.PersonWithdrawForm = call.form
+    asked: personform.PersonWithdrawForm = call.form
     people = call.desk.serving.people
     stored = await people.withdraw(
         call.path["subject"], asked.channel, asked.topic, _who(call), words=asked.words
@@ -107,13 +107,13 @@ async def withdraw(call: Call) -> form.Subject:
     return _shown(stored)
 
 
-async def restrict(call: Call) -> form.Subject:
+async def restrict(call: Call) -> personform.Subject:
     """Restrict processing (GDPR 18)."""
     people = call.desk.serving.people
     return _shown(await people.restrict(call.path["subject"], _who(call, call.form.reason)))
 
 
-async def unrestrict(call: Call) -> form.Subject:
+async def unrestrict(call: Call) -> personform.Subject:
     """Lift the restriction; the person is told before (GDPR 18(3))."""
     people = call.desk.serving.people
     return _shown(await people.unrestrict(call.path["subject"], _who(call, call.form.reason)))
@@ -121,7 +121,7 @@ async def unrestrict(call: Call) -> form.Subject:
 
 async def access(call: Call) -> Document:
     """All that is known of a person, as one file to read or as JSON."""
-    asked: form.AccessForm = call.form
+    asked: personform.AccessForm = call.form
     report = await _report(call, asked.language, content=asked.content, staff=asked.staff_names)
     if asked.format == "html":
         return Document(_HTML, to_html(report).encode())
@@ -146,9 +146,9 @@ async def _report(call: Call, language: str | None, *, content: bool, staff: boo
     )
 
 
-async def erase(call: Call) -> form.Erasing:
+async def erase(call: Call) -> personform.Erasing:
     """Erase a person for good, or say what would be done."""
-    asked: form.EraseForm = call.form
+    asked: personform.EraseForm = call.form
     erasure = call.desk.serving.erasure
     subject = call.path["subject"]
     if asked.check:
@@ -170,12 +170,12 @@ async def erase(call: Call) -> form.Erasing:
                 refused.text,
                 [BadMember("/excepted", one.ground) for one in refused.obstacles],
             ) from None
-    return form.Erasing(
+    return personform.Erasing(
         subject=found.person_id,
         contacts=len(found.contacts),
         shared=len(found.shared),
         obstacles=[
-            form.Obstacle(ground=one.ground, reference=one.reference, until=one.until)
+            personform.Obstacle(ground=one.ground, reference=one.reference, until=one.until)
             for one in found.obstacles
         ],
         held_discarded=found.discarded,
@@ -191,7 +191,7 @@ def _route(method: str, path: str, summary: str, **how: Any) -> Route:  # noqa: 
             "path": path,
             "summary": summary,
             "permission": Permission.SUBJECTS,
-            "answer": form.Subject,
+            "answer": personform.Subject,
             "tag": "subjects",
             "may_miss": "{" in path,
             **how,
@@ -206,15 +206,15 @@ ROUTES = (
         "/v1/subjects/find",
         "Who has, or had, a contact; recorded as a search.",
         handler=find,
-        body=form.OneContact,
-        answer=form.Subjects,
+        body=personform.OneContact,
+        answer=personform.Subjects,
     ),
     _route(
         "POST",
         "/v1/subjects",
         "Make a person of contacts that belong together: they share their bans from now on.",
         handler=add,
-        body=form.SubjectForm,
+        body=personform.SubjectForm,
     ),
     _route("GET", _ONE, "What is kept of a person; recorded as a read.", handler=show),
     _route(
@@ -222,42 +222,42 @@ ROUTES = (
         _ONE + "/contacts",
         "Add a contact; every ban of the person holds for it at once.",
         handler=link,
-        body=form.LinkForm,
+        body=personform.LinkForm,
     ),
     _route(
         "POST",
         _ONE + "/object",
         "Ban marketing, contact or disclosure for every contact of a person.",
         handler=object_,
-        body=form.ObjectionForm,
+        body=personform.ObjectionForm,
     ),
     _route(
         "POST",
         _ONE + "/withdraw",
         "Withdraw a person's consents of a channel and topic.",
         handler=withdraw,
-        body=form.PersonWithdrawForm,
+        body=personform.PersonWithdrawForm,
     ),
     _route(
         "POST",
         _ONE + "/restrict",
         "Restrict processing.",
         handler=restrict,
-        body=form.ReasonForm,
+        body=personform.ReasonForm,
     ),
     _route(
         "POST",
         _ONE + "/unrestrict",
         "Lift the restriction.",
         handler=unrestrict,
-        body=form.ReasonForm,
+        body=personform.ReasonForm,
     ),
     _route(
         "POST",
         _ONE + "/access",
         "All that is known of a person: JSON, or one HTML file to read and print.",
         handler=access,
-        body=form.AccessForm,
+        body=personform.AccessForm,
         answer=None,
         produces=(_JSON, _HTML),
     ),
@@ -266,7 +266,7 @@ ROUTES = (
         _ONE + "/portability",
         "What the person provided: JSON or CSV.",
         handler=portability,
-        body=form.PortabilityForm,
+        body=personform.PortabilityForm,
         answer=None,
         produces=(_JSON, _CSV),
     ),
@@ -275,8 +275,8 @@ ROUTES = (
         _ONE + "/erase",
         "Erase a person for good; with check it only says what would be done.",
         handler=erase,
-        body=form.EraseForm,
-        answer=form.Erasing,
+        body=personform.EraseForm,
+        answer=personform.Erasing,
         permission=Permission.ERASE,
         may_conflict=True,
     ),
