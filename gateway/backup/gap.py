@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.failure import GatewayError, RecordsUnavailable
@@ -98,6 +99,27 @@ async def pass_over(database: Database, found: Sequence[Gap]) -> None:
 
     if rows:
         await database.write(work)
+
+
+async def note_lacking(database: Database) -> None:
+    """Note that changes are missing, of whatever stream: no register is made of it unasked.
+
+    Raises RecordsUnavailable.
+    """
+    streams = [stream.decode() for stream in layout.event_streams()]
+
+    async def work(connection: AsyncConnection) -> None:
+        known = await connection.execute(select(cursor.c.stream, cursor.c.last))
+        last = {row.stream: row.last for row in known}
+        rows = [
+            {"stream": LACKING + each, "last": last.get(LACKING + each) or last.get(each, "0-0")}
+            for each in streams
+        ]
+        names = [row["stream"] for row in rows]
+        await connection.execute(cursor.delete().where(cursor.c.stream.in_(names)))
+        await connection.execute(cursor.insert(), rows)
+
+    await database.write(work)
 
 
 def _gap(stream: str, archived: str, reply: Any) -> Gap | None:  # noqa: ANN401

@@ -26,6 +26,7 @@ import orjson
 from sqlalchemy import Connection, Insert, Table, Update, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.backup.gap import note_lacking
 from gateway.held.message import State
 from gateway.records import schema
 from gateway.records.database import Database, among
@@ -58,6 +59,12 @@ class Carried:
     """Whether the old chain went on from the backup's, and was taken as it is."""
     damaged: int = 0
     """Rows that were missing or not as they were written, and were left behind."""
+
+    lacks: bool = False
+    """Whether changes of the register are among them: bans may be."""
+
+    reached: int = 0
+    """The number of the last row that a link was read of."""
 
     def count(self, kind: str, rows: int) -> None:
         """Note that many rows more."""
@@ -94,7 +101,7 @@ async def carry(old: Database, new: Database) -> Carried:
     """
     begin, end = await end_of(new), await end_of(old)
     carried = Carried(goes_on=await _goes_on(old, begin, end))
-    after = begin.seq if carried.goes_on else 0
+    after = carried.reached = begin.seq if carried.goes_on else 0
     while page := await old.read(partial(plainly, partial(page_after, after=after))):
         after = page[-1][0].seq
         gone = await old.read(partial(purged_rows, seqs=[one.seq for one, _ in page]))
@@ -107,6 +114,9 @@ async def carry(old: Database, new: Database) -> Carried:
         await _replace(old, new, table)
     if carried.goes_on:
         await _purge(new, upto=begin.seq)
+    if carried.lacks or carried.reached != end.seq:
+        # No register is made from it unasked.
+        await note_lacking(new)
     await new.bulk(partial(_fence, above=end.fence))
     return carried
 
@@ -149,6 +159,9 @@ def _take(
     carried: Carried,
 ) -> None:
     for one, rows in page:
+        # Of a link that is gone or cannot be read nobody knows what it spoke of.
+        carried.lacks |= one.kind not in _TABLES or one.seq - len(one.ids) != carried.reached
+        carried.reached = one.seq
         if one.kind not in _TABLES:
             continue
         bits = gone.get(one.seq, 0)
@@ -164,6 +177,7 @@ def _take(
             if row_id in rows and is_whole(one.kind, rows[row_id], digests[row_id])
         ]
         carried.damaged += len(ids) - len(whole)
+        carried.lacks |= one.kind == "event" and len(whole) < len(ids)
         carried.count(one.kind, len(whole))
         if carried.goes_on:
             if whole:

@@ -155,6 +155,22 @@ async def test_entries_with_both_kinds_of_field_lose_neither_of_their_rows(
     assert (await archive.store([both], {}, fence)).rows == 3
 
 
+async def test_facts_that_were_taken_away_are_told_as_missing_and_not_as_none(
+    database, archive, make_message
+):
+    message = make_message()
+    fence, _ = await archive.take_over()
+    await archive.store(entries_of(message), {}, fence)
+    shown = await archive.show(message.recipients[0].id)
+    assert shown.recipient.facts == message.recipients[0].facts
+    sql_of(database, "DELETE FROM ground")
+    shown = await archive.show(message.recipients[0].id)
+    assert shown.recipient.facts == {"missing": True}
+    (fault,) = (await archive.verify()).faults
+    assert fault.startswith("ground #")
+    assert fault.endswith("is missing")
+
+
 async def test_bulk_work_is_all_or_nothing_and_bounded(tmp_path):
     database = await Database.open(tmp_path / "a.sqlite", timeout=0.5)
     table = schema.cursor

@@ -27,6 +27,7 @@ from gateway.records.entry import (
     outcomes_json,
     pack,
 )
+from gateway.records.events import EventArchive
 from gateway.records.journal import StreamEntry
 from gateway.records.purge import hash_of
 from gateway.records.record import OutcomeRecord, Result
@@ -151,11 +152,28 @@ async def test_a_chain_that_was_broken_is_not_taken_over_and_its_whole_rows_are(
     assert (await Archive(new, sealer).verify()).whole
     there = await everything(new)
     lost = "event" in statement
+    # A register made from it would lack bans: it is made by somebody's word alone.
+    assert bool(await EventArchive(new).lacking()) >= lost
     assert len(there["event"]) == (0 if lost else 2)
     assert (len(there["record"]), len(there["outcome"]), len(there["act"])) == (302, 3, 0)
     assert there["checkpoint"] == []
     results = {row[-2] for row in there["record"]}
     assert results == {None, "released", "forwarded"}
+    await new.aclose()
+
+
+async def test_an_event_that_was_damaged_leaves_an_archive_that_says_it_lacks_changes(
+    database, sealer, steps, tmp_path
+):
+    """It was told, and the next loss of the register made one without the ban, unasked."""
+    await archived(database, sealer, steps[:1])
+    new = await copy_of(database, tmp_path / "backup.sqlite")
+    await archived(database, sealer, steps[1:])
+    assert not await EventArchive(new).lacking()
+    sql_of(database, "UPDATE event SET kind='lift' WHERE id LIKE '01B%'")
+    carried = await carry(database, new)
+    assert (carried.goes_on, carried.damaged, carried.lacks) == (True, 1, True)
+    assert len(await EventArchive(new).lacking()) == 64
     await new.aclose()
 
 
