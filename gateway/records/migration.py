@@ -46,6 +46,11 @@ async def _to_4(connection: AsyncConnection) -> None:
     await connection.run_sync(schema.event_erased.create)
 
 
+async def _to_5(connection: AsyncConnection) -> None:
+    """Tools whose lists are kept alike, and imports by the API."""
+    await connection.run_sync(schema.metadata.create_all, tables=list(schema.ADDED_IN_5))
+
+
 async def _add(connection: AsyncConnection, *columns: Column[Any]) -> None:
     for column in columns:
         written = CreateColumn(column).compile(dialect=connection.dialect)
@@ -53,5 +58,5 @@ async def _add(connection: AsyncConnection, *columns: Column[Any]) -> None:
         await connection.exec_driver_sql(statement)
 
 
-_STEPS: Final[Mapping[int, Step]] = {2: _to_3, 3: _to_4}
+_STEPS: Final[Mapping[int, Step]] = {2: _to_3, 3: _to_4, 4: _to_5}
 """By the version that each starts from."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 metadata = MetaData()
 
@@ -381,3 +381,69 @@ ADDED_IN_4: Final = (
     account,
 )
 """The tables that came with version 4."""
+
+sync_tool = Table(
+    "sync_tool",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("pushed", _Big, nullable=False),
+    Column("pulled", Text, nullable=False),
+    Column("listing", Text, nullable=False),
+    Column("listed", _Big),
+    Column("succeeded", _Big),
+    Column("failing_since", _Big),
+    Column("cause", Text, nullable=False),
+)
+"""How far each tool's list is: the chain's link that was pushed last, the cursors of its
+changes and of a full listing under way, when one was last done."""
+
+sync_owed = Table(
+    "sync_owed",
+    metadata,
+    Column("tool", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("since", _Big, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due", _Big, nullable=False),
+    Column("final", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    Index("sync_owed_due", "tool", "due"),
+)
+"""Contacts whose bans a tool lacks, since when, and why it still does."""
+
+sync_task = Table(
+    "sync_task",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tool", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("told", _Big, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("closed", _Big),
+    Column("closed_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("sync_task_state", "state", "told"),
+    Index("sync_task_subject", "tool", "subject"),
+)
+"""What a person is to look at: an entry that is gone from a tool's list but banned here."""
+
+import_job = Table(
+    "import_job",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("created", _Big, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("sealed_rows", LargeBinary),
+    Column("total", _Big, nullable=False),
+    Column("done", _Big, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("ended", _Big),
+    Index("import_job_state", "state", "created"),
+)
+"""Lists that are taken in by the API; the rows are sealed, and gone when the job ends."""
+
+ADDED_IN_5: Final = (sync_tool, sync_owed, sync_task, import_job)
+"""The tables that came with version 5."""

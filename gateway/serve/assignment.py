@@ -23,6 +23,12 @@ class Assignment:
     """Listening sockets of the text message side, each with the route whose own it is."""
     api: list[int]
     """Listening sockets of the API: then the process serves it, and nothing else."""
+    public: list[int]
+    """Listening sockets of the public side, and of inbound mail: then the process serves
+    them, and keeps the tools' lists alike."""
+    inbound: list[int]
+    front: bool
+    """Whether it is that process; it may have no sockets."""
     ready: int
     """File descriptor of a pipe; one octet on it says that the worker serves."""
 

@@ -65,6 +65,8 @@ class _Slot:
     sms: list[tuple[socket.socket, str]] = field(default_factory=list)
     """Each with the route whose own address it is."""
     api: list[socket.socket] = field(default_factory=list)
+    public: list[socket.socket] = field(default_factory=list)
+    inbound: list[socket.socket] = field(default_factory=list)
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -84,6 +86,8 @@ class Supervisor:
         self._slots: list[_Slot] = []
         self._office: _Slot | None = None
         """The API's process, where the settings want one."""
+        self._front: _Slot | None = None
+        """The public process, where the settings want one."""
         self._metrics_dir = self._settings.data_dir / "run" / "metrics"
         self._accepted = self._settings.data_dir / "run" / "settings.json"
         self._own = CollectorRegistry()
@@ -201,6 +205,16 @@ class Supervisor:
                     [one] = bind(address, "api.listen")
                     self._office.api.append(one)
                     opened.append(one)
+            if has_front(settings):
+                self._front = _Slot(self._count + 1)
+                for name, addresses, kept in (
+                    ("public.listen", settings.public.listen, self._front.public),
+                    ("inbound.listen", settings.inbound.listen, self._front.inbound),
+                ):
+                    for address in addresses:
+                        [one] = bind(address, name)
+                        kept.append(one)
+                        opened.append(one)
         except GatewayError:
             close(opened)
             raise
@@ -208,8 +222,9 @@ class Supervisor:
 
     @property
     def _children(self) -> list[_Slot]:
-        """Every process of ours: the workers, and the API's."""
-        return self._slots if self._office is None else [*self._slots, self._office]
+        """Every process of ours: the workers, the API's and the public one."""
+        others = [slot for slot in (self._office, self._front) if slot is not None]
+        return [*self._slots, *others]
 
     def _announce(self, settings: Settings, sockets: list[socket.socket]) -> None:
         first = self._slots[0]
@@ -222,6 +237,8 @@ class Supervisor:
             sms_routes={route: name_of(one) for one, route in first.sms if route},
             http=[name_of(one) for one in sockets if one not in self._worker_sockets()],
             api=[name_of(one) for one in self._office.api] if self._office else [],
+            public=[name_of(one) for one in self._front.public] if self._front else [],
+            inbound=[name_of(one) for one in self._front.inbound] if self._front else [],
             workers=self._count,
             rules=rules.name,
             rules_version=rules.version,
@@ -231,7 +248,10 @@ class Supervisor:
         return [
             one
             for slot in self._children
-            for one in (*slot.smtp, *slot.smtp_tls, *(one for one, _ in slot.sms), *slot.api)
+            for one in (
+                *(*slot.smtp, *slot.smtp_tls, *(one for one, _ in slot.sms)),
+                *(*slot.api, *slot.public, *slot.inbound),
+            )
         ]
 
     async def _serve_http(
@@ -284,6 +304,8 @@ class Supervisor:
         smtp_tls = [one.fileno() for one in slot.smtp_tls]
         sms = [(one.fileno(), route) for one, route in slot.sms]
         api = [one.fileno() for one in slot.api]
+        public = [one.fileno() for one in slot.public]
+        inbound = [one.fileno() for one in slot.inbound]
         assignment = Assignment(
             settings=str(self._accepted),
             index=slot.index,
@@ -293,6 +315,9 @@ class Supervisor:
             smtp_tls=smtp_tls,
             sms=sms,
             api=api,
+            public=public,
+            inbound=inbound,
+            front=slot is self._front,
             ready=sending,
         )
         try:
@@ -302,7 +327,10 @@ class Supervisor:
                 "gateway.serve.worker",
                 assignment.to_json(),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(*smtp, *smtp_tls, *(one for one, _ in sms), *api, sending),
+                pass_fds=(
+                    *(*smtp, *smtp_tls, *(one for one, _ in sms)),
+                    *(*api, *public, *inbound, sending),
+                ),
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir)},
             )
         finally:
@@ -401,6 +429,15 @@ class Supervisor:
         if api.listen != old.api.listen or (api.tls is None) != (old.api.tls is None):
             api = old.api
             changed.append("api: listen, tls")
+        public, inbound = settings.public, settings.inbound
+        if public.listen != old.public.listen or (public.tls is None) != (old.public.tls is None):
+            public = old.public
+            changed.append("public: listen, tls")
+        if inbound.listen != old.inbound.listen or (inbound.tls is None) != (
+            old.inbound.tls is None
+        ):
+            inbound = old.inbound
+            changed.append("inbound: listen, tls")
         if [*_sms_addresses(settings)] != [*_sms_addresses(old)] or (sms.tls is None) != (
             old.sms.tls is None
         ):
@@ -408,7 +445,20 @@ class Supervisor:
             changed.append("sms: listen, tls, or the routes' own addresses")
         if changed:
             log.warning("reload_needs_restart", settings=changed)
-        return replace(settings, **kept, sms=sms, api=api, smtp=replace(settings.smtp, **smtp))
+        return replace(
+            settings,
+            **kept,
+            sms=sms,
+            api=api,
+            public=public,
+            inbound=inbound,
+            smtp=replace(settings.smtp, **smtp),
+        )
+
+
+def has_front(settings: Settings) -> bool:
+    """Whether there is anything for the public process to do."""
+    return bool(settings.public.listen or settings.inbound.listen or settings.sync.tools)
 
 
 def _sms_addresses(settings: Settings) -> Iterator[tuple[str, str, str]]:

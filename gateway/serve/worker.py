@@ -22,6 +22,8 @@ def main() -> None:
     sys.modules["rich"] = None  # type: ignore[assignment]
     if assignment.api:
         from gateway.serve.office import run
+    elif assignment.front:
+        from gateway.serve.front import run
     else:
         from gateway.serve.service import run
 

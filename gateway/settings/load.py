@@ -19,6 +19,7 @@ from gateway.settings.environment import PREFIX, from_environment
 from gateway.settings.failure import SettingsError
 from gateway.settings.model import Settings
 from gateway.settings.sms import SmsRoute
+from gateway.settings.sync import SyncTool
 from gateway.settings.value import Certificate
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
@@ -166,8 +167,17 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     def certificate_of(tls: Certificate | None) -> Certificate | None:
         return tls and replace(tls, certificate=folder / tls.certificate, key=folder / tls.key)
 
+    def tool_of(tool: SyncTool) -> SyncTool:
+        return replace(
+            tool,
+            secret_file=beside(tool.secret_file),
+            webhook_secret_file=beside(tool.webhook_secret_file),
+            folder=beside(tool.folder),
+        )
+
     register, records, smtp = settings.register, settings.records, settings.smtp
-    sms, api = settings.sms, settings.api
+    sms, api, sync = settings.sms, settings.api, settings.sync
+    public, inbound = settings.public, settings.inbound
     in_file = records.url is None and records.url_file is None
     keys_in_file = records.keys_url is None and records.keys_url_file is None
     keys, content_keys = "secrets/digest-keys.json", "secrets/content-keys.json"
@@ -191,6 +201,15 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             checkpoints=below(records.checkpoints, "checkpoints.ndjson"),
         ),
         api=replace(api, tls=certificate_of(api.tls)),
+        public=replace(public, tls=certificate_of(public.tls)),
+        unsubscribe=replace(
+            settings.unsubscribe,
+            key_file=below(settings.unsubscribe.key_file, "secrets/link-keys.json"),
+        ),
+        pages=replace(settings.pages, logo=beside(settings.pages.logo)),
+        dkim=[replace(key, key_file=folder / key.key_file) for key in settings.dkim],
+        inbound=replace(inbound, tls=certificate_of(inbound.tls)),
+        sync=replace(sync, tools=[tool_of(tool) for tool in sync.tools]),
         sms=replace(
             sms,
             tls=certificate_of(sms.tls),

@@ -19,7 +19,17 @@ from typing import Annotated, Literal
 
 from gateway.decision.facts import Kind
 from gateway.settings.bound import Bound, Checked
+from gateway.settings.public import (
+    Delivery,
+    Dkim,
+    Inbound,
+    Language,
+    Pages,
+    Public,
+    Unsubscribe,
+)
 from gateway.settings.sms import Sms, SmsRoute
+from gateway.settings.sync import Sync
 from gateway.settings.value import (
     Certificate,
     ClientKind,
@@ -251,6 +261,8 @@ class Topic(Table):
     """A topic (newsletter, brand, list) and the product group it markets."""
 
     product_group: str | None = None
+    title: dict[Language, str] = field(default_factory=dict)
+    """What people read for it, by language; its name where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,6 +384,13 @@ class Settings(Table):
     api: Api = Api()
     records: Records = Records()
     held: HeldSettings = HeldSettings()
+    public: Public = field(default_factory=Public)
+    unsubscribe: Unsubscribe = field(default_factory=Unsubscribe)
+    pages: Pages = field(default_factory=Pages)
+    dkim: list[Dkim] = field(default_factory=list)
+    inbound: Inbound = field(default_factory=Inbound)
+    delivery: Delivery = field(default_factory=Delivery)
+    sync: Sync = field(default_factory=Sync)
     log: Log = Log()
     workers: Annotated[int, Bound(ge=1, le=64)] = 1
     drain_timeout: Annotated[float, Bound(ge=0, le=3600)] = 30
@@ -383,6 +402,15 @@ class Settings(Table):
                 f"held.upstream: no {self.held.upstream!r} among smtp.upstreams "
                 f"({', '.join(sorted(upstreams))})"
             )
+        if self.unsubscribe.add and not (self.public.url and self.public.listen):
+            raise ValueError("unsubscribe.add: links need public.url and public.listen")
+        if self.unsubscribe.address and not self.inbound.listen:
+            raise ValueError("unsubscribe.address: give inbound.listen, where its mail comes in")
+        if self.inbound.listen and not (self.unsubscribe.address or self.inbound.bounces):
+            raise ValueError("inbound.listen: give unsubscribe.address or inbound.bounces")
+        domains = [key.domain for key in self.dkim]
+        if twice := sorted({name for name in domains if domains.count(name) > 1}):
+            raise ValueError(f"dkim: domains named twice: {', '.join(twice)}")
 
     def product_group(self, client: SmtpClient | SmsRoute, topic: str | None) -> str | None:
         """The product group that a message of this client and topic markets."""

@@ -321,6 +321,14 @@ class RunningGateway:
         return self._port("api")
 
     @property
+    def public(self) -> int:
+        return self._port("public")
+
+    @property
+    def inbound(self) -> int:
+        return self._port("inbound")
+
+    @property
     def http(self) -> int:
         return self._port("http")
 

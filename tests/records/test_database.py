@@ -67,7 +67,7 @@ async def test_other_files_and_versions_are_refused(tmp_path: Path):
     connection.commit()
     connection.execute("DROP TABLE chain")
     connection.close()
-    with pytest.raises(InputError, match="schema version 99, this program 4"):
+    with pytest.raises(InputError, match="schema version 99, this program 5"):
         await Database.open(path)
     other = tmp_path / "other.sqlite"
     connection = sqlite3.connect(other)

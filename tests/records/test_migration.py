@@ -29,7 +29,7 @@ SEALER = Sealer({"c1": bytes(range(32))}, "c1")
 RECORDED, HELD = "01R0000000000000000000000A", "01R0000000000000000000000B"
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture(params=[2, 3, 4])
 def version(request) -> int:
     return request.param
 

@@ -1,0 +1,1 @@
+"""What bounces and complaints say: DSN, ARF and what else there is."""

@@ -1,0 +1,1 @@
+"""What each foreign suppression list looks like: one pure module a system."""

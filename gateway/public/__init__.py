@@ -1,0 +1,1 @@
+"""The HTTP server that people and tools reach from the internet."""

@@ -1,0 +1,183 @@
+"""The public HTTP server: who calls from where, bounds, and which part answers a path.
+
+Whoever is on the internet may call, so that nothing said here tells whether a contact is
+known.  Bounds: connections, the body's size, requests under way, requests a minute of an
+address, and the time a request may take.  Paths are never logged: they hold secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from gateway.failure import GatewayError
+from gateway.network import Address, networks_of, peer_address, within
+from gateway.rate import Bucket
+from gateway.settings.public import Public
+from gateway.sms.connection import UNHEARD, Server
+
+log = structlog.get_logger(__name__)
+
+_REMEMBERED: Final = 10_000
+"""Addresses whose rate is remembered."""
+_SECURE: Final = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request, read whole."""
+
+    method: str
+    path: str
+    """As it was written (not decoded), with what stands before the part's own prefix cut."""
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    peer: Address | None
+    """Where it came from, behind the proxies that the settings name."""
+
+    def header(self, name: str) -> str:
+        """The first header of this lower-case name; "" where there is none."""
+        return next((value for one, value in self.headers if one.lower() == name), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is answered."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Part = Callable[[Visit], Awaitable[Reply]]
+"""Answers every path below its prefix.  A GatewayError becomes 503, with ``Retry-After``."""
+
+
+class Face:
+    """Serves the parts; they and the settings may be exchanged."""
+
+    def __init__(
+        self, settings: Public, parts: Mapping[str, Part], *, unrated: frozenset[str] = frozenset()
+    ) -> None:
+        """Take the parts by the first segment of their paths.
+
+        Of ``unrated`` ones the requests a minute are not counted: tools call in bursts.
+        """
+        self.settings = settings
+        self.parts = parts
+        self._unrated = unrated
+        self._rates: OrderedDict[str, Bucket] = OrderedDict()
+        self._under_way = 0
+
+    def server(self) -> Server:
+        """A server for listening sockets."""
+        return Server(
+            self._handle,
+            most=self.settings.max_connections,
+            first=self.settings.timeout,
+            access_log=None,
+            logger=UNHEARD,
+            lingering_time=0,
+        )
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        reply = await self._replied(request)
+        answer = web.Response(
+            status=reply.status,
+            body=reply.body,
+            headers=[
+                *_SECURE.items(),
+                ("Content-Type", reply.content_type),
+                *reply.headers,
+            ],
+        )
+        # Written here, for the library would wait for ever for whoever reads nothing.
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                await answer.prepare(request)
+                await answer.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        return answer
+
+    async def _replied(self, request: web.BaseRequest) -> Reply:
+        if self._under_way >= self.settings.max_requests:
+            return _later("Too busy; try again later.")
+        self._under_way += 1
+        name = ""
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                name, _, rest = request.raw_path.partition("?")[0].lstrip("/").partition("/")
+                part = self.parts.get(name)
+                if part is None:
+                    return Reply(404, b"There is nothing here.\n")
+                peer = self._peer(request)
+                if name not in self._unrated and not self._take(str(peer)):
+                    return Reply(429, b"Too many requests.\n", headers=(("Retry-After", "60"),))
+                body = await self._body(request)
+                if body is None:
+                    return Reply(413, b"That is too much.\n")
+                pairs = tuple(request.headers.items())
+                return await part(
+                    Visit(request.method, rest, request.query_string, pairs, body, peer)
+                )
+        except TimeoutError:
+            return _later("It took too long; try again later.")
+        except GatewayError as error:
+            log.warning("public_request_failed", part=name, cause=str(error))
+            return _later("Try again later.")
+        except Exception:
+            log.exception("public_request_failed", part=name)
+            return _later("Try again later.")
+        finally:
+            self._under_way -= 1
+
+    def _peer(self, request: web.BaseRequest) -> Address | None:
+        """Who calls: the last address that no proxy of ours has told."""
+        peer = peer_address(request.remote)
+        proxies = networks_of(self.settings.proxies)
+        told = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+        while told and within(proxies, peer):
+            before = peer_address(told.pop().strip())
+            if before is None:
+                break
+            peer = before
+        return peer
+
+    def _take(self, peer: str) -> bool:
+        rate, now = self.settings.requests_per_minute, asyncio.get_running_loop().time()
+        bucket = self._rates.pop(peer, None)
+        if bucket is None or bucket.rate != rate:
+            bucket = Bucket(rate, now)
+        self._rates[peer] = bucket
+        if len(self._rates) > _REMEMBERED:
+            self._rates.popitem(last=False)
+        return bucket.take(now)
+
+    async def _body(self, request: web.BaseRequest) -> bytes | None:
+        """The body; None where it is longer than it may be."""
+        if (request.content_length or 0) > self.settings.max_body:
+            return None
+        body = bytearray()
+        while piece := await request.content.readany():
+            body += piece
+            if len(body) > self.settings.max_body:
+                return None
+        return bytes(body)
+
+
+def _later(text: str) -> Reply:
+    return Reply(503, text.encode() + b"\n", headers=(("Retry-After", "30"),))

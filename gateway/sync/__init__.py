@@ -1,0 +1,1 @@
+"""Foreign suppression lists and the register kept alike."""

@@ -1,0 +1,1 @@
+"""Links by which people refuse: how they are sealed, and the header fields they stand in."""
