@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gateway.api.account import Account
 from gateway.api.ledger import Ledger
+from gateway.api.waiting import Waiting
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import KeyRing
 from gateway.decision.facts import Kind
@@ -17,6 +18,7 @@ from gateway.gate import Gate
 from gateway.held.message import Held, HeldRecipient
 from gateway.records.act import Act, Action, Detail
 from gateway.records.archive import Archive
+from gateway.records.feed import Feed
 from gateway.records.recorder import Recorder
 from gateway.register.register import Register
 from gateway.settings import Settings
@@ -89,6 +91,10 @@ class Desk:
     """See :func:`gateway.records.deed.acts`."""
     held: Holding
     serving: Serving
+    feed: Feed
+    waiting: Waiting
+    addresses: Callable[[Sequence[Event]], Awaitable[list[str | None]]]
+    """Whom events are about, where that can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,10 @@ class Call:
     """What the path's places were filled with."""
     reason: str
     """Why, as the caller says in ``Gateway-Reason``; it is recorded."""
+    octets: bytes = b""
+    """The body, where it is no JSON."""
+    left: Callable[[], bool] = lambda: False
+    """Whether the caller has gone meanwhile."""
 
     async def record(self, action: Action, subject: str = "", **detail: Detail) -> None:
         """Record what the account is about to do.

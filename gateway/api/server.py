@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from gateway.api import contacts, decisions, held, records, requests, subjects
+from gateway.api import contacts, decisions, events, held, records, requests, subjects
 from gateway.api.account import Account
 from gateway.api.desk import Call, Desk
 from gateway.api.document import document
@@ -43,6 +44,7 @@ ROUTES: Final[Sequence[Route]] = (
     *decisions.ROUTES,
     *contacts.ROUTES,
     *records.ROUTES,
+    *events.ROUTES,
     *held.ROUTES,
     *subjects.ROUTES,
     *requests.ROUTES,
@@ -84,6 +86,10 @@ class Office:
             logger=UNHEARD,
             lingering_time=0,
         )
+
+    def release(self) -> None:
+        """Answer those who wait at once: the process ends."""
+        self.desk.waiting.end()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._answered(request)
@@ -136,7 +142,7 @@ class Office:
         if len(reason) > _REASON_MOST or not reason.isprintable():
             raise bad_request("Gateway-Reason is one line of at most 500 characters")
         form = await self._form(route, request)
-        call = Call(self.desk, account, form, places, reason)
+        call = Call(self.desk, account, form, places, reason, left=partial(_left, request))
         answer = await route.handler(call)
         if isinstance(answer, Document):
             return web.Response(
@@ -299,6 +305,11 @@ def _validated(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseMod
                 for one in errors[:20]
             ),
         ) from None
+
+
+def _left(request: web.BaseRequest) -> bool:
+    """Whether the caller has closed its connection."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _answer(problem: Problem) -> web.Response:

@@ -23,11 +23,13 @@ from prometheus_client import CollectorRegistry
 from gateway.api.desk import Desk, Serving
 from gateway.api.ledger import Ledger
 from gateway.api.server import Office
+from gateway.api.waiting import Waiting
 from gateway.custody.custody import Custody
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError
 from gateway.records.database import Database
 from gateway.records.deed import acts
+from gateway.records.feed import Feed
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
@@ -91,6 +93,7 @@ async def _serve(assignment: Assignment) -> None:
             )
             await stop.wait()
             reloads.cancel()
+            office.release()
             for one in listening:
                 one.close()
             await server.end(_LAST_WORDS)
@@ -105,6 +108,7 @@ async def _serve(assignment: Assignment) -> None:
 def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
     """What the handlers work with, of one process's parts."""
     people = Serve.on(settings, stores, parts.site.recorder)
+    feed = Feed(stores.database)
     return Desk(
         settings=settings,
         rules=parts.site.rules,
@@ -119,6 +123,9 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
         acts=partial(acts, stores.database),
         held=Holding(parts),
         serving=Serving(people.people, people.requests, people.erasure, people.access),
+        feed=feed,
+        waiting=Waiting(feed.head),
+        addresses=stores.unsealer.addresses,
     )
 
 
