@@ -30,12 +30,14 @@ from gateway.failure import GatewayError
 from gateway.records.database import Database
 from gateway.records.deed import acts
 from gateway.records.feed import Feed
+from gateway.records.intake import Intake
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.desk import Desk as Serve
 from gateway.serve.holding import Holding
+from gateway.serve.intake import Importer
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
 from gateway.settings import Settings
@@ -75,7 +77,10 @@ async def _serve(assignment: Assignment) -> None:
         try:
             custody = await open_custody(settings, parts.seal, database)
             stores = stores_on(parts.register, database, custody, parts.ring, parts.seal)
-            office = Office(desk_of(settings, parts, stores))
+            importer = Importer(
+                Intake(database, parts.seal), parts.register, stores.archiver.run_once
+            )
+            office = Office(desk_of(settings, parts, stores, importer))
             server = office.server()
             listening = [
                 await loop.create_server(
@@ -91,12 +96,15 @@ async def _serve(assignment: Assignment) -> None:
             reloads = loop.create_task(
                 _reloads(assignment, reload, office, parts, metrics, context)
             )
+            importing = loop.create_task(importer.run())
             await stop.wait()
             reloads.cancel()
+            importing.cancel()
             office.release()
             for one in listening:
                 one.close()
             await server.end(_LAST_WORDS)
+            await asyncio.wait({importing}, timeout=_LAST_WORDS)
         finally:
             if custody is not None:
                 await custody.aclose()
@@ -105,7 +113,7 @@ async def _serve(assignment: Assignment) -> None:
         await parts.aclose()
 
 
-def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
+def desk_of(settings: Settings, parts: Parts, stores: Stores, importer: Importer) -> Desk:
     """What the handlers work with, of one process's parts."""
     people = Serve.on(settings, stores, parts.site.recorder)
     feed = Feed(stores.database)
@@ -125,6 +133,8 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
         serving=Serving(people.people, people.requests, people.erasure, people.access),
         feed=feed,
         waiting=Waiting(feed.head),
+        known=stores.known,
+        imports=importer,
         addresses=stores.unsealer.addresses,
     )
 
