@@ -26,14 +26,14 @@ def document_of(answer: Answer, title: str, place: Place) -> Any:  # noqa: ANN40
 
     Raises ToolRefused where the settings must be wrong, ToolUnreadable for all else.
     """
-    tool = f"sync.tools[{place.name}]"
+    tool = f"sync.tools {place.name}"
     if answer.status in (401, 403):
         raise ToolRefused(
-            f"{title} answers {answer.status}: look whether {tool}.secret_file holds a key "
-            f"that is valid and has the rights"
+            f"{title} answers {answer.status}: see that {tool}: secret_file holds a key that "
+            "is valid and has the rights"
         )
     if answer.status == 404:
-        raise ToolRefused(f"{title} answers 404: look at {tool}.place and {tool}.url")
+        raise ToolRefused(f"{title} answers 404: look at {tool}: place and url")
     if not answer.good:
         raise ToolUnreadable(f"{title} answers {answer.status}")
     try:
@@ -112,4 +112,9 @@ def _ms(moment: datetime) -> int | None:
 
 def lacking(place: Place, name: str, what: str) -> InputError:
     """The error of a setting that is missing or wrong."""
-    return InputError(f"sync.tools[{place.name}].{name}: {what}")
+    return InputError(f"sync.tools {place.name}: {name}: {what}")
+
+
+def lacking_secret(place: Place) -> HookRefused:
+    """The refusal of every webhook while none can be known."""
+    return HookRefused(f"sync.tools {place.name}: webhook_secret_file is not set", http=401)

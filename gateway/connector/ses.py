@@ -42,11 +42,13 @@ from gateway.connector.saying import (
     hook_document,
     iso_ms,
     lacking,
+    lacking_secret,
     member,
     seconds_ms,
     text,
 )
 from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
 from gateway.provider.credential import Credential
@@ -96,6 +98,7 @@ class Ses(Connector):
         if place.place.startswith("cn-") and not place.url:
             url += ".cn"
         super().__init__(replace(place, url=url))
+        self.url = url
         self.clock = clock
 
     @property
@@ -107,15 +110,12 @@ class Ses(Connector):
 
     def warnings(self) -> list[str]:
         """What is lost in this list, and what it does beyond marketing."""
-        name = self.place.name
         told = [
-            f"{name}: SES sends nothing to an address on its list, contract messages neither",
-            f"{name}: SES knows no objection; one stands there as COMPLAINT",
+            "SES sends nothing to an address on its list, contract messages neither",
+            "SES knows no objection: one stands there as COMPLAINT",
         ]
         if self.place.accept_wider:
-            told.append(f"{name}: a ban of a topic becomes a block of the whole address (SES)")
-        else:
-            told.append(f"{name}: SES holds no topics; a ban of one is not put there")
+            told.append("a ban of one topic becomes a block of the whole address there")
         return told
 
     # -- what is asked ----------------------------------------------------------------
@@ -205,8 +205,7 @@ class Ses(Connector):
         except ValueError:
             # "Successfully validated SNS topic for Amazon SES event publishing."
             return ()
-        names = self.place.topics
-        return tuple(_told(event, text(message, "MessageId"), self.place.name, dict(names)))
+        return tuple(_told(event, text(message, "MessageId"), Topics(self.place)))
 
     def replays(self, request: Request) -> str:
         """The id of SNS's message."""
@@ -230,19 +229,14 @@ class Ses(Connector):
             where = text(message, "SigningCertURL")
             hint = f"; it names {where}" if _is_certificate(where) else ""
             raise HookRefused(
-                f"not signed by a certificate in sync.tools[{place.name}]"
-                f".webhook_secret_file{hint}",
+                f"not signed by a certificate in sync.tools {place.name}: "
+                f"webhook_secret_file{hint}",
                 http=401,
             )
         at = iso_ms(message.get("Timestamp"))
         if at is None or not -TOLERANCE <= now - at <= _LATE:
             raise HookRefused("a message of SNS that is stale", http=401)
         return message
-
-
-def lacking_secret(place: Place) -> HookRefused:
-    """The refusal of every call where the webhook has no secret."""
-    return HookRefused(f"sync.tools[{place.name}].webhook_secret_file is not set", http=401)
 
 
 def _asking(pairs: tuple[tuple[str, str], ...], token: str) -> Request:
@@ -275,7 +269,7 @@ def _listed(item: object) -> Change | None:
     return Change(Said.ADDED, entry)
 
 
-def _told(event: object, message: str, tool: str, topics: dict[str, str]) -> Iterator[Change]:
+def _told(event: object, message: str, topics: Topics) -> Iterator[Change]:
     """What an event of SES says; raises HookRefused."""
     kind = text(event, "eventType") or text(event, "notificationType")
     if kind == "Bounce":
@@ -283,7 +277,7 @@ def _told(event: object, message: str, tool: str, topics: dict[str, str]) -> Ite
     elif kind == "Complaint":
         yield from _recipients(event, "complaint", "complainedRecipients", message)
     elif kind == "Subscription":
-        yield from _preferences(event, message, tool, topics)
+        yield from _preferences(event, message, topics)
 
 
 def _recipients(event: Any, name: str, listed: str, message: str) -> Iterator[Change]:  # noqa: ANN401
@@ -324,12 +318,7 @@ def _complained(told: object) -> tuple[Reason | None, str]:
     return Reason.OBJECTION if feedback in _OPT_OUT else Reason.COMPLAINT, note
 
 
-def _preferences(
-    event: Any,  # noqa: ANN401
-    message: str,
-    tool: str,
-    topics: dict[str, str],
-) -> Iterator[Change]:
+def _preferences(event: Any, message: str, topics: Topics) -> Iterator[Change]:  # noqa: ANN401
     """A person's choice by the unsubscribe link of SES's own contact lists."""
     told = event.get("subscription")
     contact = email_of(_first(event.get("mail")))
@@ -342,12 +331,14 @@ def _preferences(
             contact, Scope.CHANNEL, Reason.OBJECTION, Channel.EMAIL, at=at, note=note
         )
         yield Change(Said.ADDED, entry, message)
-    ours = {theirs: name for name, theirs in topics.items()}
     # A topic that people are out of by default is none that this person has refused.
     for name in sorted(_refused(chosen) - _refused(told.get("oldTopicPreferences"))):
-        topic = ours.get(name, f"{tool}:{name}")
-        entry = Suppression(contact, Scope.TOPIC, Reason.OBJECTION, Channel.EMAIL, topic, at, note)
-        yield Change(Said.ADDED, entry, message)
+        for topic in topics.ours(name):
+            yield Change(
+                Said.ADDED,
+                Suppression(contact, Scope.TOPIC, Reason.OBJECTION, Channel.EMAIL, topic, at, note),
+                message,
+            )
 
 
 def _refused(preferences: object) -> set[str]:

@@ -8,9 +8,10 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Container, Mapping
 from typing import Any, Final
+
+from gateway.provider.signature import exact_base64
 
 VERSIONS: Final = {"1": "SHA1", "2": "SHA256"}
 """The hash of each ``SignatureVersion``."""
@@ -54,10 +55,7 @@ def signed_by(
         return False
     if version not in versions or version not in VERSIONS:
         return False
-    octets = base64.b64decode(shown, validate=True)
-    # The last sign of base 64 has bits that no octet needs.
-    if base64.b64encode(octets).decode() != shown:
-        return False
+    octets = exact_base64(shown)
     text = signed_text(message).encode()
     known = x509.load_pem_x509_certificates(certificates.encode())
     return any(_good(one, octets, text, VERSIONS[version], now) for one in known)
