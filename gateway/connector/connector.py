@@ -132,8 +132,8 @@ class Connector(ABC):
     kind: ClassVar[str]
     """As ``sync.tools[].kind`` names it."""
     title: ClassVar[str]
-    url: ClassVar[str]
-    """The vendor's API, without a slash at the end."""
+    url: str
+    """The vendor's API, without a slash at the end; of some it depends on the place."""
     most: ClassVar[int] = 1
     """Entries that :meth:`put` takes at once, at the most."""
 
