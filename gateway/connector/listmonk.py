@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 
 import idna
 
-from gateway.clock import DAY_MS, now_ms
+from gateway.clock import DAY_MS, Clock, now_ms
 from gateway.connector.connector import Connector, Exchange, Holds, Page, Place, Put, ToolUnreadable
 from gateway.connector.suppression import Change, Reason, Said, Suppression
 from gateway.connector.wellformed import (
@@ -44,7 +44,7 @@ from gateway.connector.wellformed import (
     whole_at,
 )
 from gateway.contacts.contact import Channel, Contact
-from gateway.entry.entry import Scope
+from gateway.entry.entry import Scope, normal_name
 from gateway.failure import InputError
 from gateway.provider.request import Request
 
@@ -75,11 +75,11 @@ class _Cursor(NamedTuple):
         return ".".join(map(str, self))
 
 
-def _cursor(text: str, since: int) -> _Cursor:
+def _cursor(text: str, since: int, now: int) -> _Cursor:
     """A cursor read; the beginning of a pass where it is none."""
     kept = numbers(text.split(".")) if text else []
     at = _Cursor(*kept) if len(kept) == len(_Cursor._fields) else _Cursor(since)
-    return at if at.start else at._replace(start=now_ms())
+    return at if at.start else at._replace(start=now)
 
 
 class Listmonk(Connector):
@@ -90,8 +90,9 @@ class Listmonk(Connector):
     url: ClassVar[str] = ""
     most: ClassVar[int] = 50
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, clock: Clock = now_ms) -> None:
         super().__init__(place)
+        self.clock = clock
         need(place, "url", place.url, "where listmonk is, as https://lists.example.com")
         need(place, "username", place.username, "the API user's name")
         need(place, "secret_file", place.secret, "a file with the API user's token")
@@ -102,7 +103,7 @@ class Listmonk(Connector):
                     f"{setting(place, 'topics')}.{topic}: write the list's id, "
                     "the number in its address in listmonk"
                 )
-            self._lists[topic] = int(name)
+            self._lists[normal_name(topic)] = int(name)
 
     @property
     def holds(self) -> Holds:
@@ -138,7 +139,8 @@ class Listmonk(Connector):
 
     def changes(self, cursor: str) -> Exchange[Page]:
         """Subscribers, then bounces, that changed since the pass before began."""
-        at = _cursor(cursor, now_ms() - DAY_MS)
+        now = self.clock()
+        at = _cursor(cursor, now - DAY_MS, now)
         page = yield from self._page(at)
         if page.more:
             return page
@@ -146,7 +148,7 @@ class Listmonk(Connector):
 
     def listing(self, cursor: str) -> Exchange[Page]:
         """All that are blocklisted or unsubscribed, then all bounces."""
-        return (yield from self._page(_cursor(cursor, 0)))
+        return (yield from self._page(_cursor(cursor, 0, self.clock())))
 
     def _page(self, at: _Cursor) -> Exchange[Page]:
         if at.bounces:

@@ -23,7 +23,7 @@ from tests.connector.dialogue import answered, place, served
 from tests.peers.tools.listmonk import Listmonk as Tool
 
 DAY = 86_400
-TOPICS = (("news", "3"), ("shoes", "4"))
+TOPICS = (("News ", "3"), ("shoes", "4"))
 
 
 def connector(**changes):
