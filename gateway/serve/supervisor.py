@@ -43,6 +43,8 @@ from gateway.serve.socket import bind, close, name_of
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 from gateway.smtp.credential import Credentials
+from gateway.sync.gauge import SyncGauges
+from gateway.sync.tool import tools_of
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +129,7 @@ class Supervisor:
             ["state"],
             registry=self._own,
         )
+        self._sync = SyncGauges(self._own)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -295,6 +298,7 @@ class Supervisor:
             waiting, late = keeper.requests
             self._requests.labels("open").set(waiting)
             self._requests.labels("late").set(late)
+            self._sync.show(keeper.sync)
             await asyncio.sleep(1)
 
     # -- workers ------------------------------------------------------------------
@@ -515,6 +519,8 @@ def check_whole(settings: Settings) -> None:
     check_offer(settings)
     server_context(settings.api.tls, "api.tls")
     archive_place(settings)
+    if settings.sync.tools:
+        tools_of(settings)
     if settings.sms.routes:
         server_context(settings.sms.tls, "sms.tls")
         routes_of(settings)
