@@ -32,6 +32,7 @@ from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.desk import person_store
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
+from gateway.serve.tools import Tools
 from gateway.settings import Settings
 from gateway.smtp.notice import Post
 from gateway.subject.requests import Requests
@@ -77,7 +78,10 @@ async def _serve(assignment: Assignment) -> None:
         custody = await open_custody(settings, parts.seal, database)
         stack.push_async_callback(custody.aclose)
         stores = stores_on(parts.register, database, custody, parts.ring, parts.seal)
-        face = Face(settings.public, face_parts(settings, parts, stores), unrated=UNRATED)
+        tools = Tools(settings, stores)
+        stack.push_async_callback(tools.aclose)
+        await tools.start()
+        face = Face(settings.public, face_parts(settings, parts, stores, tools), unrated=UNRATED)
         server = face.server()
         for descriptor in assignment.public:
             listening = await loop.create_server(
@@ -90,16 +94,18 @@ async def _serve(assignment: Assignment) -> None:
         os.write(assignment.ready, b"r")
         os.close(assignment.ready)
         reloads = loop.create_task(
-            _reloads(assignment, reload, face, parts, stores, metrics, context)
+            _reloads(assignment, reload, face, parts, stores, tools, metrics, context)
         )
         await stop.wait()
         reloads.cancel()
         await server.end(_LAST_WORDS)
 
 
-def face_parts(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Part]:
+def face_parts(
+    settings: Settings, parts: Parts, stores: Stores, tools: Tools
+) -> Mapping[str, Part]:
     """What answers on the public address, by the first segment of the path."""
-    return {**_pages(settings, parts, stores)}
+    return {**_pages(settings, parts, stores), **tools.part()}
 
 
 def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Part]:
@@ -136,6 +142,7 @@ async def _reloads(
     face: Face,
     parts: Parts,
     stores: Stores,
+    tools: Tools,
     metrics: Metrics,
     context: ssl.SSLContext | None,
 ) -> None:
@@ -145,7 +152,8 @@ async def _reloads(
         try:
             settings = read_accepted(Path(assignment.settings))
             await parts.rebuild(settings, metrics)
-            renewed = face_parts(settings, parts, stores)
+            await tools.reload(settings)
+            renewed = face_parts(settings, parts, stores, tools)
             if context is not None and settings.public.tls is not None:
                 load_certificate(context, settings.public.tls, "public.tls")
         except GatewayError as error:
