@@ -42,7 +42,6 @@ _COUNTS: Final = {_CONTACTS: 1000, _BLOCKED: 100}
 """Entries of a page."""
 _OVERLAPS: Final = {_CONTACTS: 50, _BLOCKED: 10}
 """Entries that are asked for again, for those before them may have gone."""
-_SECOND: Final = 1000
 _REASONS: Final = {
     "unsubscribedViaMA": Reason.OBJECTION,
     "unsubscribedViaEmail": Reason.OBJECTION,
@@ -110,7 +109,7 @@ class Brevo(Polled):
         reach = Reach.read(cursor, _LISTS, now - DAY_MS)
         query = {"limit": str(_COUNTS[reach.name]), "offset": str(reach.offset), "sort": "asc"}
         if reach.name == _CONTACTS:
-            query["modifiedSince"] = stamp(reach.asked).replace("+00:00", ".000Z")
+            query["modifiedSince"] = _stamp(reach.asked)
         else:
             # Days, and none that has not begun yet by Brevo's clock; the first is wider.
             last = now - OVERLAP
@@ -131,20 +130,20 @@ class Brevo(Polled):
         reach = Reach.read(cursor, _LISTS, 0)
         query = {"limit": str(_COUNTS[reach.name]), "offset": str(reach.offset), "sort": "asc"}
         if reach.name == _CONTACTS and reach.asked:
-            query["createdSince"] = stamp(reach.asked).replace("+00:00", ".000Z")
+            query["createdSince"] = _stamp(reach.asked)
         entries = self._entries((yield _asked(reach.name, query)))
         made = [moment(one.get("createdAt")) or 0 for one in entries]
-        newest = max(made, default=0) // _SECOND * _SECOND
+        newest = max(made, default=0) // 1000 * 1000
         if (
             reach.name == _CONTACTS
             and len(entries) >= _COUNTS[_CONTACTS]
-            and newest - _SECOND > reach.asked
+            and newest - 1 > reach.asked
             and made == sorted(made)
             and made[0]
         ):
             # Those of the last second come again with the next page.
             due = [one for one, at in zip(entries, made, strict=True) if at < newest]
-            on = reach.on(now, newest, offset=0, low=newest - _SECOND)
+            on = reach.on(now, newest, offset=0, low=newest - 1)
             changes, bad = self._read(reach.name, due)
             return Page(changes, on.text, more=True, bad=bad)
         return self._page(reach, entries, now, 0)
@@ -300,6 +299,11 @@ def _asked(name: str, query: Mapping[str, str]) -> Request:
 
 def _day(at: int) -> str:
     return datetime.fromtimestamp(at // 1000, UTC).date().isoformat()
+
+
+def _stamp(at: int) -> str:
+    """A time as Brevo writes it, in milliseconds."""
+    return stamp(at).replace("+00:00", f".{at % 1000:03d}Z")
 
 
 def _number(value: object) -> Contact | None:
