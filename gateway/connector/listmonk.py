@@ -87,7 +87,7 @@ class Listmonk(Connector):
 
     kind: ClassVar[str] = "listmonk"
     title: ClassVar[str] = "listmonk"
-    url: ClassVar[str] = ""
+    url: str = ""
     most: ClassVar[int] = 50
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:

@@ -104,7 +104,7 @@ class Mautic(Connector):
 
     kind: ClassVar[str] = "mautic"
     title: ClassVar[str] = "Mautic"
-    url: ClassVar[str] = ""
+    url: str = ""
     most: ClassVar[int] = 20
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
