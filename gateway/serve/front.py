@@ -21,23 +21,30 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from gateway.evidence.metric import Metrics
-from gateway.failure import GatewayError
+from gateway.failure import GatewayError, InputError
+from gateway.page.parts import page_parts
 from gateway.public.server import Face, Part
 from gateway.records.database import Database
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.desk import person_store
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
 from gateway.serve.tools import Tools
 from gateway.settings import Settings
+from gateway.smtp.notice import Post
+from gateway.subject.requests import Requests
+from gateway.unsubscribe.link import Links
 
 log = structlog.get_logger(__name__)
 
 _LAST_WORDS = 5.0
-UNRATED = frozenset({"hooks"})
-"""Parts whose callers are tools."""
+UNRATED = frozenset({"hooks", "u"})
+"""Parts whose callers are tools: mail services refuse for many people from few addresses.
+
+Whoever has no link learns and changes nothing there, and forms are counted by contact."""
 
 
 def run(assignment: Assignment) -> None:
@@ -98,7 +105,35 @@ def face_parts(
     settings: Settings, parts: Parts, stores: Stores, tools: Tools
 ) -> Mapping[str, Part]:
     """What answers on the public address, by the first segment of the path."""
-    return {**tools.part()}
+    return {**_pages(settings, parts, stores), **tools.part()}
+
+
+def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Part]:
+    path = settings.unsubscribe.key_file
+    if path is None:
+        raise InputError("unsubscribe.key_file is not set")
+    recorder = parts.site.recorder
+    store = person_store(settings, stores.database, stores.custody, stores.ring)
+
+    def post() -> Post:
+        site = parts.site
+        return Post(
+            rules=site.rules,
+            gate=site.gate,
+            evidence=site.evidence,
+            recorder=recorder,
+            contents=stores.contents,
+            upstreams=site.upstreams,
+            owned_domains=site.owned_domains,
+        )
+
+    return page_parts(
+        settings,
+        Links.load_or_create(path),
+        parts.register,
+        Requests(stores.database, stores.custody, store, recorder),
+        post,
+    )
 
 
 async def _reloads(

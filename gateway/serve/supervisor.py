@@ -37,7 +37,7 @@ from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
-from gateway.serve.offer import offer
+from gateway.serve.offer import check_offer
 from gateway.serve.plane import quiet_hours, routes_of
 from gateway.serve.socket import bind, close, name_of
 from gateway.settings import Settings
@@ -516,7 +516,7 @@ def check_whole(settings: Settings) -> None:
     Credentials(settings.smtp.clients)
     for target in targets(settings):
         target.context()
-    offer(settings)
+    check_offer(settings)
     server_context(settings.api.tls, "api.tls")
     archive_place(settings)
     if settings.sync.tools:
