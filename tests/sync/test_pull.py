@@ -192,3 +192,50 @@ async def test_a_large_list_takes_seconds(world):
         again = time.perf_counter() - began
         print(f"{count} entries: {first:.1f} s, again {again:.1f} s")
         assert await world.banned(f"person{count - 1}@example.com")
+
+
+async def test_bounces_and_complaints_are_no_bans_but_stop_delivery(world, plain):
+    from gateway.clock import now_ms
+    from gateway.entry.entry import DeliveryReason
+
+    at = now_ms() - DAY
+    plain.add("bounced@example.com", reason="bounce", at=at)
+    plain.add("complained@example.com", reason="complaint", at=at)
+    plain.add("old@example.com", reason="bounce", at=at - 1000 * DAY)
+    tool = plain.tool()
+    for _ in range(2):
+        await world.round(tool, whole=True)
+    assert not await world.banned("bounced@example.com")
+    [event] = await world.events("bounced@example.com")
+    assert (event.kind, event.delivery) == (EventKind.UNDELIVERABLE, DeliveryReason.HARD_BOUNCE)
+    assert event.expires == at + 365 * DAY
+    [event] = await world.events("complained@example.com")
+    assert (event.delivery, event.expires) == (DeliveryReason.COMPLAINT, None)
+    assert await world.events("old@example.com") == []
+    # What a person has lifted is not said anew by the same old entry.
+    await world.tell("bounced@example.com", EventKind.DELIVERABLE)
+    await world.round(tool, whole=True)
+    assert len(await world.events("bounced@example.com")) == 2
+    assert await world.tasks() == []
+
+
+async def test_what_we_put_is_not_taken_for_a_complaint(world, plain):
+    """Amazon's list knows no objections: one stands there as a complaint."""
+    await world.ban("a@example.com")
+    tool = plain.tool()
+    await world.round(tool)
+    plain.list["a@example.com", "all", ""].update(reason="complaint", at=now_ms())
+    world.later(20 * 60_000)
+    for _ in range(2):
+        await world.round(tool, whole=True)
+    assert [event.kind for event in await world.events("a@example.com")] == [EventKind.BAN]
+    assert await world.tasks() == []
+
+
+async def test_a_topic_of_the_tools_own_is_not_widened_into_it(world, plain):
+    plain.add("a@example.com", scope="topic", topic="plain:7", at=now_ms() - DAY)
+    tool = plain.tool(accept_wider=True)
+    for _ in range(2):
+        await world.round(tool, whole=True)
+    assert plain.puts == []
+    assert not await world.banned("a@example.com", "newsletter")
