@@ -29,12 +29,14 @@ from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.logging import configure
+from gateway.serve.post import PostOffice
 from gateway.serve.stores import Stores, open_custody, stores_on
 from gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _LAST_WORDS = 5.0
+_GAUGE_SECONDS = 1.0
 UNRATED = frozenset({"hooks"})
 """Parts whose callers are tools."""
 
@@ -80,19 +82,29 @@ async def _serve(assignment: Assignment) -> None:
                 ssl_handshake_timeout=30 if context is not None else None,
             )
             stack.callback(listening.close)
+        post = await PostOffice.open(settings, parts, metrics, assignment.inbound)
         os.write(assignment.ready, b"r")
         os.close(assignment.ready)
         reloads = loop.create_task(
-            _reloads(assignment, reload, face, parts, stores, metrics, context)
+            _reloads(assignment, reload, face, parts, stores, metrics, context, post)
         )
+        published = loop.create_task(_publish(metrics))
         await stop.wait()
         reloads.cancel()
-        await server.end(_LAST_WORDS)
+        published.cancel()
+        await asyncio.gather(server.end(_LAST_WORDS), post.end(settings.drain_timeout))
+        metrics.publish()
 
 
 def face_parts(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Part]:
     """What answers on the public address, by the first segment of the path."""
     return {}
+
+
+async def _publish(metrics: Metrics) -> None:
+    while True:
+        await asyncio.sleep(_GAUGE_SECONDS)
+        metrics.publish()
 
 
 async def _reloads(
@@ -103,6 +115,7 @@ async def _reloads(
     stores: Stores,
     metrics: Metrics,
     context: ssl.SSLContext | None,
+    post: PostOffice,
 ) -> None:
     while True:
         await asked.wait()
@@ -113,6 +126,7 @@ async def _reloads(
             renewed = face_parts(settings, parts, stores)
             if context is not None and settings.public.tls is not None:
                 load_certificate(context, settings.public.tls, "public.tls")
+            post.renew(settings, parts)
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
             continue
