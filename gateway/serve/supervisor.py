@@ -37,11 +37,14 @@ from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
+from gateway.serve.offer import check_offer
 from gateway.serve.plane import quiet_hours, routes_of
 from gateway.serve.socket import bind, close, name_of
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 from gateway.smtp.credential import Credentials
+from gateway.sync.gauge import SyncGauges
+from gateway.sync.tool import tools_of
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +129,7 @@ class Supervisor:
             ["state"],
             registry=self._own,
         )
+        self._sync = SyncGauges(self._own)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -294,6 +298,7 @@ class Supervisor:
             waiting, late = keeper.requests
             self._requests.labels("open").set(waiting)
             self._requests.labels("late").set(late)
+            self._sync.show(keeper.sync)
             await asyncio.sleep(1)
 
     # -- workers ------------------------------------------------------------------
@@ -503,7 +508,7 @@ def check_whole(settings: Settings) -> None:
     """Try everything a start or reload rests on, before anything is touched.
 
     Raises:
-        GatewayError: rule file, certificate, password file or upstream is wrong.
+        GatewayError: rule file, certificate, password or key file, or upstream is wrong.
 
     """
     load_rules(find_rules(settings.rules.set, settings.rules.folder))
@@ -511,8 +516,11 @@ def check_whole(settings: Settings) -> None:
     Credentials(settings.smtp.clients)
     for target in targets(settings):
         target.context()
+    check_offer(settings)
     server_context(settings.api.tls, "api.tls")
     archive_place(settings)
+    if settings.sync.tools:
+        tools_of(settings)
     if settings.sms.routes:
         server_context(settings.sms.tls, "sms.tls")
         routes_of(settings)

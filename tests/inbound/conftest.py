@@ -16,7 +16,7 @@ from gateway.entry.entry import Entry
 from gateway.entry.event import Event
 from gateway.inbound.listener import Listener
 from gateway.inbound.server import Server
-from gateway.serve.post import desk_of
+from gateway.serve.letterbox import desk_of
 from gateway.unsubscribe.link import Link, Links, Purpose
 from tests.peers.house import INVOICE, MAILING, Client, House, client_table
 from tests.peers.scripted import ScriptedUpstream

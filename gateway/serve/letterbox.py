@@ -19,7 +19,7 @@ from gateway.settings import Settings
 from gateway.unsubscribe.link import Links
 
 
-class PostOffice:
+class Letterbox:
     """Where mail comes in; made by :meth:`open`, ended by :meth:`end`."""
 
     def __init__(
