@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 from brevo.core.api_error import ApiError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import DAY_MS, now_ms
@@ -370,6 +370,7 @@ contact = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(contacts=st.lists(contact, max_size=4), cursor=st.text())
 def test_any_contacts_are_read_or_counted(contacts, cursor):
     made = connector()
@@ -597,6 +598,7 @@ def test_events_that_cannot_be_read_are_refused(body):
     assert refused.value.http == 400
 
 
+@settings(deadline=None)
 @given(events=odd)
 def test_any_json_is_heard_or_refused(events):
     try:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import mailchimp_marketing
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mailchimp_marketing.api_client import ApiClientError
 
@@ -305,6 +305,7 @@ member = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(members=st.lists(member, max_size=5), total=odd, cursor=st.text())
 def test_any_members_are_read_or_counted(members, total, cursor):
     made = connector()
