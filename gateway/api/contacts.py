@@ -6,6 +6,7 @@ has it.  Reading is recorded before anything is shown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from gateway.api.scope import ban_scope
 from gateway.clock import now_ms
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import organisation_subject, subject_of
-from gateway.entry.entry import ConsentStatus, Entry, Scope
+from gateway.entry.entry import ConsentStatus, Entry, Scope, Undeliverable
 from gateway.entry.event import Event, EventKind
 from gateway.records.act import Action
 
@@ -39,14 +40,19 @@ async def show(call: Call) -> form.Contact:
     await call.record(Action.READ, _digest(call, target), what="register entry")
     register = call.desk.register
     if isinstance(target, str):
-        return _contact(await register.show_organisation(target), [])
+        return _contact(await register.show_organisation(target), [], [])
     by = [
         domain for domain in target.organisations if (await register.show_organisation(domain)).bans
     ]
-    return _contact(await register.show(target), by)
+    entry = await register.show(target)
+    (standing,) = await register.look_up([target])
+    return _contact(entry, by, [*standing.wider_complaints()])
 
 
-def _contact(entry: Entry, banned_by: list[str]) -> form.Contact:
+def _contact(
+    entry: Entry, banned_by: list[str], complaints: Sequence[Undeliverable]
+) -> form.Contact:
+    now = now_ms()
     return form.Contact(
         known=entry != Entry(),
         bans=[
@@ -70,6 +76,10 @@ def _contact(entry: Entry, banned_by: list[str]) -> form.Contact:
             )
             for consent in entry.consents
         ],
+        delivery=[
+            *(_undeliverable(each, now, wider=False) for each in entry.delivery),
+            *(_undeliverable(each, now, wider=True) for each in complaints),
+        ],
         banned_by_organisation=banned_by,
         person_class=entry.person_class,
         age=entry.age,
@@ -82,6 +92,16 @@ def _contact(entry: Entry, banned_by: list[str]) -> form.Contact:
         restricted=entry.restricted,
         tombstone=entry.tombstone,
         source_known=entry.source_known,
+    )
+
+
+def _undeliverable(each: Undeliverable, now: int, *, wider: bool) -> form.Undeliverable:
+    return form.Undeliverable(
+        reason=each.reason,
+        since=form.time(each.at),
+        expires=form.moment(each.expires),
+        expired=each.expired(now),
+        through_another_spelling=wider,
     )
 
 
@@ -111,6 +131,7 @@ def _event(event: Event) -> form.Event:
         channel=event.channel,
         topic=event.topic,
         status=event.status,
+        delivery=event.delivery,
         expires=form.moment(event.expires),
         proven=event.proven,
         wording=event.wording,
@@ -165,6 +186,24 @@ async def _change(call: Call, event: Event) -> form.Changed:
         logged = await register.apply_many([(event, target)])
     if not logged:
         raise not_found("there was no such ban; nothing is changed")
+    return form.Changed(event=logged[0].id)
+
+
+async def deliverable(call: Call) -> form.Changed:
+    """Mail can be delivered again: lift the reason, or all.  No ban is touched."""
+    asked: form.DeliverableForm = call.form
+    contact = contact_at(asked.contact, "/contact")
+    event = Event(
+        kind=EventKind.DELIVERABLE,
+        at=now_ms(),
+        actor=call.account.name,
+        source=asked.source,
+        evidence=asked.evidence,
+        delivery=asked.reason,
+    )
+    logged = await call.desk.register.apply_many([(event, contact)], only_changes=True)
+    if not logged:
+        raise not_found("there was no such delivery suppression; nothing is changed")
     return form.Changed(event=logged[0].id)
 
 
@@ -258,6 +297,15 @@ ROUTES = (
         Permission.LIFT,
         handler=lift,
         body=form.LiftForm,
+        answer=form.Changed,
+        may_miss=True,
+    ),
+    _route(
+        "/v1/deliverable",
+        "Lift a delivery suppression (a bounce, a complaint); no ban is touched.",
+        Permission.LIFT,
+        handler=deliverable,
+        body=form.DeliverableForm,
         answer=form.Changed,
         may_miss=True,
     ),

@@ -22,7 +22,7 @@ from pydantic import (
 
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Age, Collected, Outcome, PersonClass
-from gateway.entry.entry import ConsentStatus, Scope
+from gateway.entry.entry import ConsentStatus, DeliveryReason, Scope
 
 AT_ONCE = 1000
 _DATED = re.compile(r"\d{4}-\d\d-\d\d[Tt ]").match
@@ -163,6 +163,15 @@ class LiftForm(Form):
     source: Line = "api"
 
 
+class DeliverableForm(Form):
+    """Mail can be delivered again; without a reason every delivery suppression is lifted."""
+
+    contact: Address
+    reason: DeliveryReason | None = None
+    evidence: Needed = Field(description="How it is known.")
+    source: Line = "api"
+
+
 class ConsentForm(Form):
     """A consent; with wording and evidence, by a person's account, it is proven."""
 
@@ -216,12 +225,23 @@ class Consent(Shown):
     proven: bool
 
 
+class Undeliverable(Shown):
+    """That mail bounced or was complained of: no legal ban, and no marketing while it holds."""
+
+    reason: DeliveryReason
+    since: datetime
+    expires: datetime | None
+    expired: bool
+    through_another_spelling: bool
+
+
 class Contact(Shown):
     """What the register knows of a contact."""
 
     known: bool
     bans: list[Ban]
     consents: list[Consent]
+    delivery: list[Undeliverable]
     banned_by_organisation: list[str]
     person_class: PersonClass | None
     age: Age | None
@@ -250,6 +270,7 @@ class Event(Shown):
     channel: Channel | None
     topic: str | None
     status: ConsentStatus | None
+    delivery: DeliveryReason | None
     expires: datetime | None
     proven: bool
     wording: str

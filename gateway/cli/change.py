@@ -67,6 +67,8 @@ _OF_TIER: dict[Tier | None, str] = {
     Tier.HASHED: " of a hashed list",
 }
 
+_UNDELIVERABLE = "mail to it has bounced or was complained of; that stands, for it is no ban"
+
 _CARRIED = frozenset({EventKind.BAN, EventKind.UNBAN, EventKind.WITHDRAW})
 """What reaches the other contacts of the same person."""
 
@@ -77,26 +79,32 @@ def _channel_of(address: str) -> Channel:
 
 
 async def _apply(settings: Settings, event: Event, address: str) -> tuple[list[Event], str]:
-    """What was logged, and the ban that stands all the same, in words."""
-    lifting = event.kind is EventKind.UNBAN
+    """What was logged, and what stands all the same, in words."""
+    lifting = event.kind in (EventKind.UNBAN, EventKind.DELIVERABLE)
     async with open_register(settings) as register:
         if address.startswith("@"):
             domain = parse_domain(address[1:])
+            if event.delivery is not None or event.kind is EventKind.DELIVERABLE:
+                raise InputError(f"{address}: mail goes to an address, not to a domain")
             return await register.apply_organisation(event, domain, only_changes=lifting), ""
         contact = read_contact(address)
         logged = await register.apply_many([(event, contact)], only_changes=lifting)
         if event.kind in _CARRIED:
             await _carry(settings, register, contact)
-        if event.kind not in (EventKind.UNBAN, EventKind.CONSENT):
+        if event.kind not in (EventKind.UNBAN, EventKind.CONSENT, EventKind.DELIVERABLE):
             return logged, ""
         (standing,) = await register.look_up([contact])
     channel = event.channel or contact.channel
     topic = None if event.topic == ANY_TOPIC else event.topic
     facts = standing.facts(channel, topic, None, now_ms())
+    if event.kind is EventKind.DELIVERABLE:
+        return logged, _UNDELIVERABLE if facts.undeliverable else ""
     if facts.ban_organisation:
         return logged, "the ban of its organisation stands"
     if facts.ban_all or facts.ban_channel or facts.ban_topic:
         return logged, f"a ban{_OF_TIER.get(facts.tier, '')} stands and is stronger"
+    if facts.undeliverable:
+        return logged, f"{_UNDELIVERABLE} (register deliverable lifts it)"
     return logged, ""
 
 
@@ -132,7 +140,8 @@ def carry_out(config: Path | None, event: Event, address: str, done: str, *, jso
     elif logged:
         typer.echo(f"{address}: {done}; in force now (event {logged[0].id})")
     else:
-        typer.echo(f"{address}: there was no such ban; nothing is changed")
+        what = "delivery suppression" if event.kind is EventKind.DELIVERABLE else "ban"
+        typer.echo(f"{address}: there was no such {what}; nothing is changed")
     if stands:
         typer.echo(f"{address}: {stands}: no marketing goes there", err=json)
     if stands or not logged:

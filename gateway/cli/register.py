@@ -7,6 +7,7 @@ import typer
 from gateway.cli import (
     attribute,
     change,
+    delivery,
     export,
     hashed,
     history,
@@ -21,6 +22,8 @@ app.command()(change.unban)
 app.command()(change.consent)
 app.command()(change.withdraw)
 app.command()(change.relationship)
+app.command()(delivery.undeliverable)
+app.command()(delivery.deliverable)
 app.command()(attribute.classify)
 app.command()(attribute.restrict)
 app.command()(attribute.unrestrict)

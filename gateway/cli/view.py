@@ -23,9 +23,11 @@ from gateway.cli.option import (
     run,
     settings_of,
 )
+from gateway.clock import now_ms
 from gateway.contacts.parse import parse_domain
-from gateway.entry.entry import Ban, Entry
+from gateway.entry.entry import Entry, Undeliverable
 from gateway.entry.event import Event
+from gateway.entry.standing import Standing
 from gateway.records.act import Act, Action
 from gateway.settings import Settings
 
@@ -42,13 +44,16 @@ def show(
     That somebody looked is recorded first.
     """
     settings = settings_of(config)
-    entry, banned_by, hashed = run(_entry(settings, address, by, reason))
+    entry, banned_by, standing = run(_entry(settings, address, by, reason))
+    hashed = [ban for listed in standing.hashed for ban in listed.bans]
+    complaints = [*standing.wider_complaints()]
     if json:
         row = {
             "address": address,
             **entry_row(entry),
             "banned_by_organisation": banned_by,
             "banned_by_hashed_list": [ban.scope for ban in hashed],
+            "complaints_by_other_spellings": [delivery_row(one, now_ms()) for one in complaints],
         }
         typer.echo(orjson.dumps(row))
     else:
@@ -57,17 +62,20 @@ def show(
             typer.echo(f"its organisation has banned marketing: @{domain}")
         for ban in hashed:
             typer.echo(f"a hashed list bans it: {ban.scope}, since {told(ban.at)}")
-    if entry == Entry() and not banned_by and not hashed:
+        for one in complaints:
+            until = "until lifted" if one.expires is None else f"until {told(one.expires)}"
+            typer.echo(f"reported as spam by another spelling: since {told(one.at)}, {until}")
+    if entry == Entry() and not banned_by and not hashed and not complaints:
         raise typer.Exit(1)
 
 
 async def _entry(
     settings: Settings, address: str, by: str, reason: str
-) -> tuple[Entry, list[str], list[Ban]]:
-    """The entry, the organisations above it with a ban, and the bans of hashed lists."""
+) -> tuple[Entry, list[str], Standing]:
+    """The entry, the organisations above it with a ban, and where it stands besides."""
     async with open_register(settings) as register:
         if address.startswith("@"):
-            return await register.show_organisation(address[1:]), [], []
+            return await register.show_organisation(address[1:]), [], Standing()
         contact = read_contact(address)
         act = read_act(by, reason, register.subject(contact), "register entry")
         await record_act(register, act)
@@ -77,8 +85,7 @@ async def _entry(
             if (await register.show_organisation(domain)).bans
         ]
         (standing,) = await register.look_up([contact])
-        hashed = [ban for entry in standing.hashed for ban in entry.bans]
-        return await register.show(contact), banned_by, hashed
+        return await register.show(contact), banned_by, standing
 
 
 def read_act(by: str, reason: str, subject: str, what: str) -> Act:
@@ -110,6 +117,7 @@ def entry_row(entry: Entry) -> dict[str, object]:
             }
             for consent in entry.consents
         ],
+        "delivery": [delivery_row(each, now_ms()) for each in entry.delivery],
         "person_class": entry.person_class,
         "age": entry.age,
         "relationship_start": entry.relationship_start,
@@ -123,6 +131,16 @@ def entry_row(entry: Entry) -> dict[str, object]:
     }
 
 
+def delivery_row(each: Undeliverable, now: int) -> dict[str, object]:
+    """A delivery suppression as JSON has it."""
+    return {
+        "undeliverable": each.reason,
+        "since": told(each.at),
+        "expires": None if each.expires is None else told(each.expires),
+        "expired": each.expired(now),
+    }
+
+
 def print_entry(address: str, entry: Entry) -> None:
     """Show an entry."""
     if entry == Entry():
@@ -133,7 +151,7 @@ def print_entry(address: str, entry: Entry) -> None:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for one in value:
                 words = ", ".join(f"{k} {v}" for k, v in one.items() if v not in (None, False))
-                table.add_row(name[:-1], words)
+                table.add_row(name.removesuffix("s"), words)
         elif value not in (None, [], False):
             table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
     console().print(table)
@@ -163,7 +181,9 @@ def history(
         table.add_column(heading)
     for event in events:
         scope = " ".join(
-            str(part) for part in (event.scope, event.channel, event.topic, event.status) if part
+            str(part)
+            for part in (event.scope, event.channel, event.topic, event.status, event.delivery)
+            if part
         )
         table.add_row(
             told(event.at),

@@ -105,6 +105,8 @@ class Facts(NamedTuple):
     """The person objects to all contact, service messages included."""
     restricted: bool = False
     """Processing is restricted (GDPR 18)."""
+    undeliverable: bool = False
+    """Mail to exactly this contact bounced, or was complained of; no legal ban."""
     opt_out_means: bool = False
     """The message offers a way to refuse further ones."""
     recognisable: bool = True

@@ -3,7 +3,7 @@
 Version 1, all integers LEB128 (unsigned, seven bits an octet, least first):
 
 - octet 0: version in the high nibble; bit 0 bans follow, bit 1 consents, bit 2
-  attributes;
+  attributes, bit 3 delivery suppressions;
 - a ban: scope (3 bits), channel (2 bits; 0 none), bit 5 a topic follows, bit 6 an
   origin of four octets follows, bit 7 another ban follows; then ``at``, topic,
   origin;
@@ -12,7 +12,9 @@ Version 1, all integers LEB128 (unsigned, seven bits an octet, least first):
   ``at``, expiry, topic;
 - attributes: two octets (class, age, guardian, collected, opt-out: two bits each, 0
   unsaid; restricted, tombstone, source known; start, end, groups follow), then the
-  days (proleptic ordinal) and the groups (count, strings).
+  days (proleptic ordinal) and the groups (count, strings);
+- a delivery suppression: reason (3 bits), bit 3 an expiry follows, bit 7 another
+  follows; then ``at``, expiry.
 
 A string is its length and UTF-8 octets.  A plain ban of all marketing takes eight
 octets, so that a bucket stays in the server's compact encoding.
@@ -20,16 +22,27 @@ octets, so that a bucket stays in the server's compact encoding.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Age, Collected, PersonClass
-from gateway.entry.entry import ANY_TOPIC, ORIGIN_SIZE, Ban, Consent, ConsentStatus, Entry, Scope
+from gateway.entry.entry import (
+    ANY_TOPIC,
+    ORIGIN_SIZE,
+    Ban,
+    Consent,
+    ConsentStatus,
+    DeliveryReason,
+    Entry,
+    Scope,
+    Undeliverable,
+)
 from gateway.failure import RegisterUnavailable
 
 VERSION = 1
 
-_BANS, _CONSENTS, _ATTRIBUTES = 1, 2, 4
+_BANS, _CONSENTS, _ATTRIBUTES, _DELIVERY = 1, 2, 4, 8
 _SCOPES = tuple(Scope)
 _SCOPE_NUMBERS = {scope: number for number, scope in enumerate(_SCOPES)}
 _CHANNELS = (None, Channel.EMAIL, Channel.SMS)
@@ -39,6 +52,8 @@ _STATUS_NUMBERS = {status: number for number, status in enumerate(_STATUSES)}
 _CLASSES = (None, *PersonClass)
 _AGES = (None, *Age)
 _COLLECTED = (None, *Collected)
+_REASONS = tuple(DeliveryReason)
+_REASON_NUMBERS = {reason: number for number, reason in enumerate(_REASONS)}
 _TRUTH = (None, False, True)
 
 
@@ -98,6 +113,16 @@ def _put_consents(out: bytearray, consents: tuple[Consent, ...]) -> None:
             _put_text(out, consent.topic)
 
 
+def _put_delivery(out: bytearray, delivery: tuple[Undeliverable, ...]) -> None:
+    last = len(delivery) - 1
+    for place, each in enumerate(delivery):
+        head = _REASON_NUMBERS[each.reason] | (each.expires is not None) << 3
+        out.append(head | (place < last) << 7)
+        _put_number(out, each.at)
+        if each.expires is not None:
+            _put_number(out, each.expires)
+
+
 def _attribute_bits(entry: Entry) -> int:
     bits = _CLASSES.index(entry.person_class) | _AGES.index(entry.age) << 2
     bits |= _TRUTH.index(entry.guardian_consent) << 4 | _COLLECTED.index(entry.collected) << 6
@@ -133,6 +158,9 @@ def encode(entry: Entry) -> bytes:
             _put_number(out, len(entry.product_groups))
             for group in sorted(entry.product_groups):
                 _put_text(out, group)
+    if entry.delivery:
+        head |= _DELIVERY
+        _put_delivery(out, entry.delivery)
     out[0] = head
     return bytes(out)
 
@@ -201,6 +229,21 @@ def _consents(octets: bytes, at: int) -> tuple[tuple[Consent, ...], int]:
     return tuple(consents), at
 
 
+def _delivery(octets: bytes, at: int) -> tuple[tuple[Undeliverable, ...], int]:
+    delivery = []
+    head = 0x80
+    while head & 0x80:
+        head = octets[at]
+        if head & 0x70:
+            raise ValueError("unknown bits")
+        since, at = _number(octets, at + 1)
+        expires = None
+        if head & 0x08:
+            expires, at = _number(octets, at)
+        delivery.append(Undeliverable(_REASONS[head & 7], since, expires))
+    return tuple(delivery), at
+
+
 def _with_attributes(
     octets: bytes, at: int, bans: tuple[Ban, ...], consents: tuple[Consent, ...]
 ) -> tuple[Entry, int]:
@@ -264,8 +307,11 @@ def decode(octets: bytes) -> Entry:
             entry, at = _with_attributes(octets, at, bans, consents)
         else:
             entry = Entry(bans, consents)
+        if head & _DELIVERY:
+            delivery, at = _delivery(octets, at)
+            entry = replace(entry, delivery=delivery)
     except (IndexError, ValueError, OverflowError) as error:
         raise CodecError("an entry in the register is damaged") from error
-    if at != len(octets) or head & 0x08:
+    if at != len(octets):
         raise CodecError("an entry in the register is damaged")
     return entry

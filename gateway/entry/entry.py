@@ -53,6 +53,17 @@ class ConsentStatus(StrEnum):
     """Taken back: a ban of the consent's scope."""
 
 
+class DeliveryReason(StrEnum):
+    """Why mail to an address is given up for delivery's sake; never a legal ban."""
+
+    HARD_BOUNCE = "hard_bounce"
+    """Its mail server says that there is no such mailbox (RFC 3463, class 5)."""
+    COMPLAINT = "complaint"
+    """The person marked a message as spam (RFC 5965): counts for all spellings of the mailbox."""
+    REJECTED = "rejected"
+    """A sending service refuses to deliver there, whatever made it."""
+
+
 @lru_cache(maxsize=1024)
 def normal_name(text: str) -> str:
     """Return the form in which topics and product groups are compared."""
@@ -133,10 +144,29 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
+class Undeliverable:
+    """One delivery suppression, of ``at`` and until ``expires`` (ms since the epoch).
+
+    Without ``expires`` it holds until a person lifts it.  It is told by mail servers and
+    sending services, says nothing of what the person wants by law, and is kept apart
+    from bans.
+    """
+
+    reason: DeliveryReason
+    at: int
+    expires: int | None = None
+
+    def expired(self, now: int) -> bool:
+        """Whether it no longer holds at ``now`` (milliseconds since the epoch)."""
+        return self.expires is not None and self.expires <= now
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """All that the register knows of one contact under one key.
 
-    ``bans`` and ``consents`` are kept in the order of their keys, one of each key.
+    ``bans`` and ``consents`` are kept in the order of their keys, one of each key,
+    ``delivery`` in the order of its reasons, one of each.
     Dates are calendar days; the relationship lasts to the end of its last day.
     """
 
@@ -154,14 +184,18 @@ class Entry:
     tombstone: bool = False
     """The person was erased; the entry is kept so that the bans stay known."""
     source_known: bool = False
+    delivery: tuple[Undeliverable, ...] = ()
 
     @property
     def own(self) -> bool:
-        """Whether it tells anything beyond bans inherited from other spellings."""
+        """Whether it tells of the person beyond bans inherited from other spellings.
+
+        That mail could not be delivered tells nothing of a person.
+        """
         for ban in self.bans:
             if not ban.origin:
                 return True
-        return self != Entry(self.bans)
+        return self != Entry(self.bans, delivery=self.delivery)
 
 
 EMPTY = Entry()

@@ -18,7 +18,7 @@ import orjson
 
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Age, Collected, PersonClass
-from gateway.entry.entry import ANY_TOPIC, ConsentStatus, Scope, normal_name
+from gateway.entry.entry import ANY_TOPIC, ConsentStatus, DeliveryReason, Scope, normal_name
 from gateway.failure import InputError
 
 
@@ -46,10 +46,14 @@ class EventKind(StrEnum):
     """The person was erased (GDPR 17); bans and a tombstone stay."""
     FORGET = "forget"
     """Retention has ended (GDPR 5(1)(e)): consents and attributes go, bans stay."""
+    UNDELIVERABLE = "undeliverable"
+    """Mail cannot be delivered, or was complained of: suppressed for delivery's sake."""
+    DELIVERABLE = "deliverable"
+    """Somebody says that mail can be delivered again: lifts one such reason, or all."""
 
 
 TIGHTENING = frozenset({EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE})
-"""Kinds that another spelling of the mailbox inherits."""
+"""Kinds that another spelling of the mailbox inherits; see :func:`heritable`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,8 @@ class Event:
     """Came from a file or feed: adds and tightens, never lifts."""
     undated: bool = False
     """``at`` is only when it was recorded, so it refreshes nothing known already."""
+    delivery: DeliveryReason | None = None
+    """Why mail is given up; without one, DELIVERABLE lifts every reason."""
     scheme: str = ""
     """A way of hashing that lists are taken in from now on, as ``register.schemes`` keeps it."""
     attributes: Attributes = UNSAID
@@ -130,6 +136,8 @@ class Event:
             self._check_ban()
         elif self.kind is EventKind.CONSENT or self.kind is EventKind.WITHDRAW:
             self._check_consent()
+        elif self.kind is EventKind.UNDELIVERABLE and self.delivery is None:
+            raise EventError("an undeliverable address has a reason: name it")
 
     def _check_ban(self) -> None:
         if self.scope is None:
@@ -196,11 +204,24 @@ class Event:
             raise EventError(f"the text is not an event ({type(error).__name__})") from None
 
 
+def heritable(event: Event) -> bool:
+    """Whether another spelling of the mailbox inherits what the event tells.
+
+    A complaint is the person's own word, so it counts for every spelling.  A bounce is
+    its mail server's word on one spelling: ``maija+x@`` may be refused where ``maija@``
+    is not.
+    """
+    if event.kind is EventKind.UNDELIVERABLE:
+        return event.delivery is DeliveryReason.COMPLAINT
+    return event.kind in TIGHTENING
+
+
 _ENUMS: dict[str, type[StrEnum]] = {
     "kind": EventKind,
     "scope": Scope,
     "channel": Channel,
     "status": ConsentStatus,
+    "delivery": DeliveryReason,
 }
 _ATTRIBUTE_ENUMS: dict[str, type[StrEnum]] = {
     "person_class": PersonClass,

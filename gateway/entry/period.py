@@ -1,4 +1,4 @@
-"""When the time of a contact's entry is over.
+"""When the time of a contact's entry, or of a delivery suppression, is over.
 
 Pure.  The notice, section 8: while the relationship lasts, and so many years after.  A
 consent that is in force is a relationship too.  Bans have no end: they are kept so that
@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from gateway.clock import DAY_MS, years_later
-from gateway.entry.entry import ConsentStatus, Entry
+from gateway.entry.entry import ConsentStatus, DeliveryReason, Entry
 
 
 def kept_until(entry: Entry, last: int, years: int, now: int) -> int | None:
@@ -34,6 +34,18 @@ def kept_until(entry: Entry, last: int, years: int, now: int) -> int | None:
         ends.append(consent.at if consent.expires is None else consent.expires)
     latest = max(ends)
     return None if latest > now else years_later(latest, years)
+
+
+def delivery_expiry(
+    reason: DeliveryReason, at_ms: int, bounce_days: int, complaint_days: int
+) -> int | None:
+    """When a delivery suppression that began ``at_ms`` ends; None: when somebody lifts it.
+
+    The days are those of ``[delivery]``, 0 for "until lifted"; a service's refusal has the
+    term of a bounce.  Times are milliseconds since the epoch.
+    """
+    days = complaint_days if reason is DeliveryReason.COMPLAINT else bounce_days
+    return at_ms + days * DAY_MS if days else None
 
 
 def _end_of(day: date) -> int:

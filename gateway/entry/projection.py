@@ -18,8 +18,10 @@ from gateway.entry.entry import (
     Ban,
     Consent,
     ConsentStatus,
+    DeliveryReason,
     Entry,
     Scope,
+    Undeliverable,
     normal_name,
 )
 from gateway.entry.event import Attributes, Event, EventKind
@@ -50,6 +52,10 @@ def project(entry: Entry, event: Event) -> Entry:
         changed = _erased(entry, event)
     elif event.kind is EventKind.FORGET:
         changed = entry if event.origin else _bans_alone(entry)
+    elif event.kind is EventKind.UNDELIVERABLE:
+        changed = _undeliverable(entry, event)
+    elif event.kind is EventKind.DELIVERABLE:
+        changed = _deliverable(entry, event)
     else:
         changed = _described(entry, event)
     return entry if changed == entry else changed
@@ -213,6 +219,53 @@ def _bans_alone(entry: Entry) -> Entry:
         if consent.status is ConsentStatus.WITHDRAWN:
             kept = with_ban(kept, consent.as_ban())
     return kept
+
+
+def _undeliverable(entry: Entry, event: Event) -> Entry:
+    """Set the event's delivery suppression; of another spelling only a complaint counts."""
+    if event.delivery is None or (event.origin and event.delivery is not DeliveryReason.COMPLAINT):
+        return entry
+    told = Undeliverable(event.delivery, event.at, event.expires)
+    return with_delivery(entry, told, refresh=not event.undated)
+
+
+def with_delivery(entry: Entry, told: Undeliverable, *, refresh: bool = True) -> Entry:
+    """Return the entry with the delivery suppression, joined with what is known of its reason.
+
+    It keeps the latest time and the longest term that was told, in whatever order; without
+    ``refresh`` one of the same reason that is known already stays as it is.
+    """
+    for known in entry.delivery:
+        if known.reason is told.reason:
+            if not refresh:
+                return entry
+            told = _longest(known, told)
+    others = [each for each in entry.delivery if each.reason is not told.reason]
+    return replace(entry, delivery=tuple(sorted([*others, told], key=lambda each: each.reason)))
+
+
+def _longest(known: Undeliverable, told: Undeliverable) -> Undeliverable:
+    expires = (
+        None if known.expires is None or told.expires is None else max(known.expires, told.expires)
+    )
+    return Undeliverable(told.reason, max(known.at, told.at), expires)
+
+
+def _deliverable(entry: Entry, event: Event) -> Entry:
+    """Lift by hand the reason that the event names, or all, unless told again later.
+
+    A complaint is lifted for all spellings of the mailbox, since it was the person's.
+    """
+    if event.imported:
+        return entry
+    kept = tuple(
+        each
+        for each in entry.delivery
+        if each.at > event.at
+        or event.delivery not in (None, each.reason)
+        or (event.origin and each.reason is not DeliveryReason.COMPLAINT)
+    )
+    return replace(entry, delivery=kept)
 
 
 def _described(entry: Entry, event: Event) -> Entry:

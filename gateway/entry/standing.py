@@ -10,6 +10,8 @@ The law of it:
   ban only by that topic's name;
 - bans of an organisation, of all contact and of disclosure are not lifted by it;
 - attributes and consents come from the exact tier only;
+- a delivery suppression is no ban: no consent lifts it, it ends with its term or by
+  hand.  A bounce counts for its own spelling, a complaint for every one;
 - of several exact entries (several live keys) the strictest word counts.
 
 Made anew for every recipient of every message, so the results are named tuples,
@@ -18,7 +20,7 @@ which are built faster than frozen dataclasses, and enums are compared by identi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -39,11 +41,13 @@ from gateway.entry.entry import (
     Ban,
     Consent,
     ConsentStatus,
+    DeliveryReason,
     Entry,
     Scope,
+    Undeliverable,
     normal_name,
 )
-from gateway.entry.projection import with_ban, with_consent
+from gateway.entry.projection import with_ban, with_consent, with_delivery
 
 _Value = TypeVar("_Value")
 _DAY = 86_400_000
@@ -66,6 +70,7 @@ class RegisterFacts(NamedTuple):
     ban_organisation: bool = False
     ban_contact: bool = False
     restricted: bool = False
+    undeliverable: bool = False
     source_known: bool = False
     age: Age = Age.ADULT
     guardian_consent: bool = False
@@ -156,6 +161,7 @@ class Standing(NamedTuple):
             by_organisation is not None,
             by_contact is not None,
             exact.restricted or (bool(self.base) and any(e.restricted for e in self.base)),
+            bool(exact.delivery or self.base) and any(self.undeliverable(now_ms)),
             exact.source_known,
             exact.age or Age.ADULT,
             bool(exact.guardian_consent),
@@ -168,6 +174,38 @@ class Standing(NamedTuple):
             _product(exact.product_groups, product_group),
             by_all or by_channel or by_topic or by_organisation,
         )
+
+    def undeliverable(self, now_ms: int) -> Iterator[Undeliverable]:
+        """Yield the delivery suppressions that hold at ``now_ms`` (ms since the epoch)."""
+        for each in self.exact.delivery:
+            if not each.expired(now_ms):
+                yield each
+        if self.base:
+            for each in self.wider_complaints():
+                if not each.expired(now_ms):
+                    yield each
+
+    def wider_complaints(self) -> Iterator[Undeliverable]:
+        """Yield the complaints that came by another spelling of the mailbox, expired ones too."""
+        for entry in self.base:
+            for each in entry.delivery:
+                if each.reason is DeliveryReason.COMPLAINT:
+                    yield each
+
+    def standing_bans(self, channel: Channel, now_ms: int, *, lifted: bool = False) -> list[Ban]:
+        """The contact's own bans of marketing in a channel, but for an organisation's.
+
+        One that a consent lifts wholly (all that it forbids in the channel) is left out,
+        unless ``lifted``; one that it lifts in part stays.
+        """
+        return [
+            ban
+            for tier, ban in self._bans()
+            if tier is not Tier.ORGANISATION
+            and ban.scope not in (Scope.ORGANISATION, Scope.DISCLOSURE)
+            and ban.channel in (None, channel)
+            and (lifted or not self._lifted(ban, channel, ban.topic, now_ms))
+        ]
 
     def topic_may_lift(self, channel: Channel, now_ms: int) -> bool:
         """Whether a consent for a single topic could lift some ban of this channel."""
@@ -337,6 +375,8 @@ def _merged(first: Entry, second: Entry) -> Entry:
         joined = with_ban(joined, ban)
     for consent in second.consents:
         joined = with_consent(joined, consent)
+    for told in second.delivery:
+        joined = with_delivery(joined, told)
     related = first if first.relationship_start or first.relationship_end else second
     groups = first.product_groups
     return replace(

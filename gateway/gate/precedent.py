@@ -71,6 +71,7 @@ def assemble(traits: Traits, known: RegisterFacts | None) -> Facts:
         known.ban_organisation,
         known.ban_contact,
         known.restricted,
+        known.undeliverable,
         bool(traits.opt_out),
         traits.recognisable,
         known.source_known,

@@ -25,7 +25,7 @@ from gateway.contacts.email import organisations_of
 from gateway.contacts.hashed import Scheme
 from gateway.contacts.parse import parse_contact
 from gateway.draft import draft_of, open_draft
-from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Entry, Scope
+from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Entry, Scope, Undeliverable
 from gateway.entry.event import Event
 from gateway.entry.projection import with_ban
 from gateway.entry.standing import Standing, merge
@@ -247,7 +247,11 @@ class RowSink:
 
 
 class HashSink:
-    """Hashes of everybody who has a ban, sorted, one a line in hex."""
+    """Hashes of everybody who has a ban, sorted, one a line in hex.
+
+    A delivery suppression is no ban: that mail to somebody bounces is nobody else's
+    concern, and is not told.
+    """
 
     def __init__(
         self,
@@ -333,12 +337,12 @@ class CountSink:
 
 
 def _forbidden(standing: Standing) -> Entry:
-    """The contact's own entry with each ban as its own, and no consent.
+    """The contact's own entry with each ban as its own, no consent, and nothing of delivery.
 
     Whoever gets bans alone cannot tell that a withdrawal is one, or that another
     spelling's ban, or a hashed list's, is about this address too.
     """
-    entry = replace(standing.exact, bans=(), consents=())
+    entry = replace(standing.exact, bans=(), consents=(), delivery=())
     for own in (standing.exact, *standing.base, *standing.hashed):
         withdrawn = [each for each in own.consents if each.status is ConsentStatus.WITHDRAWN]
         for ban in (*own.bans, *(each.as_ban() for each in withdrawn)):
@@ -379,6 +383,14 @@ def _whole(standing: Standing, events: Sequence[Event]) -> dict[str, Any]:
                 }
                 for consent in entry.consents
             ],
+            "delivery": [
+                {
+                    "reason": each.reason,
+                    "at": _moment(each.at),
+                    "expires": None if each.expires is None else _moment(each.expires),
+                }
+                for each in entry.delivery
+            ],
             "tombstone": entry.tombstone,
         },
         # What could not be opened says nothing to whoever reads it.
@@ -390,7 +402,10 @@ def _whole(standing: Standing, events: Sequence[Event]) -> dict[str, Any]:
 
 
 def rows_of(column: str, address: str, entry: Entry) -> list[Row]:
-    """A contact's rows: what does not repeat, then a row per consent and per time of bans."""
+    """A contact's rows: what does not repeat, then what may be there several times.
+
+    A row for the bans of each time, for each consent, and for each delivery suppression.
+    """
     if entry == Entry():
         return []
     first: Row = {
@@ -424,6 +439,7 @@ def rows_of(column: str, address: str, entry: Entry) -> list[Row]:
             }
         )
     more += [{column: address, **_consent(consent)} for consent in entry.consents]
+    more += [{column: address, **_undeliverable(each)} for each in entry.delivery]
     if more:
         first |= more.pop(0)
     return [first, *more]
@@ -438,6 +454,14 @@ def _consent(consent: Consent) -> Row:
         "consent_at": _moment(consent.at),
         "consent_expires": _moment(consent.expires) if consent.expires is not None else "",
         "consent_proof": "yes" if consent.proven else "",
+    }
+
+
+def _undeliverable(told: Undeliverable) -> Row:
+    return {
+        "undeliverable": told.reason.value,
+        "undeliverable_at": _moment(told.at),
+        "undeliverable_expires": "" if told.expires is None else _moment(told.expires),
     }
 
 

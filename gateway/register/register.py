@@ -31,7 +31,7 @@ from gateway.contacts.hashed import Scheme
 from gateway.contacts.identity_code import mask
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import ORIGIN_SIZE, Entry, Scope
-from gateway.entry.event import TIGHTENING, Event, EventError, EventKind
+from gateway.entry.event import Event, EventError, EventKind, heritable
 from gateway.entry.standing import Standing, merge_exact
 from gateway.failure import InputError
 from gateway.register.batcher import Batcher
@@ -56,7 +56,8 @@ SealAll = Callable[[Sequence[bytes], Sequence[str]], list[bytes]]
 SealEvidence = Callable[[str, str], bytes]
 """Encrypts the evidence of the event of an id, so that the person alone can be shown it."""
 
-_EVERY_KEY = frozenset({EventKind.UNBAN, EventKind.UNRESTRICT, EventKind.ERASE})
+_LIFTING = frozenset({EventKind.UNBAN, EventKind.DELIVERABLE})
+_EVERY_KEY = _LIFTING | {EventKind.UNRESTRICT, EventKind.ERASE}
 """Kinds that must reach the entries of every live key, not only the current one's."""
 _SCHEMES = HASHED + "schemes"
 """The subject of the events that name hashing schemes."""
@@ -349,7 +350,7 @@ class Register:
         logged: list[Event] = []
         batch: list[tuple[Event, Contact]] = []
         for event, contact in changes:
-            if event.kind is EventKind.UNBAN:
+            if event.kind in _LIFTING:
                 logged += await self._tighten(batch, only_changes)
                 batch = []
                 logged += await self._lift(event, contact, only_changes)
@@ -496,7 +497,7 @@ class Register:
     async def _tighten(
         self, changes: Sequence[tuple[Event, Contact]], only_changes: bool
     ) -> list[Event]:
-        """Apply all but unbans: the wider spelling first, so that a crash is strict."""
+        """Apply all that lifts nothing: the wider spelling first, so that a crash is strict."""
         wider: dict[Digest, Write] = {}
         exact: dict[Digest, Write] = {}
         others: list[Write] = []
@@ -505,7 +506,7 @@ class Register:
             digests = self._ring.digests(subject_of(contact))
             event = replace(event, subject=str(digests[0]))
             older = digests[1:] if only_changes and event.imported else ()
-            if event.kind in TIGHTENING and contact.base != contact.canonical:
+            if heritable(event) and contact.base != contact.canonical:
                 bases = self._ring.digests(base_subject(contact))
                 digest = bases[0]
                 write = wider.setdefault(digest, Write(digest, [], only_changes=True))
@@ -528,7 +529,9 @@ class Register:
         return [event for write in exact.values() for event in write.logged]
 
     async def _lift(self, draft: Event, contact: Contact, only_changes: bool) -> list[Event]:
-        """Apply an unban under every live key; the wider spelling last.
+        """Apply what lifts a ban or a delivery suppression under every live key.
+
+        The wider spelling comes last, hashed lists after it.
 
         What a register has lost cannot be lifted: then NotWhole is raised.
         """
@@ -547,6 +550,8 @@ class Register:
                     for base, digest in zip(bases, digests, strict=True)
                 ]
             )
+        if event.kind is not EventKind.UNBAN:  # hashed lists hold bans alone
+            return writes[0].logged
         return writes[0].logged + await self._lift_hashed(event, contact)
 
     async def _lift_hashed(self, event: Event, contact: Contact) -> list[Event]:

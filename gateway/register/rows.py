@@ -15,7 +15,7 @@ from typing import TypeVar
 from gateway.contacts.contact import Channel, Contact
 from gateway.contacts.parse import parse_domain, parse_email, parse_phone
 from gateway.decision.facts import Age, Collected, PersonClass
-from gateway.entry.entry import ANY_TOPIC, ConsentStatus, Scope
+from gateway.entry.entry import ANY_TOPIC, ConsentStatus, DeliveryReason, Scope
 from gateway.entry.event import UNSAID, Attributes, Event, EventKind
 from gateway.failure import InputError
 
@@ -41,6 +41,9 @@ COLUMNS = (
     "opt_out_offered",
     "product_groups",
     "restricted",
+    "undeliverable",
+    "undeliverable_at",
+    "undeliverable_expires",
     "source",
 )
 """The columns an import knows, by our names."""
@@ -122,6 +125,7 @@ class Importer:
             *bans,
             *self._consents(cells, source),
             *self._attributes(cells, source),
+            *self._delivery(cells, source),
         )
         return Row(tuple(contacts), events, domain, domain_events)
 
@@ -212,6 +216,33 @@ class Importer:
         if _truth(cells, "restricted"):
             events.append(self._event(EventKind.RESTRICT, (self.now, True), source))
         return tuple(events)
+
+    def _delivery(self, cells: Mapping[str, str], source: str) -> list[Event]:
+        """Return the delivery suppressions; without an expiry they hold until lifted."""
+        at, undated = self._time(cells, "undeliverable_at")
+        expires = None
+        if cells.get("undeliverable_expires"):
+            expires = _parsed(cells, "undeliverable_expires", moment)
+        events = []
+        for word in _words(cells, "undeliverable"):
+            try:
+                reason = DeliveryReason(word)
+            except ValueError:
+                known = ", ".join(DeliveryReason)
+                raise RowError("undeliverable", f"it is one of {known}") from None
+            events.append(
+                Event(
+                    kind=EventKind.UNDELIVERABLE,
+                    at=at,
+                    actor=self.actor,
+                    source=source,
+                    delivery=reason,
+                    expires=expires,
+                    imported=True,
+                    undated=undated,
+                )
+            )
+        return events
 
     def _event(
         self,

@@ -18,7 +18,7 @@ from itertools import chain
 
 from gateway.entry.codec import decode, encode, leb128
 from gateway.entry.entry import EMPTY, ORIGIN_SIZE, Entry
-from gateway.entry.event import TIGHTENING, Event, EventKind
+from gateway.entry.event import Event, EventKind, heritable
 from gateway.entry.projection import project
 from gateway.register.rows import CONTACT_COLUMNS, Importer, RowError
 
@@ -179,7 +179,7 @@ def make_template(events: Sequence[Event], *, sealed: bool, dated: bool) -> Temp
         events=tuple(events),
         texts=tuple(text for text in texts if text is not None),
         value=value,
-        heirs=tuple(at for at, event in enumerate(events) if event.kind in TIGHTENING),
+        heirs=tuple(at for at, event in enumerate(events) if heritable(event)),
         base_texts=tuple(text for text in base_texts if text is not None),
         base=tuple(base),
         dated=dated,
@@ -202,7 +202,7 @@ def _parted(octets: bytes, entry: Entry, *, dated: bool) -> tuple[bytes, ...]:
 
 
 def _inherited(events: Sequence[Event], origin: bytes) -> list[Event]:
-    return [replace(event, origin=origin) for event in events if event.kind in TIGHTENING]
+    return [replace(event, origin=origin) for event in events if heritable(event)]
 
 
 def _projected(entry: Entry, events: Sequence[Event]) -> tuple[Entry, list[Event]]:

@@ -25,6 +25,7 @@ from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
 from gateway.register.register import Register, Seal, SealEvidence
 from gateway.register.server import EmbeddedRegister, embedded
+from gateway.serve.offer import offer
 from gateway.serve.sandbox import sandbox_socket
 from gateway.settings import Settings
 from gateway.settings.model import SmtpUpstream
@@ -300,6 +301,7 @@ class Parts:
         rules, text = rule_set(settings)
         credentials = Credentials(settings.smtp.clients)
         wanted = targets(settings)
+        added = offer(settings)
         recorder = self.site.recorder
         await recorder.announce(text)
         if self.plane is not None:
@@ -312,6 +314,7 @@ class Parts:
             credentials=credentials,
             evidence=Evidence(settings, rules, self.ring, recorder, metrics),
             owned_domains=frozenset(settings.controller.domains),
+            offer=added,
         )
         return self.site
 
@@ -345,6 +348,7 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
     """
     ring, seal = key_ring(settings), sealer(settings)
     rules, text = rule_set(settings)
+    added = offer(settings)
     if url is None:
         url = configured_url(settings) or embedded_register(settings).url
     async with contextlib.AsyncExitStack() as undo:
@@ -379,6 +383,7 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
             credentials=Credentials(settings.smtp.clients),
             metrics=metrics,
             owned_domains=frozenset(settings.controller.domains),
+            offer=added,
         )
         plane = None
         if settings.sms.routes:

@@ -25,18 +25,21 @@ from typing import cast
 
 import structlog
 
+from gateway.clock import now_ms
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import RegisterUnavailable
 from gateway.gate import Verdict, judged_with
 from gateway.message.headers import HeaderSection
 from gateway.message.optout import READABLE, in_text
-from gateway.message.traits import CONTROL_HEADERS, Traits, read_traits
+from gateway.message.traits import Traits, read_traits
 from gateway.records.record import Result
 from gateway.smtp import replies
 from gateway.smtp.evidence import Message
 from gateway.smtp.keeping import Keeping
+from gateway.smtp.signing import signature
 from gateway.smtp.spool import Spool
 from gateway.smtp.transaction import Recipient, Transaction
+from gateway.unsubscribe.header import Addition, leaving
 from gateway.upstream.failure import HandOverFailed, Stage
 from gateway.upstream.transaction import Transaction as UpstreamTransaction
 from gateway.wire.body import Stuffer
@@ -96,6 +99,10 @@ class Delivery:
         self._leaving = False
         """Whether octets of the message have gone to the upstream."""
         self._headers = _NO_HEADERS
+        self._section = b""
+        """The header section as it leaves."""
+        self._signature = b""
+        """The gateway's own signature; empty where it adds nothing."""
         self._keeping: Keeping | None = None
         """What is stored beside the record; None where that is nothing."""
 
@@ -114,7 +121,10 @@ class Delivery:
         if len(headers.raw(b"received")) > _MAX_RECEIVED:
             return replies.LOOP
         traits = self._read_traits()
-        if not traits.opt_out and traits.kind is Kind.MARKETING:
+        addition = self._addition(traits)
+        if addition is not None:
+            traits = traits._replace(opt_out=addition.told)
+        elif not traits.opt_out and traits.kind is Kind.MARKETING:
             traits = traits._replace(opt_out=await self._opt_out_in_text())
         recipients, policy = transaction.recipients, transaction.policy
         verdicts = cast("list[Verdict]", list(map(_early, recipients)))
@@ -126,6 +136,8 @@ class Delivery:
             raise RegisterUnavailable("the register could not be asked at the final dot")
         if parts.suppress and policy.rejects and self._changed_since_rcpt(parts, verdicts):
             return replies.CHANGED
+        if parts.forward:
+            await self._prepare(addition)
         message = site.evidence.message(
             transaction.draft,
             traits,
@@ -169,6 +181,27 @@ class Delivery:
             recognisable_marks=policy.recognisable_marks,
             product_group=policy.product_group,
         )
+
+    def _addition(self, traits: Traits) -> Addition | None:
+        """What is added to the message, if it has one recipient and offers no way to refuse."""
+        offer, recipients = self._site.offer, self._transaction.recipients
+        if offer is None or len(recipients) != 1:
+            return None
+        received = self._transaction.draft.received
+        return offer.addition(self._headers, traits, recipients[0].contact, received)
+
+    async def _prepare(self, addition: Addition | None) -> None:
+        """Make the header section that leaves, and its signature where one is due."""
+        if addition is None:
+            self._section = leaving(self._headers)
+            return
+        self._section = leaving(self._headers, addition.fields)
+        if addition.key is not None:
+            spool = self._spool
+            head = len(spool.header) + 2 * spool.separated
+            self._signature = await signature(
+                addition.key, self._section, spool.plain(), head, now_ms()
+            )
 
     async def _opt_out_in_text(self) -> str:
         """The means to refuse that the message's text shows, where its headers show none."""
@@ -266,7 +299,7 @@ class Delivery:
         site = self._site
         await site.gate.confirm(traits, verdicts, site.rules)
         self._leaving = True
-        head = message.trace + self._headers.without(CONTROL_HEADERS)
+        head = self._signature + message.trace + self._section
         if b"\n." in head:
             head = Stuffer().feed(head)
         return b"%b\r\n%b" % (head, body) if self._spool.separated else head + body

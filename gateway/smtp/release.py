@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from gateway.clock import now_ms
+from gateway.contacts.contact import Contact
 from gateway.contacts.email import parse_email
 from gateway.decision.facts import Kind, Outcome
 from gateway.failure import GatewayError, InputError, RegisterUnavailable, UpstreamUnavailable
@@ -18,12 +19,14 @@ from gateway.gate import Verdict
 from gateway.held.message import Held, HeldRecipient
 from gateway.message.headers import HeaderSection
 from gateway.message.optout import READABLE, in_text
-from gateway.message.traits import CONTROL_HEADERS, Traits, read_traits
+from gateway.message.traits import Traits, read_traits
 from gateway.records.identifier import new_id
 from gateway.records.record import MessageRecord, OutcomeRecord, Result
 from gateway.settings.model import SmtpClient
 from gateway.smtp.draft import Draft, Peer
+from gateway.smtp.signing import signature
 from gateway.smtp.site import Site
+from gateway.unsubscribe.header import Addition, leaving
 from gateway.upstream.failure import HandOverFailed, Stage
 from gateway.wire.body import Stuffer
 from gateway.wire.command import MailCommand, RcptCommand
@@ -86,21 +89,24 @@ class _Release:
             raise ReleaseRefused(f"its kind is known, {known}: --kind is for unclear ones")
         client = self._client()
         header = await self._header()
-        traits = await self._traits(client, header, kind)
+        headers = HeaderSection(header)
+        contacts = [parse_email(recipient.address) for recipient in self._message.recipients]
+        traits, addition = await self._traits(client, headers, kind, contacts)
         if traits.kind is Kind.UNCLEAR:
             raise ReleaseRefused("its kind is unclear: say what it is with --kind")
-        contacts = [parse_email(recipient.address) for recipient in self._message.recipients]
         verdicts = await site.gate.judge(traits, contacts, site.rules)
         if any(verdict.outcome is Outcome.DEFER for verdict in verdicts):
             raise RegisterUnavailable("the register cannot be asked; try again later")
         pairs = list(zip(self._message.recipients, verdicts, strict=True))
         going = [recipient for recipient, v in pairs if v.outcome is not Outcome.SUPPRESS]
         stopped = [(recipient, v) for recipient, v in pairs if v.outcome is Outcome.SUPPRESS]
+        leaves = await self._leaving(headers, addition) if going else b""
         record = await self._record(client, traits, verdicts)
         reply: Reply | None = None
         if going:
             try:
-                reply = await self._send(client, going, header, traits, verdicts)
+                wire = self._wire(leaves, len(header), traits, verdicts)
+                reply = await self._send(client, going, wire)
             except BaseException as error:
                 self._note_failed(record, error)
                 raise
@@ -138,22 +144,33 @@ class _Release:
     def _content(self) -> AsyncIterator[bytes]:
         return self._site.held.open_content(self._held.id)
 
-    async def _traits(self, client: SmtpClient, header: bytes, kind: Kind | None) -> Traits:
+    async def _traits(
+        self,
+        client: SmtpClient,
+        headers: HeaderSection,
+        kind: Kind | None,
+        contacts: Sequence[Contact],
+    ) -> tuple[Traits, Addition | None]:
+        """What it brings to the decision, and what is added to a copy for one recipient."""
         site = self._site
         rules = site.settings.rules
         traits = read_traits(
-            HeaderSection(header),
+            headers,
             fixed_kind=kind if kind is not None else self._message.kind,
             fixed_topic=self._message.topic,
             owned_domains=site.owned_domains,
             recognisable_marks=rules.recognisable_marks,
         )
-        opt_out = traits.opt_out
-        if traits.kind is Kind.MARKETING and not opt_out and rules.opt_out_words:
+        opt_out, addition = traits.opt_out, None
+        if site.offer is not None and len(contacts) == 1:
+            addition = site.offer.addition(headers, traits, contacts[0], now_ms())
+        if addition is not None:
+            opt_out = addition.told
+        elif traits.kind is Kind.MARKETING and not opt_out and rules.opt_out_words:
             word = await asyncio.to_thread(in_text, await self._readable(), rules.opt_out_words)
             opt_out = f"text: {word}" if word else ""
         group = site.settings.product_group(client, traits.topic)
-        return traits._replace(opt_out=opt_out, product_group=group)
+        return traits._replace(opt_out=opt_out, product_group=group), addition
 
     async def _readable(self) -> bytes:
         text = bytearray()
@@ -169,9 +186,7 @@ class _Release:
         self,
         client: SmtpClient,
         recipients: Sequence[HeldRecipient],
-        header: bytes,
-        traits: Traits,
-        verdicts: Sequence[Verdict],
+        wire: AsyncIterator[bytes],
     ) -> Reply:
         site = self._site
         mail = MailCommand(f"<{self._message.sender}>".encode(), _params(self._message.params))
@@ -185,7 +200,7 @@ class _Release:
                     raise UpstreamUnavailable(
                         f"the upstream refused a recipient: {reply.code} {reply.text}"
                     )
-            reply = await transaction.data(self._wire(header, traits, verdicts))
+            reply = await transaction.data(wire)
         except HandOverFailed as error:
             self.may_have_left = error.stage is Stage.AFTER_END
             raise
@@ -196,15 +211,25 @@ class _Release:
             raise UpstreamUnavailable(f"the upstream refused it: {reply.code} {reply.text}")
         return reply
 
+    async def _leaving(self, headers: HeaderSection, addition: Addition | None) -> bytes:
+        """The header section as it leaves, signed where something is added."""
+        if addition is None:
+            return leaving(headers)
+        section = leaving(headers, addition.fields)
+        if addition.key is None:
+            return section
+        head = len(headers.octets) + 2
+        return await signature(addition.key, section, self._content(), head, now_ms()) + section
+
     async def _wire(
-        self, header: bytes, traits: Traits, verdicts: Sequence[Verdict]
+        self, leaves: bytes, skip: int, traits: Traits, verdicts: Sequence[Verdict]
     ) -> AsyncIterator[bytes]:
+        """The message, its header section (the first ``skip`` octets) as it leaves."""
         # Asked for when the upstream is ready: here the hand-over begins.
         await self._site.gate.confirm(traits, verdicts, self._site.rules)
         self.may_have_left = True
         stuffer = Stuffer()
-        yield stuffer.feed(HeaderSection(header).without(CONTROL_HEADERS))
-        skip = len(header)
+        yield stuffer.feed(leaves)
         async for piece in self._content():
             rest = piece[skip:]
             skip = max(0, skip - len(piece))

@@ -18,6 +18,7 @@ from gateway.settings.model import SmtpClient
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
 from gateway.smtp.policy import Policy
+from gateway.unsubscribe.header import Offer
 from gateway.upstream.upstreams import Upstreams
 
 
@@ -36,6 +37,8 @@ class Site:
     credentials: Credentials
     metrics: Metrics
     owned_domains: frozenset[str]
+    offer: Offer | None = None
+    """The means to refuse that are added to marketing; None: none are."""
     _policies: dict[str, Policy] = field(init=False, default_factory=dict, repr=False)
 
     def policy(self, client: SmtpClient) -> Policy:

@@ -31,6 +31,7 @@ from gateway.subject.row import (
     change,
     consents,
     days,
+    delivery,
     export,
     identity,
     objection_row,
@@ -87,6 +88,7 @@ class Report:
     objections: list[Row] = field(default_factory=list)
     bans: list[Row] = field(default_factory=list)
     consents: list[Row] = field(default_factory=list)
+    delivery: list[Row] = field(default_factory=list)
     requests: list[Row] = field(default_factory=list)
     decisions: list[Row] = field(default_factory=list)
     decisions_cut: bool = False
@@ -191,6 +193,7 @@ class Access:
             report.consents += consents(
                 point.address, entries[point.address], events[point.address]
             )
+            report.delivery += delivery(point.address, entries[point.address], self._clock())
             report.history += [
                 change(point.address, event, staff=staff) for event in events[point.address]
             ]
@@ -212,16 +215,17 @@ class Access:
         return report
 
     async def standing(self, person: Person) -> Row:
-        """What the register says of a person's contacts: bans, and consents with wording.
+        """What the register says of a person's contacts: bans, consents with wording, delivery.
 
         For whoever has put on record that the person is looked at.
         """
-        standing: dict[str, list[Row]] = {"bans": [], "consents": []}
+        standing: dict[str, list[Row]] = {"bans": [], "consents": [], "delivery": []}
         for contact in person.every_contact:
             entry = await self._register.show(contact)
             history = await self._unsealer.with_evidence(await self._spreader.history(contact))
             standing["bans"] += bans(contact.canonical, entry)
             standing["consents"] += consents(contact.canonical, entry, history)
+            standing["delivery"] += delivery(contact.canonical, entry, self._clock())
         return standing
 
     # -- parts ----------------------------------------------------------------------

@@ -29,6 +29,7 @@ _LABELS: Final = {
     "day": "at",
     "received": "at",
     "carried": "source",
+    "delivery": "reason",
 }
 """Columns whose heading is that of another."""
 _TIMES: Final = frozenset({"at", "since", "until", "received", "expires", "due"})
@@ -115,7 +116,7 @@ def _shown(say: Mapping[str, str], row: Mapping[str, object], name: str) -> str:
 
 
 _WORDS: Final = frozenset(
-    {"scope", "channel", "state", "decision", "result", "kind", "what", "bond"}
+    {"scope", "channel", "state", "decision", "result", "kind", "what", "bond", "delivery"}
 )
 
 

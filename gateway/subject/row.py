@@ -100,6 +100,20 @@ def bans(address: str, entry: Entry) -> list[Row]:
     ]
 
 
+def delivery(address: str, entry: Entry, now: int) -> list[Row]:
+    """The delivery suppressions of a contact that hold at ``now`` (ms since the epoch)."""
+    return [
+        {
+            "contact": address,
+            "delivery": each.reason,
+            "since": told(each.at),
+            "expires": None if each.expires is None else told(each.expires),
+        }
+        for each in entry.delivery
+        if not each.expired(now)
+    ]
+
+
 def consents(address: str, entry: Entry, events: Sequence[Event]) -> list[Row]:
     """The consents of a contact, with the wording that was shown and its evidence."""
     rows = []
@@ -147,7 +161,7 @@ def change(address: str, event: Event, *, staff: bool) -> Row:
         "scope": event.scope,
         "channel": event.channel,
         "topic": event.topic,
-        "state": event.status,
+        "state": event.status or event.delivery,
         "source": event.source,
         "evidence": event.evidence,
         "wording": event.wording,

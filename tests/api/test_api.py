@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from gateway.api.account import Role
+from gateway.entry.entry import DeliveryReason
 from tests.peers.certificates import self_signed
 from tests.peers.house import INVOICE, MAILING
 
@@ -84,6 +85,45 @@ async def test_an_organisation_and_a_ban_that_is_lifted(house):
     assert said["decisions"][0]["rule"] != "R14"
 
 
+async def test_a_bounce_is_no_ban_and_is_lifted_by_itself(house):
+    plain, tagged = "heli@example.com", "heli+shop@example.com"
+    await house.gateway.allow(plain)
+    async with house.gateway.register() as register:
+        await register.undeliverable(DeliveryReason.HARD_BOUNCE, plain)
+        await register.undeliverable(DeliveryReason.COMPLAINT, tagged)
+    tool, officer = await house.caller(Role.TOOL), await house.caller(Role.OFFICER)
+    _, said = await tool.post("/v1/decisions", {"contacts": [plain]})
+    (decision,) = said["decisions"]
+    assert (decision["outcome"], decision["rule"]) == ("suppress", "R15d")
+    assert "roskapostiksi" in decision["reason"]["fi"]
+    _, shown = await officer.post("/v1/contacts/show", {"contact": plain})
+    assert shown["bans"] == []
+    told = [(one["reason"], one["through_another_spelling"]) for one in shown["delivery"]]
+    assert told == [("complaint", False), ("hard_bounce", False)]
+    _, shown = await officer.post("/v1/contacts/show", {"contact": "heli+news@example.com"})
+    told = [(one["reason"], one["through_another_spelling"]) for one in shown["delivery"]]
+    assert told == [("complaint", True)]
+
+    lift = {"contact": plain, "scope": "all", "evidence": "a call"}
+    assert (await officer.post("/v1/bans/lift", lift))[0] == 200
+    _, said = await tool.post("/v1/decisions", {"contacts": [plain]})
+    assert said["decisions"][0]["rule"] == "R15d"
+    again = {"contact": plain, "evidence": "the mailbox is back"}
+    assert (await tool.post("/v1/deliverable", again))[0] == 403
+    assert (await officer.post("/v1/deliverable", {"contact": plain, "evidence": " "}))[0] == 422
+    one = {**again, "reason": "rejected"}
+    assert (await officer.post("/v1/deliverable", one))[0] == 404
+    assert (await officer.post("/v1/deliverable", again))[0] == 200
+    _, said = await tool.post("/v1/decisions", {"contacts": [plain]})
+    assert said["decisions"][0]["rule"] == "R40"
+    _, history = await officer.post("/v1/contacts/history", {"contact": plain})
+    assert [one["delivery"] for one in history["events"] if "deliverable" in one["kind"]] == [
+        "hard_bounce",
+        "complaint",
+        None,
+    ]
+
+
 async def test_who_reads_is_recorded_before_he_reads(house):
     officer, admin = await house.caller(Role.OFFICER), await house.caller(Role.ADMIN)
     why = {"Gateway-Reason": "access request 2026-17"}
@@ -119,6 +159,7 @@ async def test_a_role_may_what_it_is_for_and_no_more(house, role, allowed):
         ("POST", "/v1/decisions"): {"contacts": [NO]},
         ("POST", "/v1/bans"): {"contact": NO},
         ("POST", "/v1/bans/lift"): {"contact": NO, "scope": "all", "evidence": "x"},
+        ("POST", "/v1/deliverable"): {"contact": NO, "evidence": "x"},
         ("POST", "/v1/consents"): {"contact": NO},
         ("POST", "/v1/consents/withdraw"): {"contact": NO},
         ("POST", "/v1/contacts/show"): {"contact": NO},

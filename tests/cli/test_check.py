@@ -48,7 +48,7 @@ def test_rules_are_shown_and_tested(tmp_path, running):
     assert set(shown[0]["title"]) == {"fi", "sv", "en"}
     assert "Viestin laji epäselvä" in running.good("rules", "show", "--language", "fi").out
     done = running.good("rules", "test")
-    assert done.out.startswith("finland 2026.1: ")
+    assert done.out.startswith("finland 2026.2: ")
     assert done.out.endswith("each fires its rule\n")
     assert running.good("rules", "test", "opt-out").out.startswith("opt-out ")
 

@@ -41,7 +41,7 @@ all_facts = st.builds(Facts, **{name: st.sampled_from(values) for name, values i
 thorough = settings(deadline=None, max_examples=800)
 
 TABLE = (
-    "R01 R02 R03 R04 R10s R05 R06 R07 R08 R10 R11 R12 R13 R14 R15 R16 R17 R18 R19 R20"
+    "R01 R02 R03 R04 R10s R05 R06 R07 R08 R10 R11 R12 R13 R14 R15 R15d R16 R17 R18 R19 R20"
     " R30 R31 R32 R40 R41 R42 R43 R44 R45 R46 R47 R48 R49 R99 Q1"
 )
 
@@ -71,6 +71,7 @@ def the_table(f: Facts) -> str:
         ("R13", f.ban_topic),
         ("R14", f.ban_organisation),
         ("R15", f.restricted),
+        ("R15d", f.undeliverable),
         ("R16", not f.opt_out_means),
         ("R17", not f.recognisable),
         ("R18", f.known and not f.source_known),
@@ -342,11 +343,35 @@ def test_an_unreachable_register_leaves_no_untrue_reason():
     }
 
 
-def test_opt_out_stops_marketing_by_bans_alone():
+def test_opt_out_stops_marketing_by_bans_and_failed_delivery_alone():
     rules = SETS["opt-out"]
     facts = Facts(kind=Kind.MARKETING)
     assert decide(facts, rules).outcome is Outcome.FORWARD
     for ban in BANS:
         assert decide(facts._replace(**{ban: True}), rules).outcome is Outcome.SUPPRESS
+    assert decide(facts._replace(undeliverable=True), rules).rule.id == "O25"
     asked = {name for region, _ in paths(rules.tree) for name in region}
-    assert asked == {"kind", "register_reachable", *BANS}
+    assert asked == {"kind", "register_reachable", "undeliverable", *BANS}
+
+
+@every_set
+def test_undeliverable_stops_marketing_and_nothing_else(rules):
+    """Over every region: marketing is suppressed, and what no ban stops is not stopped by it."""
+    for decision in results(rules.tree, {"kind": Kind.MARKETING, "undeliverable": True}):
+        assert decision.outcome in (Outcome.SUPPRESS, Outcome.DEFER)
+    for region, _ in paths(rules.tree):
+        if region.get("kind") is not Kind.MARKETING:
+            assert "undeliverable" not in region
+
+
+@thorough
+@given(all_facts, st.sampled_from(["finland", "opt-out"]))
+def test_a_legal_ban_is_named_before_a_failed_delivery(facts, name):
+    """Where a ban or a restriction decides, that mail bounced changes nothing."""
+    facts = facts._replace(undeliverable=False)
+    bounced = facts._replace(undeliverable=True)
+    banned = any(getattr(facts, ban) for ban in BANS) or not facts.register_reachable
+    if banned or facts.kind is not Kind.MARKETING:
+        assert decide(facts, SETS[name]) is decide(bounced, SETS[name])
+    else:
+        assert decide(bounced, SETS[name]).rule.id in ("R02", "R15d", "O25")

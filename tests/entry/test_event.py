@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Age, Collected, PersonClass
-from gateway.entry.entry import ANY_TOPIC, ConsentStatus, Scope
+from gateway.entry.entry import ANY_TOPIC, ConsentStatus, DeliveryReason, Scope
 from gateway.entry.event import Attributes, Event, EventError, EventKind
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -50,6 +50,12 @@ events = st.one_of(
         **common,
     ),
     st.builds(Event, kind=st.just(EventKind.WITHDRAW), **common),
+    st.builds(
+        Event,
+        kind=st.sampled_from([EventKind.UNDELIVERABLE, EventKind.DELIVERABLE]),
+        delivery=st.sampled_from(DeliveryReason),
+        **common,
+    ),
     st.builds(
         Event,
         kind=st.just(EventKind.CONSENT),
@@ -104,3 +110,9 @@ def test_a_consent_without_a_topic_is_for_every_topic():
 def test_an_incomplete_event_is_refused(members):
     with pytest.raises(EventError):
         Event(**{"at": 1, "actor": "a", **members})
+
+
+def test_an_undeliverable_address_has_a_reason():
+    with pytest.raises(EventError, match="reason"):
+        Event(kind=EventKind.UNDELIVERABLE, at=1, actor="a")
+    assert Event(kind=EventKind.DELIVERABLE, at=1, actor="a").delivery is None

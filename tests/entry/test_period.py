@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from gateway.clock import DAY_MS, years_later
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import Ban, Consent, ConsentStatus, Entry, Scope
-from gateway.entry.period import kept_until
+from gateway.entry.entry import Ban, Consent, ConsentStatus, DeliveryReason, Entry, Scope
+from gateway.entry.period import delivery_expiry, kept_until
 from tests.retention.conftest import ms
 
 days = st.dates(date(1990, 1, 1), date(2040, 12, 31))
@@ -78,3 +78,13 @@ def test_nothing_is_forgotten_before_every_end_and_the_years_are_over(last, end,
     ends += [at(end + timedelta(days=1))] if end else []
     ends += [at(expires)] if expires else []
     assert kept_until(entry, at(last), years, now) == years_later(max(ends), years)
+
+
+def test_delivery_suppressions_end_by_the_settings_or_by_hand():
+    at = ms(2024)
+    bounce, complaint = DeliveryReason.HARD_BOUNCE, DeliveryReason.COMPLAINT
+    assert delivery_expiry(bounce, at, 365, 0) == at + 365 * 86_400_000
+    assert delivery_expiry(DeliveryReason.REJECTED, at, 1, 30) == at + 86_400_000
+    assert delivery_expiry(complaint, at, 365, 0) is None
+    assert delivery_expiry(complaint, at, 365, 30) == at + 30 * 86_400_000
+    assert delivery_expiry(bounce, at, 0, 30) is None

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Collected, PersonClass
 from gateway.entry.codec import decode, encode
-from gateway.entry.entry import EMPTY, Ban, ConsentStatus, Entry, Scope
+from gateway.entry.entry import (
+    EMPTY,
+    Ban,
+    ConsentStatus,
+    DeliveryReason,
+    Entry,
+    Scope,
+    Undeliverable,
+)
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.entry.projection import MAX_ORIGINS, project
 from gateway.entry.standing import merge
@@ -41,6 +49,11 @@ def events(draw, kinds=tuple(EventKind), imported=None):
     if kind is EventKind.CONSENT:
         members["status"] = draw(st.sampled_from([ConsentStatus.GRANTED, ConsentStatus.PENDING]))
         members["expires"] = draw(st.none() | moments)
+    if kind is EventKind.UNDELIVERABLE:
+        members["delivery"] = draw(st.sampled_from(DeliveryReason))
+        members["expires"] = draw(st.none() | moments)
+    if kind is EventKind.DELIVERABLE:
+        members["delivery"] = draw(st.none() | st.sampled_from(DeliveryReason))
     if kind is EventKind.DESCRIBE:
         members["attributes"] = Attributes(collected=draw(st.sampled_from(Collected)))
     return Event(**members)
@@ -65,6 +78,8 @@ def test_every_projected_entry_has_one_form(log):
     assert keys == sorted(set(keys))
     keys = [consent.key for consent in entry.consents]
     assert keys == sorted(set(keys))
+    reasons = [each.reason for each in entry.delivery]
+    assert reasons == sorted(set(reasons))
 
 
 @given(st.lists(events(), max_size=12), events())
@@ -171,3 +186,96 @@ def test_each_spelling_lifts_only_its_own_inherited_ban():
     entry = replayed([ban, replace(ban, origin=b"bbbb")])
     unban = Event(kind=EventKind.UNBAN, at=2, actor="a", scope=Scope.ALL, origin=b"aaaa")
     assert project(entry, unban).bans == (Ban(Scope.ALL, 1, origin=b"bbbb"),)
+
+
+# -- delivery
+
+BOUNCE, COMPLAINT = DeliveryReason.HARD_BOUNCE, DeliveryReason.COMPLAINT
+
+
+def undeliverable(at, reason=BOUNCE, expires=None, **members):
+    kind = EventKind.UNDELIVERABLE
+    return Event(kind=kind, at=at, actor="a", delivery=reason, expires=expires, **members)
+
+
+def deliverable(at, reason=None, **members):
+    return Event(kind=EventKind.DELIVERABLE, at=at, actor="a", delivery=reason, **members)
+
+
+def reasons(entry):
+    return [each.reason for each in entry.delivery]
+
+
+@given(
+    st.lists(events(kinds=(EventKind.UNDELIVERABLE,), imported=False), max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_delivery_suppressions_are_the_same_in_whatever_order_they_come(log, random):
+    log = [replace(event, undated=False) for event in log]
+    shuffled = [*log]
+    random.shuffle(shuffled)
+    assert replayed(log) == replayed(shuffled)
+
+
+@given(st.lists(events(), max_size=10), st.lists(events(imported=True), max_size=6))
+def test_an_import_never_lifts_a_delivery_suppression(log, imported):
+    """Nor does it shorten one.  An erasure does, which no import is."""
+    before = replayed(log)
+    imported = [each for each in imported if each.kind not in (EventKind.ERASE, EventKind.FORGET)]
+    after = {each.reason: each for each in replayed(imported, before).delivery}
+    for each in before.delivery:
+        kept = after[each.reason]
+        assert kept.at >= each.at
+        assert kept.expires is None or (each.expires is not None and kept.expires >= each.expires)
+
+
+@given(
+    st.lists(events(), max_size=10),
+    events(
+        kinds=tuple(set(EventKind) - {EventKind.DELIVERABLE, EventKind.ERASE, EventKind.FORGET})
+    ),
+)
+def test_only_a_hand_lifts_a_delivery_suppression(log, event):
+    before = replayed(log)
+    assert set(reasons(before)) <= set(reasons(project(before, event)))
+
+
+@given(st.lists(events(), max_size=10), events(kinds=(EventKind.UNDELIVERABLE,)))
+def test_a_delivery_suppression_changes_no_ban_and_no_consent(log, event):
+    before = replayed(log)
+    for each in (event, deliverable(99), deliverable(99, origin=b"aaaa")):
+        assert replace(project(before, each), delivery=()) == replace(before, delivery=())
+
+
+def test_the_longest_term_stands():
+    entry = replayed([undeliverable(5, expires=50), undeliverable(9, expires=40)])
+    assert entry.delivery == (Undeliverable(BOUNCE, 9, 50),)
+    entry = project(entry, undeliverable(3))
+    assert entry.delivery == (Undeliverable(BOUNCE, 9),)
+    assert not entry.own
+
+
+def test_a_hand_lifts_the_reason_it_names_or_all_unless_told_again_later():
+    entry = replayed([undeliverable(5), undeliverable(6, COMPLAINT)])
+    assert reasons(project(entry, deliverable(7, BOUNCE))) == [COMPLAINT]
+    assert reasons(project(entry, deliverable(7))) == []
+    assert reasons(project(entry, deliverable(5))) == [COMPLAINT]
+    unban = Event(kind=EventKind.UNBAN, at=9, actor="a", scope=Scope.ALL)
+    assert project(entry, unban) is entry
+
+
+def test_of_another_spelling_only_complaints_count_and_are_lifted():
+    assert project(EMPTY, undeliverable(5, origin=b"aaaa")) is EMPTY
+    assert project(EMPTY, undeliverable(5, DeliveryReason.REJECTED, origin=b"aaaa")) is EMPTY
+    entry = replayed([undeliverable(5, COMPLAINT, origin=b"aaaa"), undeliverable(5)])
+    assert reasons(entry) == [COMPLAINT, BOUNCE]
+    assert reasons(project(entry, deliverable(9, origin=b"bbbb"))) == [BOUNCE]
+
+
+def test_erasing_and_forgetting_take_delivery_suppressions_and_leave_bans():
+    entry = replayed([undeliverable(5), undeliverable(6, COMPLAINT)])
+    entry = project(entry, Event(kind=EventKind.BAN, at=7, actor="a"))
+    for kind in (EventKind.ERASE, EventKind.FORGET):
+        after = project(entry, Event(kind=kind, at=9, actor="a"))
+        assert after.delivery == ()
+        assert after.bans

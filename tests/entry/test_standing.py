@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import ConsentState, PersonClass, ProductMatch, Relationship
-from gateway.entry.entry import ANY_TOPIC, Ban, Consent, ConsentStatus, Entry, Scope
+from gateway.entry.entry import (
+    ANY_TOPIC,
+    Ban,
+    Consent,
+    ConsentStatus,
+    DeliveryReason,
+    Entry,
+    Scope,
+    Undeliverable,
+)
 from gateway.entry.standing import RegisterFacts, merge
 
 DAY = 86_400_000
@@ -180,3 +189,54 @@ def test_a_consent_of_the_future_has_not_been_given():
     facts = merge([entry], (), (), "").facts(Channel.EMAIL, "news", None, 1_795_000_000_000)
     assert facts.ban_all
     assert facts.consent is ConsentState.NONE
+
+
+def test_a_bounce_counts_for_its_own_spelling_and_a_complaint_for_every_one():
+    bounce = Entry(delivery=(Undeliverable(DeliveryReason.HARD_BOUNCE, 1, 50),))
+    complaint = Entry(delivery=(Undeliverable(DeliveryReason.COMPLAINT, 1),))
+
+    def fact(standing, now):
+        return standing.facts(Channel.EMAIL, None, None, now).undeliverable
+
+    assert fact(merge([bounce]), 49)
+    assert not fact(merge([bounce]), 50)
+    assert not fact(merge([], [bounce]), 10)
+    assert fact(merge([complaint]), 10)
+    assert fact(merge([], [complaint]), 10)
+    assert not merge([bounce]).known
+    found = merge([bounce, complaint], [complaint])
+    assert {each.reason for each in found.undeliverable(10)} == set(DeliveryReason) - {
+        DeliveryReason.REJECTED
+    }
+
+
+def test_no_consent_lifts_a_delivery_suppression():
+    consent = Consent(Channel.EMAIL, "*", ConsentStatus.GRANTED, 40, None, True, True)
+    bounced = Entry((), (consent,), delivery=(Undeliverable(DeliveryReason.COMPLAINT, 1),))
+    facts = merge([bounced]).facts(Channel.EMAIL, None, None, 50)
+    assert facts.undeliverable
+    assert not facts.ban_all
+
+
+@given(
+    st.lists(
+        st.builds(Undeliverable, st.sampled_from(DeliveryReason), times, st.none() | times),
+        max_size=3,
+        unique_by=lambda each: each.reason,
+    ),
+    st.lists(
+        st.builds(Undeliverable, st.sampled_from(DeliveryReason), times, st.none() | times),
+        max_size=3,
+        unique_by=lambda each: each.reason,
+    ),
+    times,
+)
+def test_of_several_keys_the_strictest_delivery_suppression_counts(first, second, now):
+    one, two = (
+        Entry(delivery=tuple(sorted(each, key=lambda e: e.reason))) for each in (first, second)
+    )
+    alone = [
+        merge([each]).facts(Channel.EMAIL, None, None, now).undeliverable for each in (one, two)
+    ]
+    assert merge([one, two]).facts(Channel.EMAIL, None, None, now).undeliverable == any(alone)
+    assert merge([one, two]) == merge([two, one])

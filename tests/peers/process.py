@@ -33,7 +33,7 @@ from gateway.contacts.contact import Channel
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Collected
-from gateway.entry.entry import Scope
+from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.records.archive import Archive, Found
 from gateway.register.register import Register
@@ -485,6 +485,10 @@ class Tongue:
         """Bans of all marketing."""
         await self._tell(addresses, [self._event(EventKind.BAN, scope=Scope.ALL)])
 
+    async def undeliverable(self, reason: DeliveryReason, *addresses: str) -> None:
+        """Delivery suppressions that hold until they are lifted."""
+        await self._tell(addresses, [self._event(EventKind.UNDELIVERABLE, delivery=reason)])
+
     def _event(self, kind: EventKind, **more: Any) -> Event:
         return Event(kind=kind, at=now_ms(), actor="test", source="test", **more)
 
@@ -537,7 +541,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name} = {_toml(one)}" for name, one in value.items()) + "}"
+        members = (f"{_toml(str(name))} = {_toml(one)}" for name, one in value.items())
+        return "{" + ", ".join(members) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(str(value), ensure_ascii=False)

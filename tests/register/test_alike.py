@@ -70,6 +70,9 @@ ROWS = st.fixed_dictionaries(
         "consent_email": st.sampled_from(("", "", "granted", "withdrawn", "pending")),
         "consent_at": st.sampled_from(("", "2024-06-01")),
         "restricted": st.sampled_from(("", "", "yes")),
+        "undeliverable": st.sampled_from(("", "", "complaint", "hard_bounce;complaint", "full")),
+        "undeliverable_at": st.sampled_from(("", "2024-06-01", "2025-01-01")),
+        "undeliverable_expires": st.sampled_from(("", "2025-06-01", "2030-01-01")),
         "source": st.sampled_from(("", "", "web %s %", 'a "b", c')),
     }
 )  # fmt: skip
@@ -81,7 +84,9 @@ ROWS = st.fixed_dictionaries(
     before=st.lists(ROWS, max_size=4),
     rows=st.lists(ROWS, min_size=1, max_size=12),
     columns=st.sets(st.sampled_from(("phone", "organisation", "ban", "ban_topics", "ban_at",
-                                     "consent_email", "consent_at", "restricted", "source"))),
+                                     "consent_email", "consent_at", "restricted", "source",
+                                     "undeliverable", "undeliverable_at",
+                                     "undeliverable_expires"))),
     sealed=st.booleans(),
 )  # fmt: skip
 def test_many_at_once_is_one_by_one(register_url, before, rows, columns, sealed):

@@ -16,7 +16,7 @@ from gateway.contacts.contact import Channel, Tier
 from gateway.contacts.digest import KeyRing
 from gateway.contacts.parse import parse_email, parse_phone
 from gateway.decision.facts import PersonClass, Relationship
-from gateway.entry.entry import EMPTY, ConsentStatus, Scope
+from gateway.entry.entry import EMPTY, ConsentStatus, DeliveryReason, Scope
 from gateway.entry.event import Attributes, Event, EventError, EventKind
 from gateway.entry.projection import project
 from gateway.failure import InputError, RegisterUnavailable
@@ -422,3 +422,80 @@ async def test_an_identity_code_is_masked_wherever_an_event_tells_it(register):
         assert each.source == "order ***********"
         assert each.evidence == "form ***********"
         assert each.wording == "I, ***********, agree"
+
+
+def undeliverable(reason, at=NOW, **members):
+    kind = EventKind.UNDELIVERABLE
+    return Event(kind=kind, at=at, actor="test", delivery=reason, **members)
+
+
+def deliverable(at=NOW + 1, **members):
+    return Event(kind=EventKind.DELIVERABLE, at=at, actor="test", **members)
+
+
+PLAIN, TAGGED, OTHER = map(
+    parse_email, ("maija@example.com", "maija+x@example.com", "maija+y@example.com")
+)
+
+
+async def bounced(register, *contacts, now=NOW + 1000):
+    return [(await facts(register, contact, now=now)).undeliverable for contact in contacts]
+
+
+@pytest.mark.parametrize("reason", [DeliveryReason.HARD_BOUNCE, DeliveryReason.REJECTED])
+async def test_a_bounce_says_nothing_of_other_spellings(register, reason):
+    await register.apply(undeliverable(reason, expires=NOW + 2000), TAGGED)
+    assert await bounced(register, TAGGED, PLAIN, OTHER) == [True, False, False]
+    assert await bounced(register, TAGGED, now=NOW + 2000) == [False]
+    await register.apply(undeliverable(reason), PLAIN)
+    assert await bounced(register, PLAIN, OTHER) == [True, False]
+
+
+async def test_a_complaint_counts_for_every_spelling_until_lifted_by_any(register):
+    complaint = undeliverable(DeliveryReason.COMPLAINT)
+    await register.apply(complaint, TAGGED)
+    assert await bounced(register, TAGGED, PLAIN, OTHER) == [True, True, True]
+    assert not (await facts(register, PLAIN)).known
+    assert not (await facts(register, PLAIN)).ban_all
+    # The person's word on it reached us by another spelling, which stays suppressed itself.
+    await register.apply(deliverable(delivery=DeliveryReason.COMPLAINT), OTHER)
+    assert await bounced(register, TAGGED, PLAIN, OTHER) == [True, False, False]
+    await register.apply(deliverable(), TAGGED)
+    assert await bounced(register, TAGGED, PLAIN, OTHER) == [False, False, False]
+
+
+async def test_a_delivery_suppression_of_an_old_key_counts_until_lifted(register_url, ring):
+    complaint = undeliverable(DeliveryReason.COMPLAINT)
+    async with await Register.open(register_url, ring) as register:
+        await register.apply_many(
+            [(complaint, TAGGED), (undeliverable(DeliveryReason.REJECTED), TAGGED)]
+        )
+    newer = KeyRing({"k1": bytes(range(32)), "k2": bytes(range(1, 33))}, "k2")
+    async with await Register.open(register_url, newer) as register:
+        assert await bounced(register, TAGGED, PLAIN) == [True, True]
+        await register.apply(deliverable(delivery=DeliveryReason.COMPLAINT), TAGGED)
+        assert await bounced(register, TAGGED, PLAIN) == [True, False]
+        await register.apply(deliverable(), TAGGED)
+        assert await bounced(register, TAGGED, PLAIN) == [False, False]
+
+
+async def test_neither_consent_nor_unban_lifts_a_delivery_suppression(register):
+    await register.apply(undeliverable(DeliveryReason.COMPLAINT), ANNA)
+    await register.apply(ban(), ANNA)
+    consent = Event(
+        kind=EventKind.CONSENT,
+        at=NOW + 5,
+        actor="person",
+        channel=Channel.EMAIL,
+        proven=True,
+        lifts=True,
+        source="page",
+    )
+    await register.apply(consent, ANNA)
+    await register.apply(unban(at=NOW + 6), ANNA)
+    found = await facts(register, ANNA)
+    assert found.undeliverable
+    assert not found.ban_all
+    assert await register.apply_many([(deliverable(NOW + 7), ANNA)], only_changes=True)
+    assert not await register.apply_many([(deliverable(NOW + 8), ANNA)], only_changes=True)
+    assert await bounced(register, ANNA) == [False]

@@ -17,7 +17,7 @@ from gateway.contacts.parse import parse_contact
 from gateway.custody.custody import KeyDestroyed
 from gateway.decision.facts import Kind as MessageKind
 from gateway.decision.facts import Outcome
-from gateway.entry.entry import Scope
+from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import Event, EventKind
 from gateway.held.message import HeldMessage, HeldRecipient
 from gateway.held.message import State as HeldState
@@ -198,6 +198,14 @@ async def _full(site, requests):
         evidence="lomake 8812",
     )
     await site.register.apply(consent, parse_contact(MAIJA))
+    complaint = Event(
+        kind=EventKind.UNDELIVERABLE,
+        at=now_ms() - 1000,
+        actor="gateway",
+        source="complaint",
+        delivery=DeliveryReason.COMPLAINT,
+    )
+    await site.register.apply(complaint, parse_contact(MAIJA))
     await site.people.object(
         maija,
         Objection(
@@ -222,9 +230,28 @@ async def _full(site, requests):
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        (Language.FI, ["Teitä koskevat henkilötiedot", "Suoramarkkinointi kielletty", "takuu"]),
-        (Language.SV, ["Personuppgifter om er", "Direktmarknadsföring förbjuden", "garanti"]),
-        (Language.EN, ["Your personal data", "Direct marketing banned", "warranty"]),
+        (
+            Language.FI,
+            [
+                "Teitä koskevat henkilötiedot",
+                "Suoramarkkinointi kielletty",
+                "takuu",
+                "ilmoitettu roskapostiksi",
+            ],
+        ),
+        (
+            Language.SV,
+            [
+                "Personuppgifter om er",
+                "Direktmarknadsföring förbjuden",
+                "garanti",
+                "anmält som skräppost",
+            ],
+        ),
+        (
+            Language.EN,
+            ["Your personal data", "Direct marketing banned", "warranty", "reported as spam"],
+        ),
     ],
 )
 async def test_the_access_report_tells_everything_and_nothing_of_anybody_else(
@@ -265,6 +292,7 @@ async def test_the_access_report_tells_everything_and_nothing_of_anybody_else(
     if language is not Language.EN:
         cells = re.findall(r"<td>([^<]*)</td>", page)
         english = {"suppress", "suppressed", "ban", "access", "received", "email", "marketing"}
+        english.add("undeliverable")
         assert english.isdisjoint(cells)
 
 
