@@ -49,7 +49,7 @@ class Twilio(Connector):
 
     kind: ClassVar[str] = "twilio"
     title: ClassVar[str] = "Twilio"
-    url: ClassVar[str] = "https://accounts.twilio.com"
+    url = "https://accounts.twilio.com"
     most: ClassVar[int] = _ITEMS
 
     def __init__(self, place: Place) -> None:
