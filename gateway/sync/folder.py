@@ -11,7 +11,7 @@ again, as is one in which a crash came: the same entries again do no harm.
 ``out/suppressions-TIME.csv`` has what was put there at one time; it is written beside its
 name and takes it when it is whole and on the disk.
 
-It is asked as a session is: see :meth:`Folder.run`.
+It is asked as a tool is, and answers in its place.
 """
 
 from __future__ import annotations
@@ -23,24 +23,23 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, TypeVar
+from typing import IO, Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
 import structlog
 
 from gateway.clock import Clock, now_ms
-from gateway.connector.connector import Connector, Exchange, ToolRefused, ToolUnreadable
+from gateway.connector.connector import Connector, ToolRefused, ToolUnreadable
 from gateway.connector.file import IN, OUT, complaints_of, rows_in, sheet_of
 from gateway.connector.row import Topics
 from gateway.draft import draft_of, open_draft
 from gateway.failure import InputError
 from gateway.provider.request import Answer, Request, json_answer
-from gateway.settings.sync import SyncTool
+from gateway.settings.sync import SyncTool, ToolKind
+from gateway.sync.session import Session
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 ROWS: Final = 1000
 """Rows that are told at once."""
@@ -81,7 +80,7 @@ class _Open(NamedTuple):
     rows: Iterator[tuple[int, dict[str, str]]]
 
 
-class Folder:
+class Folder(Session):
     """The folder of one tool.  One process at a time works on it, by the tool's lease.
 
     Raises InputError where the settings name no folder.
@@ -94,6 +93,7 @@ class Folder:
         clock: Clock = now_ms,
         settled: float = SETTLED,
     ) -> None:
+        super().__init__(tool, connector, clock)
         where = f"sync.tools {tool.name}: folder"
         if tool.folder is None:
             raise InputError(f"{where} is not set; write the folder in which in and out are")
@@ -104,29 +104,13 @@ class Folder:
         self._refused = self._in / "refused"
         self._out = tool.folder / "out"
         self._topics = Topics.of(connector.place.topics)
-        self._clock = clock
         self._settled = settled
         self._open: _Open | None = None
-        self._turn = asyncio.Lock()
-        self.requests = 0
-        """Requests answered since the start."""
 
     async def aclose(self) -> None:
         """Let go of the file that is being told."""
         async with self._turn:
             await asyncio.to_thread(self._close)
-
-    async def run(self, exchange: Exchange[T]) -> T:
-        """What the exchange comes to; raises ToolRefused, and what the connector raises."""
-        try:
-            request = next(exchange)
-            while True:
-                request = exchange.send(await self.ask(request))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            exchange.close()
 
     async def ask(self, request: Request) -> Answer:
         """The folder's answer; raises ToolRefused where the files cannot be worked on."""
@@ -290,6 +274,11 @@ class Folder:
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self._clock() / 1000, UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def session_of(tool: SyncTool, connector: Connector) -> Session:
+    """What answers a tool's connector: the tool, or the folder."""
+    return (Folder if tool.kind is ToolKind.FILE else Session)(tool, connector)
 
 
 def _plain(name: str) -> bool:
