@@ -54,7 +54,7 @@ class Http(Connector):
 
     kind: ClassVar[str] = "http"
     title: ClassVar[str] = "the tool"
-    url = ""
+    url: str = ""
     most: ClassVar[int] = 500
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:

@@ -49,7 +49,7 @@ class Twilio(Connector):
 
     kind: ClassVar[str] = "twilio"
     title: ClassVar[str] = "Twilio"
-    url = "https://accounts.twilio.com"
+    url: str = "https://accounts.twilio.com"
     most: ClassVar[int] = _ITEMS
 
     def __init__(self, place: Place) -> None:
