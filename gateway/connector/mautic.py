@@ -37,6 +37,7 @@ from gateway.connector.connector import (
 from gateway.connector.suppression import Change, Reason, Said, Suppression
 from gateway.connector.wellformed import (
     basic,
+    called,
     email_of,
     json_call,
     list_at,
@@ -52,8 +53,6 @@ from gateway.connector.wellformed import (
 )
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
-from gateway.hook.reading import read_document
-from gateway.provider.problem import Refusal
 from gateway.provider.request import Request
 from gateway.provider.signature import hmac_base64, same
 
@@ -288,11 +287,7 @@ class Mautic(Connector):
         nothing that was not so.
         """
         self._signed(request)
-        try:
-            document = read_document(request)
-        except Refusal as refusal:
-            raise HookRefused(str(refusal)) from None
-        events = document.get(_EVENT, [])
+        events = called(request).get(_EVENT, [])
         if not isinstance(events, list) or not all(isinstance(one, dict) for one in events):
             raise HookRefused(f"{_EVENT} is no list of objects")
         found = (self._heard(event, now) for event in events)

@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.clock import DAY_MS
-
 OVERLAP: Final = 20 * 60 * 1000
 """Milliseconds that are asked for again: clocks differ by 10 minutes, and entries come late
 by as much."""
@@ -41,17 +39,17 @@ class Reach:
     """The newest entry of it seen."""
 
     @classmethod
-    def read(cls, text: str, lists: Sequence[str], now: int) -> Reach:
-        """Read a cursor that :attr:`text` gave; what is unknown of it starts a day ago."""
+    def read(cls, text: str, lists: Sequence[str], start: int) -> Reach:
+        """Read a cursor that :attr:`text` gave; lists unknown to it begin at ``start``."""
         told: dict[str, Any] = {}
         try:
             told = orjson.loads(text) if text else {}
-            times = [int(told["since"].get(name, now - DAY_MS)) for name in lists] if told else []
+            times = [int(told["since"].get(name, start)) for name in lists] if told else []
             rest = {name: int(told.get(name, 0)) for name in _NUMBERS} if told else {}
         except (ValueError, TypeError, KeyError, AttributeError):
             told, times, rest = {}, [], {}
         if not told:
-            return cls(tuple(lists), (now - DAY_MS,) * len(lists))
+            return cls(tuple(lists), (start,) * len(lists))
         index = lists.index(told["at"]) if told.get("at") in lists else 0
         if lists[index] != told.get("at"):
             rest = {}
@@ -74,11 +72,6 @@ class Reach:
     def asked(self) -> int:
         """Since when the tool is to be asked."""
         return self.low or self.since[self.index]
-
-    @property
-    def first(self) -> bool:
-        """Whether none of the lists has been begun in this round."""
-        return self.index == 0 and not self.began
 
     def on(self, now: int, newest: int, *, offset: int, low: int = 0) -> Reach:
         """The same list has more."""

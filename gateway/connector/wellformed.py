@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from gateway.connector.connector import Place, ToolRefused, ToolUnreadable
+from gateway.connector.connector import HookRefused, Place, ToolRefused, ToolUnreadable
 from gateway.contacts.contact import Contact, ContactError
 from gateway.contacts.parse import parse_email, parse_phone
 from gateway.failure import InputError
@@ -132,6 +133,29 @@ def moment_of(value: object) -> int | None:
 def json_call(method: str, path: str, document: object) -> Request:
     """A request with a JSON body."""
     return Request(method, path, "", (("Content-Type", JSON),), orjson.dumps(document))
+
+
+def called(request: Request) -> dict[str, Any]:
+    """The JSON object that a webhook brings; raises HookRefused.
+
+    A member that stands twice is refused: which of them counts, nobody can say.
+    """
+    try:
+        # The stricter reader first; the other one is there to see what stands twice.
+        orjson.loads(request.body)
+        document = json.loads(request.body, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise HookRefused("the body is no JSON, or has a member twice") from None
+    if not isinstance(document, dict):
+        raise HookRefused("the body is no JSON object")
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
 
 
 def basic(username: str, secret: str) -> str:

@@ -178,18 +178,11 @@ class Choices:
         """Return when the refusal is in force."""
         topic = visitor.link.topic
         event = refusal(act, visitor.channel, topic, evidence, source, self.clock())
-        view = await self._view_or_none(visitor)
-        if view is not None and in_force(event, await self.register.show(visitor.contact), view):
+        if in_force(event, await self.register.show(visitor.contact)):
+            # Of a request under way beside this one it may not be acknowledged yet.
             await self.register.settle()
-            return
-        await self.register.apply(event, visitor.contact)
-
-    async def _view_or_none(self, visitor: Visitor) -> View | None:
-        """The view; None while look-ups are refused, when refusals are taken all the same."""
-        try:
-            return await self._view(visitor)
-        except GatewayError:
-            return None
+        else:
+            await self.register.apply(event, visitor.contact)
 
     async def _refuse_by_form(self, visitor: Visitor, act: Act) -> Reply:
         language = visitor.language

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.clock import Clock, now_ms
 from gateway.connector.connector import TOLERANCE, HookRefused
-from gateway.failure import GatewayError, RegisterUnavailable
+from gateway.failure import GatewayError, InputError, RegisterUnavailable
 from gateway.provider.request import Request
 from gateway.public.server import Reply, Visit
 from gateway.records.recorder import Exchange
@@ -57,7 +57,7 @@ class Hooks:
         except HookRefused as error:
             log.warning("hook_refused", tool=tool.name, status=error.http, cause=str(error))
             return Reply(error.http, b"Not taken.\n")
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (InputError, ValueError, TypeError, LookupError, AttributeError) as error:
             log.warning("hook_unreadable", tool=tool.name, cause=type(error).__name__)
             return Reply(400, b"Not taken.\n")
         if not changes:

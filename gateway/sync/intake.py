@@ -15,11 +15,13 @@ from typing import Final
 
 import structlog
 
-from gateway.clock import DAY_MS, Clock, now_ms
+from gateway.clock import Clock, now_ms
 from gateway.connector.suppression import Change, Reason, Said, Suppression
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import KeyRing, subject_of
+from gateway.entry.entry import DeliveryReason
 from gateway.entry.event import Event, EventError, EventKind
+from gateway.entry.period import delivery_expiry
 from gateway.entry.standing import Standing
 from gateway.register.register import Register
 from gateway.settings.public import Delivery
@@ -202,7 +204,8 @@ class Intake:
             ):
                 return None
         if entry == DELIVERY:
-            return self._undeliverable(tool, told, moment or now, via)
+            undated = moment is None and first
+            return self._undeliverable(tool, told, moment, via, undated=undated)
         return Event(
             kind=EventKind.BAN,
             at=now if moment is None else moment,
@@ -217,15 +220,30 @@ class Intake:
             undated=moment is None and first,
         )
 
-    def _undeliverable(self, tool: Tool, told: Suppression, at: int, via: Via) -> Event | None:
+    def _undeliverable(
+        self, tool: Tool, told: Suppression, at: int | None, via: Via, *, undated: bool
+    ) -> Event | None:
         """The event of an address that mail does not reach, or whose owner complained."""
+        now = self._clock()
+        since = now if at is None else at
         complaint = told.reason is Reason.COMPLAINT
-        days = self._delivery.complaint_days if complaint else self._delivery.bounce_days
-        expires = at + days * DAY_MS if days else None
-        if expires is not None and expires <= self._clock():
+        reason = DeliveryReason.COMPLAINT if complaint else DeliveryReason.HARD_BOUNCE
+        days = self._delivery
+        expires = delivery_expiry(reason, since, days.bounce_days, days.complaint_days)
+        if expires is not None and expires <= now:
             return None
-        del tool, via
-        return None
+        return Event(
+            kind=EventKind.UNDELIVERABLE,
+            at=since,
+            actor=f"tool:{tool.name}",
+            source=_source(tool, via),
+            evidence=_evidence(tool, told),
+            channel=told.contact.channel,
+            delivery=reason,
+            expires=expires,
+            imported=True,
+            undated=undated,
+        )
 
     async def _lifted(self, contact: Contact, since: int) -> bool:
         """Whether a lifting is on record since an entry became known."""

@@ -69,9 +69,10 @@ class Puller:
         first = cursors.listed is None
         for _ in range(_PAGES):
             page = await session.run(tool.connector.changes(cursor))
-            taken.add(await self._intake.take(tool, page.changes, Via.LIST, first=first))
-            taken.bad += page.bad
-            await self._store.count_bad(tool.name, page.bad)
+            part = await self._intake.take(tool, page.changes, Via.LIST, first=first)
+            part.bad += page.bad
+            await self._store.count_bad(tool.name, part.bad)
+            taken.add(part)
             moved, cursor = page.cursor != cursor, page.cursor
             if moved:
                 await self._store.change(tool.name, pulled=cursor)

@@ -186,12 +186,10 @@ class Pusher:
         self, tool: Tool, contact: Contact, standing: Standing, rows: Sequence[Known]
     ) -> list[Suppression]:
         """What the tool must hold of a contact and is not known to."""
-        want = wanted(contact, standing, tool.holds, tool.settings.accept_wider, self._clock())
-        return [
-            each
-            for each in want.entries
-            if not any(row.stands and covers(row.entry, scope_of(each)) for row in rows)
-        ]
+        there = [row.entry for row in rows if row.stands]
+        wider = tool.settings.accept_wider
+        now = self._clock()
+        return list(wanted(contact, standing, tool.holds, wider, now, there=there).entries)
 
     async def _put(self, tool: Tool, session: Session, works: Sequence[_Work]) -> None:
         items = [(work, digest, each) for work in works for digest, each in work.puts]

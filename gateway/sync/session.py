@@ -120,7 +120,7 @@ class Session:
 
     async def _sent(self, request: Request) -> Answer:
         prepared = self._connector.prepare(request, self._clock())
-        target = target_of(self._tool.url or self._connector.url, prepared)
+        target = target_of(self._connector.place.url or self._connector.url, prepared)
         self.requests += 1
         async with asyncio.timeout(self._tool.timeout):
             async with self._session().request(

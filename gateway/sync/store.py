@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import Table, and_, case, delete, func, or_, select, update
+from sqlalchemy import Table, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -285,19 +285,24 @@ class SyncStore:
         """Forget what is done, put off what failed; what changed meanwhile stays owed."""
 
         async def work(connection: AsyncConnection) -> None:
-            for each in done:
-                await connection.execute(delete(_owed).where(*_same(name, each.subject, each.turn)))
-            for one in failed:
+            if done:
                 await connection.execute(
-                    update(_owed)
-                    .where(*_same(name, one.owed.subject, one.owed.turn))
-                    .values(
-                        attempts=one.owed.attempts + 1,
-                        due=one.due,
-                        final=int(one.final),
-                        cause=one.cause[:500],
-                    )
+                    _SETTLE, [{"of": name, "who": one.subject, "then": one.turn} for one in done]
                 )
+            if failed:
+                values = [
+                    {
+                        "of": name,
+                        "who": one.owed.subject,
+                        "then": one.owed.turn,
+                        "tries": one.owed.attempts + 1,
+                        "next": one.due,
+                        "ended": int(one.final),
+                        "why": one.cause[:500],
+                    }
+                    for one in failed
+                ]
+                await connection.execute(_PUT_OFF, values)
 
         if done or failed:
             await self.database.write(work)
@@ -340,15 +345,11 @@ class SyncStore:
         each = list(rows)
 
         async def work(connection: AsyncConnection) -> None:
-            for row in each:
-                await connection.execute(
-                    delete(_known).where(
-                        _known.c.tool == name,
-                        _known.c.subject == row.subject,
-                        _known.c.entry == row.entry,
-                        _known.c.seen == row.seen,
-                    )
-                )
+            values = [
+                {"of": name, "who": row.subject, "what": row.entry, "then": row.seen}
+                for row in each
+            ]
+            await connection.execute(_FORGET, values)
 
         if each:
             await self.database.write(work)
@@ -437,6 +438,30 @@ _KNOWN: Final = (
     _known.c.put,
     _known.c.since,
     _known.c.seen,
+)
+
+
+_SAME: Final = (
+    _owed.c.tool == bindparam("of"),
+    _owed.c.subject == bindparam("who"),
+    _owed.c.turn == bindparam("then"),
+)
+_SETTLE: Final = delete(_owed).where(*_SAME)
+_PUT_OFF: Final = (
+    update(_owed)
+    .where(*_SAME)
+    .values(
+        attempts=bindparam("tries"),
+        due=bindparam("next"),
+        final=bindparam("ended"),
+        cause=bindparam("why"),
+    )
+)
+_FORGET: Final = delete(_known).where(
+    _known.c.tool == bindparam("of"),
+    _known.c.subject == bindparam("who"),
+    _known.c.entry == bindparam("what"),
+    _known.c.seen == bindparam("then"),
 )
 
 
@@ -534,7 +559,3 @@ async def _gone(
         ],
     )
     await _owe(connection, name, dict.fromkeys((subject for subject, _ in entries), now), now)
-
-
-def _same(name: str, subject: str, turn: int) -> tuple[Any, ...]:
-    return (_owed.c.tool == name, _owed.c.subject == subject, _owed.c.turn == turn)

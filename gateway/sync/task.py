@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
@@ -18,6 +18,7 @@ from gateway.records.identifier import new_id
 _task = schema.sync_task
 _OPEN: Final = "open"
 _CLOSED: Final = "closed"
+_PORTION: Final = 500
 GATEWAY: Final = "gateway"
 
 
@@ -71,38 +72,42 @@ class Tasks:
         now = self._clock()
 
         async def work(connection: AsyncConnection) -> int:
-            made = 0
-            for told in each:
-                if await connection.scalar(_open(tool, told)) is not None:
-                    continue
-                await connection.execute(
-                    insert(_task).values(
-                        id=new_id(),
-                        tool=tool,
-                        subject=told.subject,
-                        entry=told.entry,
-                        why=told.why.value,
-                        told=now,
-                        state=_OPEN,
-                        closed_by="",
-                        reason="",
-                    )
-                )
-                made += 1
-            return made
+            known = await _open(connection, tool, each)
+            new = [told for told in dict.fromkeys(each) if told not in known]
+            values = [
+                {
+                    "id": new_id(),
+                    "tool": tool,
+                    "subject": told.subject,
+                    "entry": told.entry,
+                    "why": told.why.value,
+                    "told": now,
+                    "state": _OPEN,
+                    "closed_by": "",
+                    "reason": "",
+                }
+                for told in new
+            ]
+            if values:
+                await connection.execute(insert(_task), values)
+            return len(values)
 
         return await self._database.write(work) if each else 0
 
     async def done(self, tool: str, each: Sequence[Told]) -> None:
         """Close tasks that have become needless."""
 
-        async def work(connection: AsyncConnection) -> None:
-            for told in each:
-                found: str | None = await connection.scalar(_open(tool, told))
-                if found is not None:
-                    await self._close(connection, found, GATEWAY, "it was done in the tool")
+        async def find(connection: AsyncConnection) -> dict[Told, str]:
+            return await _open(connection, tool, each)
 
-        if each:
+        async def work(connection: AsyncConnection) -> None:
+            for told in dict.fromkeys(each):
+                if told in known:
+                    reason = "it was done in the tool"
+                    await self._close(connection, known[told], GATEWAY, reason)
+
+        known = await self._database.read(find) if each else {}
+        if not known.keys().isdisjoint(each):
             await self._database.write(work)
 
     async def settle(self, task_id: str, by: str, reason: str) -> Task:
@@ -147,14 +152,19 @@ class Tasks:
         return bool(closed.rowcount)
 
 
-def _open(tool: str, told: Told) -> Select[Any]:
-    return select(_task.c.id).where(
-        _task.c.tool == tool,
-        _task.c.subject == told.subject,
-        _task.c.entry == told.entry,
-        _task.c.why == told.why.value,
-        _task.c.state == _OPEN,
-    )
+async def _open(connection: AsyncConnection, tool: str, each: Sequence[Told]) -> dict[Told, str]:
+    """The ids of the open tasks about the same contacts."""
+    subjects = list(dict.fromkeys(told.subject for told in each))
+    found: dict[Told, str] = {}
+    for at in range(0, len(subjects), _PORTION):
+        query = select(_task.c.subject, _task.c.entry, _task.c.why, _task.c.id).where(
+            _task.c.tool == tool,
+            _task.c.subject.in_(subjects[at : at + _PORTION]),
+            _task.c.state == _OPEN,
+        )
+        for row in await connection.execute(query):
+            found[Told(row.subject, row.entry, Why(row.why))] = row.id
+    return found
 
 
 def _read(row: Row[Any]) -> Task:

@@ -13,6 +13,7 @@ list can say "all but".
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,10 +51,12 @@ def wanted(
     now: int,
     *,
     lifted: bool = False,
+    there: Collection[str] = (),
 ) -> Wanted:
     """What a tool must hold of a contact; ``lifted``: bans too that a consent has lifted.
 
-    ``now`` is milliseconds since the epoch.
+    ``now`` is milliseconds since the epoch.  ``there``: names of entries that stand there;
+    what they forbid needs no other.
     """
     channel = contact.channel
     if channel not in holds.channels:
@@ -62,6 +65,8 @@ def wanted(
     found: dict[str, Suppression] = {}
     left: list[Ban] = []
     for ban in standing.standing_bans(channel, now, lifted=lifted):
+        if any(covers(name, ban_of(ban)) for name in there):
+            continue
         entry = _held(contact, ban, holds, topics, accept_wider)
         if entry is None:
             left.append(ban)
