@@ -16,7 +16,15 @@ from gateway.contacts.parse import parse_contact
 from gateway.unsubscribe.link import Link, Links, Purpose
 from tests.bounce.samples import feedback
 from tests.clients.conftest import run, tool
-from tests.inbound.conftest import BILLING, BOUNCES, CLIENTS, OURS, UNSUBSCRIBE, Caller
+from tests.inbound.conftest import (
+    BILLING,
+    BOUNCES,
+    CLIENTS,
+    OURS,
+    STRANGER,
+    UNSUBSCRIBE,
+    Caller,
+)
 from tests.inbound.mta import Mta
 from tests.inbound.test_report import HARD
 from tests.inbound.test_unsubscribe import mail
@@ -111,6 +119,21 @@ async def test_a_real_bounce_stops_the_next_marketing(chain):
     await mta.logged(f"to=<{BOUNCES}>", 2)
     assert gateway.said("report_taken")["form"] == "notification"
     assert GONE not in gateway.text
+
+
+async def test_a_stranger_reaches_the_listener_through_postfix_for_one_thing(chain):
+    """As docs/inbound.md sets Postfix up."""
+    gateway, mta, _ = chain
+    async with Caller(mta.port, STRANGER) as client:
+        await client.say("MAIL FROM:<maija@other.example>")
+        for address in (BOUNCES, BOUNCES.replace("@", "+x@")):
+            assert "Access denied" in await client.say(f"RCPT TO:<{address}>")
+        assert (await client.say("RCPT TO:<x@mail.lamisnet.fi>")).startswith("550 5.1.1")
+        assert (await client.say("RCPT TO:<x@elsewhere.example>")).startswith("554 5.7.1")
+        assert (await client.say(f"RCPT TO:<{UNSUBSCRIBE}>")).startswith("250")
+        assert (await client.data(mail(token(gateway, MAIJA)))).startswith("250")
+    await mta.logged("it is in force")
+    assert "1 suppressed" in await sent(gateway, MAIJA)
 
 
 async def test_a_bounce_outlasts_the_register_and_the_gateway(chain):
