@@ -50,7 +50,7 @@ from gateway.connector.saying import (
     member,
     text,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
@@ -108,6 +108,7 @@ class Mailgun(Connector):
             scopes=frozenset(scopes),
             channels=frozenset({Channel.EMAIL}),
             topics=self._topics.names,
+            delivery=DELIVERY,
         )
 
     def warnings(self) -> list[str]:
