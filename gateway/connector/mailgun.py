@@ -48,7 +48,7 @@ from gateway.connector.saying import (
     mail_ms,
     text,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
@@ -106,6 +106,7 @@ class Mailgun(Connector):
             scopes=frozenset(scopes),
             channels=frozenset({Channel.EMAIL}),
             topics=self._topics.names,
+            delivery=DELIVERY,
         )
 
     def warnings(self) -> list[str]:

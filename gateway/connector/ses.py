@@ -43,7 +43,7 @@ from gateway.connector.saying import (
     seconds_ms,
     text,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
@@ -101,7 +101,9 @@ class Ses(Connector):
     def holds(self) -> Holds:
         """The whole address, and nothing narrower."""
         return Holds(
-            scopes=frozenset({Scope.ALL, Scope.CHANNEL}), channels=frozenset({Channel.EMAIL})
+            scopes=frozenset({Scope.ALL, Scope.CHANNEL}),
+            channels=frozenset({Channel.EMAIL}),
+            delivery=DELIVERY,
         )
 
     def warnings(self) -> list[str]:
