@@ -16,6 +16,7 @@ from gateway.cli import (
     demo,
     held,
     keys,
+    links,
     organisation,
     records,
     register,
@@ -51,6 +52,7 @@ app.add_typer(held.app, name="held")
 app.add_typer(retention.app, name="retention")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
+app.add_typer(links.app, name="links")
 app.add_typer(subject.app, name="subject")
 app.add_typer(organisation.app, name="organisation")
 

@@ -26,7 +26,8 @@ _Result = TypeVar("_Result")
 Exchange = Generator[Request, Answer, _Result]
 """Requests out, answers in, a result at the end.  ``Request.path`` counts from the tool's
 ``url``.  Every answer that came is sent in, whatever its status but 429 and 5xx, which
-the loop repeats after a time; so a connector sees 2xx, 3xx (never followed) and 4xx."""
+the loop repeats after a time; so a connector sees 2xx, 3xx (never followed) and 4xx, and of
+5xx those that :attr:`Connector.speaks` names."""
 
 TOLERANCE: Final = 5 * 60 * 1000
 """Milliseconds by which a webhook's signed time may differ from ours, either way."""
@@ -92,6 +93,9 @@ class Holds:
     """The topics that it can tell apart, in the register's words."""
     reads: bool = True
     """Whether its list can be read (Twilio's opt-outs cannot)."""
+    lists: bool = True
+    """Whether the whole list can be read; else only what is new (files that are dropped), and
+    what :meth:`Connector.listing` leaves out is not gone."""
     dated: bool = True
     """Whether its entries say when they began."""
     hooks: bool = True
@@ -132,10 +136,13 @@ class Connector(ABC):
     kind: ClassVar[str]
     """As ``sync.tools[].kind`` names it."""
     title: ClassVar[str]
-    url: ClassVar[str]
-    """The vendor's API, without a slash at the end."""
+    url: str
+    """The vendor's API, without a slash at the end; of some it depends on the place."""
     most: ClassVar[int] = 1
     """Entries that :meth:`put` takes at once, at the most."""
+    speaks: ClassVar[frozenset[int]] = frozenset()
+    """Statuses of 5xx by which the tool answers a request that it understood and refuses:
+    sent in as those of 4xx are."""
 
     def __init__(self, place: Place) -> None:
         self.place = place

@@ -192,6 +192,21 @@ class Standing(NamedTuple):
                 if each.reason is DeliveryReason.COMPLAINT:
                     yield each
 
+    def standing_bans(self, channel: Channel, now_ms: int, *, lifted: bool = False) -> list[Ban]:
+        """The contact's own bans of marketing in a channel, but for an organisation's.
+
+        One that a consent lifts wholly (all that it forbids in the channel) is left out,
+        unless ``lifted``; one that it lifts in part stays.
+        """
+        return [
+            ban
+            for tier, ban in self._bans()
+            if tier is not Tier.ORGANISATION
+            and ban.scope not in (Scope.ORGANISATION, Scope.DISCLOSURE)
+            and ban.channel in (None, channel)
+            and (lifted or not self._lifted(ban, channel, ban.topic, now_ms))
+        ]
+
     def topic_may_lift(self, channel: Channel, now_ms: int) -> bool:
         """Whether a consent for a single topic could lift some ban of this channel."""
         return any(

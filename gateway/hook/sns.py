@@ -11,9 +11,6 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
 from gateway.hook.hook import Hook, Incoming, Signs
 from gateway.hook.reading import (
     document_of,
@@ -25,10 +22,11 @@ from gateway.hook.reading import (
     unknown_shape,
 )
 from gateway.provider.request import Request
+from gateway.provider.snssigning import signed_by
 
 _NOTIFICATION = "Notification"
 _OTHER = ("SubscriptionConfirmation", "UnsubscribeConfirmation")
-_SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+_VERSIONS = ("2",)
 _ATTRIBUTES = {"AWS.SNS.SMS.SMSType": "Transactional"}
 
 
@@ -41,6 +39,7 @@ class Sns(Hook):
     name = "sns"
     title = "AWS SNS"
     signs = Signs.BODY
+    sourced = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:
         """The one message; none where SNS asks whether it may deliver."""
@@ -69,23 +68,14 @@ class Sns(Hook):
 
     def verified(self, request: Request, url: str, secret: str, now: int) -> bool:
         """RSA with SHA-256, by one of the certificates that are pinned."""
-        from cryptography import x509
-
         notification = read_document(request, "text/plain")
-        if text_of(notification, "SignatureVersion") != "2":
-            return False
         if text_of(notification, "Type") != _NOTIFICATION:
             return False
-        shown = text_of(notification, "Signature")
-        octets = base64.b64decode(shown, validate=True)
-        # The last sign of base 64 has bits that no octet needs.
-        if base64.b64encode(octets).decode() != shown:
-            return False
-        text = "".join(
-            f"{name}\n{notification[name]}\n" for name in _SIGNED if name in notification
-        )
-        certificates = x509.load_pem_x509_certificates(secret.encode())
-        return any(_good(one, octets, text.encode(), now) for one in certificates)
+        return signed_by(notification, secret, now, _VERSIONS)
+
+    def source(self, request: Request) -> str:
+        """The topic's ARN, which is signed: AWS signs for every customer with one key."""
+        return text_of(read_document(request, "text/plain"), "TopicArn")
 
     def compose(self, sender: str, to: str, text: str, account: str) -> Request:
         """``Publish``; whoever sends it signs it (SigV4)."""
@@ -104,23 +94,3 @@ class Sns(Hook):
                 (f"{entry}.Value.StringValue", value),
             ]
         return form_request("/", *pairs)
-
-
-def _good(certificate: Any, octets: bytes, text: bytes, now: int) -> bool:  # noqa: ANN401
-    """Whether a certificate is valid now and its key has signed the text."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    key = certificate.public_key()
-    if not begin.timestamp() * 1000 <= now <= end.timestamp() * 1000:
-        return False
-    if not isinstance(key, RSAPublicKey):
-        return False
-    try:
-        key.verify(octets, text, PKCS1v15(), SHA256())
-    except InvalidSignature:
-        return False
-    return True

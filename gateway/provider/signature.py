@@ -21,6 +21,18 @@ def hmac_base64(secret: str, text: bytes, digest: str) -> str:
     return base64.b64encode(hmac.digest(secret.encode(), text, digest)).decode()
 
 
+def exact_base64(text: str) -> bytes:
+    """The octets of base 64 that is written in the one way there is; raises ValueError.
+
+    The last sign of base 64 may have bits that no octet needs: a signature with another
+    of them would be a second one.
+    """
+    octets = base64.b64decode(text, validate=True)
+    if base64.b64encode(octets).decode() != text:
+        raise ValueError("base 64 that is written in another way")
+    return octets
+
+
 def same(one: str, other: str) -> bool:
     """Whether two signatures are the same, in a time that does not depend on them."""
     return hmac.compare_digest(one.encode(), other.encode())

@@ -56,6 +56,8 @@ class SigV4:
 
     service: str
     clock: Clock = now_ms
+    region: str = ""
+    """Where requests go that no tool has signed; "": what their host says."""
 
     def shows(self, request: Request, expected: Credential) -> bool:
         """Whether the request, its body and its Host as received, is signed with the secret."""
@@ -82,12 +84,14 @@ class SigV4:
     def write(self, request: Request, credential: Credential) -> Request:
         """The request, to the Host that its headers name, signed with another secret.
 
-        The region is the one that the tool signed for, or the host's.  Headers of AWS's
-        that the new signature does not cover are taken out; a session token belongs to
-        the tool's key.
+        The region is the one that the tool signed for, the scheme's own, or the host's.
+        Headers of AWS's that the new signature does not cover are taken out; a session
+        token belongs to the tool's key.
         """
         shown = _authorization(request.header("authorization"))
-        region = shown["region"] if shown else self._region_of(request.header("host"))
+        region = (
+            shown["region"] if shown else self.region or self._region_of(request.header("host"))
+        )
         if not region:
             raise Refusal(Problem.UNKNOWN_CALLER, "the request has no AWS signature (version 4)")
         moment = datetime.fromtimestamp(self.clock() / 1000, UTC)

@@ -386,16 +386,37 @@ sync_tool = Table(
     "sync_tool",
     metadata,
     Column("name", Text, primary_key=True),
+    Column("added", _Big, nullable=False),
     Column("pushed", _Big, nullable=False),
+    Column("walked", Text),
     Column("pulled", Text, nullable=False),
     Column("listing", Text, nullable=False),
     Column("listed", _Big),
     Column("succeeded", _Big),
     Column("failing_since", _Big),
     Column("cause", Text, nullable=False),
+    Column("rounds", _Big, nullable=False),
+    Column("bad", _Big, nullable=False),
 )
-"""How far each tool's list is: the chain's link that was pushed last, the cursors of its
-changes and of a full listing under way, when one was last done."""
+"""How far each tool's list is: the chain's link that was looked at last, the subject up to
+which the bans of before the tool was added were looked at (NULL: all of them), the cursor
+of its changes, a full listing under way, when one was last done."""
+
+sync_known = Table(
+    "sync_known",
+    metadata,
+    Column("tool", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("entry", Text, primary_key=True),
+    Column("at", _Big),
+    Column("put", _Big),
+    Column("since", _Big, nullable=False),
+    Column("seen", _Big, nullable=False),
+    Index("sync_known_seen", "tool", "seen"),
+)
+"""What stands in each tool's list: the tool's own date of it, when it was put there by us
+(NULL: it never was), since when it is known, and when it was last seen (0: it was to be put
+and nobody knows whether it was; below 0: it is gone)."""
 
 sync_owed = Table(
     "sync_owed",
@@ -403,13 +424,17 @@ sync_owed = Table(
     Column("tool", Text, primary_key=True),
     Column("subject", Text, primary_key=True),
     Column("since", _Big, nullable=False),
+    Column("turn", _Big, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("due", _Big, nullable=False),
     Column("final", Integer, nullable=False),
     Column("cause", Text, nullable=False),
-    Index("sync_owed_due", "tool", "due"),
+    Index("sync_owed_due", "tool", "final", "due"),
+    Index("sync_owed_since", "tool", "since"),
 )
-"""Contacts whose bans a tool lacks, since when, and why it still does."""
+"""Contacts that a tool is to be looked at for, since when, and why it is not done yet.
+
+``turn`` is another number each time that the contact changes."""
 
 sync_task = Table(
     "sync_task",
@@ -417,16 +442,18 @@ sync_task = Table(
     Column("id", Text, primary_key=True),
     Column("tool", Text, nullable=False),
     Column("subject", Text, nullable=False),
+    Column("entry", Text, nullable=False),
+    Column("why", Text, nullable=False),
     Column("told", _Big, nullable=False),
     Column("state", Text, nullable=False),
-    Column("body", Text, nullable=False),
     Column("closed", _Big),
     Column("closed_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Index("sync_task_state", "state", "told"),
     Index("sync_task_subject", "tool", "subject"),
 )
-"""What a person is to look at: an entry that is gone from a tool's list but banned here."""
+"""What a person is to look at: an entry that is gone from a tool's list but banned here, or
+stands there and is lifted here."""
 
 import_job = Table(
     "import_job",
@@ -449,5 +476,5 @@ import_job = Table(
 )
 """Lists that are taken in by the API; the rows are sealed, and gone when the job ends."""
 
-ADDED_IN_5: Final = (sync_tool, sync_owed, sync_task, import_job)
+ADDED_IN_5: Final = (sync_tool, sync_known, sync_owed, sync_task, import_job)
 """The tables that came with version 5."""

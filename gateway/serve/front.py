@@ -21,22 +21,32 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from gateway.evidence.metric import Metrics
-from gateway.failure import GatewayError
+from gateway.failure import GatewayError, InputError
+from gateway.page.parts import page_parts
 from gateway.public.server import Face, Part
 from gateway.records.database import Database
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.desk import person_store
+from gateway.serve.letterbox import Letterbox
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
+from gateway.serve.tools import Tools
 from gateway.settings import Settings
+from gateway.smtp.notice import Post
+from gateway.subject.requests import Requests
+from gateway.unsubscribe.link import Links
 
 log = structlog.get_logger(__name__)
 
 _LAST_WORDS = 5.0
-UNRATED = frozenset({"hooks"})
-"""Parts whose callers are tools."""
+_GAUGE_SECONDS = 1.0
+UNRATED = frozenset({"hooks", "u"})
+"""Parts whose callers are tools: mail services refuse for many people from few addresses.
+
+Whoever has no link learns and changes nothing there, and forms are counted by contact."""
 
 
 def run(assignment: Assignment) -> None:
@@ -70,7 +80,10 @@ async def _serve(assignment: Assignment) -> None:
         custody = await open_custody(settings, parts.seal, database)
         stack.push_async_callback(custody.aclose)
         stores = stores_on(parts.register, database, custody, parts.ring, parts.seal)
-        face = Face(settings.public, face_parts(settings, parts, stores), unrated=UNRATED)
+        tools = Tools(settings, stores)
+        stack.push_async_callback(tools.aclose)
+        await tools.start()
+        face = Face(settings.public, face_parts(settings, parts, stores, tools), unrated=UNRATED)
         server = face.server()
         for descriptor in assignment.public:
             listening = await loop.create_server(
@@ -80,19 +93,59 @@ async def _serve(assignment: Assignment) -> None:
                 ssl_handshake_timeout=30 if context is not None else None,
             )
             stack.callback(listening.close)
+        letterbox = await Letterbox.open(settings, parts, metrics, assignment.inbound)
         os.write(assignment.ready, b"r")
         os.close(assignment.ready)
         reloads = loop.create_task(
-            _reloads(assignment, reload, face, parts, stores, metrics, context)
+            _reloads(assignment, reload, face, parts, stores, tools, letterbox, metrics, context)
         )
+        published = loop.create_task(_publish(metrics))
         await stop.wait()
         reloads.cancel()
-        await server.end(_LAST_WORDS)
+        published.cancel()
+        await asyncio.gather(server.end(_LAST_WORDS), letterbox.end(settings.drain_timeout))
+        metrics.publish()
 
 
-def face_parts(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Part]:
+def face_parts(
+    settings: Settings, parts: Parts, stores: Stores, tools: Tools
+) -> Mapping[str, Part]:
     """What answers on the public address, by the first segment of the path."""
-    return {}
+    return {**_pages(settings, parts, stores), **tools.part()}
+
+
+def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Part]:
+    path = settings.unsubscribe.key_file
+    if path is None:
+        raise InputError("unsubscribe.key_file is not set")
+    recorder = parts.site.recorder
+    store = person_store(settings, stores.database, stores.custody, stores.ring)
+
+    def post() -> Post:
+        site = parts.site
+        return Post(
+            rules=site.rules,
+            gate=site.gate,
+            evidence=site.evidence,
+            recorder=recorder,
+            contents=stores.contents,
+            upstreams=site.upstreams,
+            owned_domains=site.owned_domains,
+        )
+
+    return page_parts(
+        settings,
+        Links.load_or_create(path),
+        parts.register,
+        Requests(stores.database, stores.custody, store, recorder),
+        post,
+    )
+
+
+async def _publish(metrics: Metrics) -> None:
+    while True:
+        await asyncio.sleep(_GAUGE_SECONDS)
+        metrics.publish()
 
 
 async def _reloads(
@@ -101,6 +154,8 @@ async def _reloads(
     face: Face,
     parts: Parts,
     stores: Stores,
+    tools: Tools,
+    letterbox: Letterbox,
     metrics: Metrics,
     context: ssl.SSLContext | None,
 ) -> None:
@@ -110,9 +165,11 @@ async def _reloads(
         try:
             settings = read_accepted(Path(assignment.settings))
             await parts.rebuild(settings, metrics)
-            renewed = face_parts(settings, parts, stores)
+            await tools.reload(settings)
+            renewed = face_parts(settings, parts, stores, tools)
             if context is not None and settings.public.tls is not None:
                 load_certificate(context, settings.public.tls, "public.tls")
+            letterbox.renew(settings, parts)
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
             continue

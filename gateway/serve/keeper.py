@@ -47,6 +47,7 @@ from gateway.serve.warden import Warden, Watch
 from gateway.settings import Settings
 from gateway.subject.ending import Ending
 from gateway.subject.requests import open_and_late
+from gateway.sync.gauge import Alarm, SyncFigures, sync_figures
 from gateway.upstream.upstreams import Upstreams
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ log = structlog.get_logger(__name__)
 _SWEEP_SECONDS = 600.0
 _PROBE_SECONDS = 5.0
 _COUNT_SECONDS = 60.0
+_OWED_SECONDS = 2.0
 _OWN_SECONDS = 30.0
 _RETENTION_FIRST = 600.0
 _RETENTION_SECONDS = 86_400.0
@@ -68,6 +70,7 @@ class Keeper:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._sync_settings = settings.sync
         self._stack = contextlib.AsyncExitStack()
         self._register: Register | None = None
         self._archiver: Archiver | None = None
@@ -77,6 +80,8 @@ class Keeper:
         self._reminder: Reminder | None = None
         self.requests = (0, 0)
         """Requests of people that are open, and those of them that are late."""
+        self.sync: SyncFigures | None = None
+        """What is owed to tools, once it has been counted."""
 
     async def __aenter__(self) -> Keeper:
         settings = self._settings
@@ -152,6 +157,7 @@ class Keeper:
             follower = follower_of(settings, self._register, database, custody, ring)
             self._own(follower.run(), "people")
             self._own(self._count(database), "requests")
+            self._own(self._count_owed(database), "sync-figures")
         except BaseException:
             await self._stack.aclose()
             raise
@@ -245,6 +251,18 @@ class Keeper:
                 self.requests = await open_and_late(database, now_ms())
             await asyncio.sleep(_COUNT_SECONDS)
 
+    async def _count_owed(self, database: Database) -> None:
+        """Keep count of what is owed to tools, and tell once an hour of those that are late."""
+        alarm = Alarm()
+        while True:
+            if self._sync_settings.tools:
+                with contextlib.suppress(GatewayError):
+                    self.sync = await sync_figures(database, self._sync_settings)
+                    alarm.tell(self.sync)
+            else:
+                self.sync = None
+            await asyncio.sleep(_OWED_SECONDS)
+
     def reload(self, settings: Settings) -> None:
         """Ask the upstreams of these settings from now on.
 
@@ -256,6 +274,7 @@ class Keeper:
             self._upstreams.reload(targets(settings))
         if self._reminder is not None:
             self._reminder.settings = settings
+        self._sync_settings = settings.sync
 
     # -- what is asked of it ------------------------------------------------------
 

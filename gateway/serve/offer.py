@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from gateway.failure import InputError
+from gateway.keyfile import KEY_OCTETS
 from gateway.message.signature import SigningKey
 from gateway.settings import Settings
 from gateway.settings.failure import SettingsError
@@ -16,17 +19,37 @@ def offer(settings: Settings) -> Offer | None:
     The keys of links are made on first use.
 
     Raises:
-        InputError: a key file is unreadable, malformed or, with links, open to others.
+        InputError: ``public.url`` cannot stand in mail, or a key file is missing,
+            malformed or, with links, open to others.
 
     """
     keys = _signing_keys(settings)
-    unsubscribe = settings.unsubscribe
-    if not unsubscribe.add:
+    if not settings.unsubscribe.add:
         return None
-    if unsubscribe.key_file is None:
+    return _offer(settings, links_of(settings), keys)
+
+
+def check_offer(settings: Settings) -> None:
+    """Try what :func:`offer` rests on, and make nothing; raises what it raises."""
+    keys, path = _signing_keys(settings), settings.unsubscribe.key_file
+    if path is not None and path.exists():
+        links = Links.load_or_create(path)
+    else:
+        links = Links({"k1": os.urandom(KEY_OCTETS)}, "k1")
+    if settings.unsubscribe.add:
+        _offer(settings, links, keys)
+
+
+def links_of(settings: Settings) -> Links:
+    """The keys that seal and open links, made on first use; raises InputError."""
+    path = settings.unsubscribe.key_file
+    if path is None:
         raise InputError("unsubscribe.key_file is not set")
-    links = Links.load_or_create(unsubscribe.key_file)
-    return Offer(links, settings.public.url, unsubscribe.address, keys)
+    return Links.load_or_create(path)
+
+
+def _offer(settings: Settings, links: Links, keys: dict[str, SigningKey]) -> Offer:
+    return Offer(links, settings.public.url, settings.unsubscribe.address, keys)
 
 
 def _signing_keys(settings: Settings) -> dict[str, SigningKey]:

@@ -30,6 +30,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from gateway.decision.load import find_rules, load_rules
 from gateway.failure import GatewayError, InputError
 from gateway.http.health import health_app
+from gateway.page.look import Logo
 from gateway.register.lock import FolderLock
 from gateway.serve.accepted import write_accepted
 from gateway.serve.assembly import archive_place, targets
@@ -37,12 +38,14 @@ from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import server_context
 from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
-from gateway.serve.offer import offer
+from gateway.serve.offer import check_offer
 from gateway.serve.plane import quiet_hours, routes_of
 from gateway.serve.socket import bind, close, name_of
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 from gateway.smtp.credential import Credentials
+from gateway.sync.gauge import SyncGauges
+from gateway.sync.tool import tools_of
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +130,7 @@ class Supervisor:
             ["state"],
             registry=self._own,
         )
+        self._sync = SyncGauges(self._own)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -295,6 +299,7 @@ class Supervisor:
             waiting, late = keeper.requests
             self._requests.labels("open").set(waiting)
             self._requests.labels("late").set(late)
+            self._sync.show(keeper.sync)
             await asyncio.sleep(1)
 
     # -- workers ------------------------------------------------------------------
@@ -504,7 +509,7 @@ def check_whole(settings: Settings) -> None:
     """Try everything a start or reload rests on, before anything is touched.
 
     Raises:
-        GatewayError: rule file, certificate, password or key file, or upstream is wrong.
+        GatewayError: rule file, certificate, password or key file, logo, or upstream is wrong.
 
     """
     load_rules(find_rules(settings.rules.set, settings.rules.folder))
@@ -512,9 +517,14 @@ def check_whole(settings: Settings) -> None:
     Credentials(settings.smtp.clients)
     for target in targets(settings):
         target.context()
-    offer(settings)
+    check_offer(settings)
+    if settings.pages.logo is not None and settings.public.listen:
+        Logo.load(settings.pages.logo)
     server_context(settings.api.tls, "api.tls")
+    server_context(settings.inbound.tls, "inbound.tls")
     archive_place(settings)
+    if settings.sync.tools:
+        tools_of(settings)
     if settings.sms.routes:
         server_context(settings.sms.tls, "sms.tls")
         routes_of(settings)

@@ -21,6 +21,8 @@ from gateway.settings.value import (
 
 Language = Literal["fi", "sv", "en"]
 MIB = 1024 * 1024
+CONTRAST = 4.5
+"""What text needs against its ground."""
 
 _is_plain_address = re.compile(r"[!-;=?A-~]+@[A-Za-z0-9.-]+").fullmatch
 _is_colour = re.compile(r"#[0-9A-Fa-f]{6}").fullmatch
@@ -42,7 +44,24 @@ def _address(value: str) -> str:
 def _colour(value: str) -> str:
     if not _is_colour(value):
         raise ValueError("write a colour as #1a5fb4")
+    if (found := contrast_with_white(value)) < CONTRAST:
+        raise ValueError(
+            f"its contrast with white is {found:.2f} and must be {CONTRAST} at least "
+            "(WCAG 2.2, 1.4.3): take a darker one"
+        )
     return value
+
+
+def contrast_with_white(colour: str) -> float:
+    """The contrast ratio of ``#rrggbb`` with white, 1 to 21 (WCAG 2.2, "contrast ratio")."""
+    parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    luminance = sum(
+        weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True)
+    )
+    return 1.05 / (luminance + 0.05)
 
 
 BaseUrl = Annotated[str, Checked(_base_url)]
@@ -61,7 +80,7 @@ class Public(Table):
     proxies: list[Network] = field(default_factory=list)
     """Proxies before it, whose ``X-Forwarded-For`` is believed."""
     requests_per_minute: Count = 120
-    """Of one address; a webhook of a tool is not counted."""
+    """Of one address; webhooks of tools and refusals by link are not counted."""
     max_connections: Count = 500
     max_requests: Count = 64
     """Under way at once."""

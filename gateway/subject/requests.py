@@ -166,6 +166,21 @@ class Requests:
         )
         return await self._opened(await self._rows(query))
 
+    async def waiting(self, contact: Contact, kind: Kind) -> Request | None:
+        """The oldest open request of this kind that came by the contact, without its words."""
+        query = (
+            select(_table)
+            .where(
+                _table.c.closed.is_(None),
+                _table.c.kind == kind.value,
+                _table.c.digest.in_(self._people.digests(contact)),
+            )
+            .order_by(_table.c.received)
+            .limit(1)
+        )
+        rows = await self._rows(query)
+        return _bare(rows[0]) if rows else None
+
     async def counts(self) -> tuple[int, int]:
         """How many requests are open, and how many of them are late."""
         return await open_and_late(self._database, self._clock())

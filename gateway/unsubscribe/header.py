@@ -69,7 +69,7 @@ class Offer:
             )
         self._links = links
         self._url = url
-        self._address = quote(address, safe="@!$'*+-._~/=?^`{|}") if address else ""
+        self._address = quote(address, safe="@!$'*+-._~") if address else ""
         self._keys = keys
         # RFC 8058 knows no other scheme.
         self._told = "https+mailto one-click" if address else "https one-click"

@@ -13,6 +13,7 @@ def test_a_worker_loads_no_library_that_it_does_not_need():
     """What each of these weighs, every worker would hold."""
     heavy = (
         "aiohttp",
+        "dkim",
         "holidays",
         "phonenumbers",
         "pydantic",

@@ -1,0 +1,356 @@
+"""listmonk: subscribers that are blocklisted, unsubscribed from a list, or bounced.
+
+https://listmonk.app/docs/apis/subscribers/, /apis/bounces/ and
+/querying-and-segmentation/.  What these pages leave open was read in listmonk's
+``queries/subscribers.sql``, ``queries/bounces.sql`` and ``cmd/subscribers.go``:
+
+- pages are told by the id, not by their number, for rows that change their place are
+  skipped otherwise; without a known order the newest id comes first, so that is asked;
+- who unsubscribes by a campaign's link, or is blocklisted by a bounce, keeps the
+  ``updated_at`` of the subscriber: the lists' and the bounces' times count too;
+- ``unsubscribe`` changes only who is on the list already: a person who is not is added
+  to it as unsubscribed, so that an import cannot subscribe them as new;
+- creating somebody who is there already is answered 409.
+
+Addresses stand in bodies only, and within SQL as hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Final, NamedTuple
+from urllib.parse import urlencode
+
+import idna
+
+from gateway.clock import DAY_MS, Clock, now_ms
+from gateway.connector.connector import Connector, Exchange, Holds, Page, Place, Put, ToolUnreadable
+from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.wellformed import (
+    basic,
+    email_of,
+    json_call,
+    list_at,
+    moment_of,
+    need,
+    numbers,
+    object_at,
+    object_in,
+    refuse_wrong_settings,
+    setting,
+    text_at,
+    whole_at,
+)
+from gateway.contacts.contact import Channel, Contact
+from gateway.entry.entry import Scope, normal_name
+from gateway.failure import InputError
+from gateway.provider.request import Request
+
+_OVERLAP: Final = 15 * 60 * 1000
+"""Milliseconds looked back: ten minutes of another clock, five of a transaction's length."""
+_ROWS: Final = 500
+"""Asked for at once; what comes may be fewer, as the server bounds it."""
+_NAME: Final = "(suppressed)"
+"""Whom the gateway creates in listmonk is named so: listmonk wants a name."""
+
+_BOUNCES = {"hard": Reason.BOUNCE, "complaint": Reason.COMPLAINT}
+_is_list_id = re.compile(r"[1-9][0-9]{0,8}").fullmatch
+
+
+class _Cursor(NamedTuple):
+    """Where a pass through the list stands."""
+
+    since: int
+    """Milliseconds; 0: the whole list."""
+    start: int = 0
+    """When the pass began; 0: it has not."""
+    bounces: int = 0
+    """The page of bounces to read next; 0: subscribers are not through yet."""
+    below: int = 0
+    """The id that the next subscribers are below; 0: none was seen yet."""
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
+
+
+def _cursor(text: str, since: int, now: int) -> _Cursor:
+    """A cursor read; the beginning of a pass where it is none."""
+    kept = numbers(text.split(".")) if text else []
+    at = _Cursor(*kept) if len(kept) == len(_Cursor._fields) else _Cursor(since)
+    if at.start:
+        return at
+    # Our clock may have been ahead when the pass before began.
+    return at._replace(start=now, since=min(at.since, max(0, now - _OVERLAP)))
+
+
+class Listmonk(Connector):
+    """Basic authentication with an API user and its token."""
+
+    kind: ClassVar[str] = "listmonk"
+    title: ClassVar[str] = "listmonk"
+    url: str = ""
+    most: ClassVar[int] = 50
+
+    def __init__(self, place: Place, clock: Clock = now_ms) -> None:
+        super().__init__(place)
+        self.clock = clock
+        need(place, "url", place.url, "where listmonk is, as https://lists.example.com")
+        need(place, "username", place.username, "the API user's name")
+        need(place, "secret_file", place.secret, "a file with the API user's token")
+        self._lists: dict[str, int] = {}
+        for topic, name in place.topics:
+            if not _is_list_id(name):
+                raise InputError(
+                    f"{setting(place, 'topics')}.{topic}: write the list's id, "
+                    "the number in its address in listmonk"
+                )
+            self._lists[normal_name(topic)] = int(name)
+
+    @property
+    def holds(self) -> Holds:
+        """E-mail only; a topic for each list that is named."""
+        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if self._lists else set())
+        return Holds(
+            frozenset(scopes),
+            frozenset({Channel.EMAIL}),
+            frozenset(self._lists),
+            dated=False,
+            hooks=False,
+        )
+
+    def warnings(self) -> list[str]:
+        """What listmonk's own imports undo."""
+        found = [
+            "an import into listmonk that overwrites subscription statuses subscribes again who "
+            "is unsubscribed from a list; the full listing finds it (sync.full_every)",
+            "listmonk does not say why somebody is blocklisted: it is taken for an objection",
+        ]
+        if not self._lists:
+            found.append(
+                "no topics are set: who unsubscribes from one list of listmonk's is not heard of"
+            )
+        return found
+
+    def prepare(self, request: Request, now: int) -> Request:
+        """With the API user's name and token."""
+        value = basic(self.place.username, self.place.secret)
+        return request.with_headers({"Authorization": value})
+
+    # -- reading ----------------------------------------------------------------------
+
+    def changes(self, cursor: str) -> Exchange[Page]:
+        """Subscribers, then bounces, that changed since the pass before began."""
+        now = self.clock()
+        at = _cursor(cursor, now - DAY_MS, now)
+        page = yield from self._page(at)
+        if page.more:
+            return page
+        return replace(page, cursor=str(_Cursor(at.start - _OVERLAP)))
+
+    def listing(self, cursor: str) -> Exchange[Page]:
+        """All that are blocklisted or unsubscribed, then all bounces."""
+        return (yield from self._page(_cursor(cursor, 0, self.clock())))
+
+    def _page(self, at: _Cursor) -> Exchange[Page]:
+        if at.bounces:
+            return (yield from self._bounced(at))
+        return (yield from self._subscribers(at))
+
+    def _subscribers(self, at: _Cursor) -> Exchange[Page]:
+        asked = [
+            ("query", self._condition(at)),
+            ("order", "desc"),
+            ("page", "1"),
+            ("per_page", str(_ROWS)),
+        ]
+        answer = yield Request("GET", "/api/subscribers", urlencode(asked))
+        data = object_at(object_in(answer, self.place, self.title), "data", self.title)
+        rows = list_at(data, "results", self.title)
+        left = whole_at(data, "total", self.title) - len(rows)
+        if not rows:
+            if left > 0:
+                raise ToolUnreadable("listmonk: subscribers are said to be there, and none is told")
+            return Page((), str(at._replace(bounces=1, below=0)), more=True)
+        below = at.below
+        found: list[Change] = []
+        bad = 0
+        for row in rows:
+            number = whole_at(row, "id", self.title)
+            if below and number >= below:
+                raise ToolUnreadable("listmonk: subscribers are not told by descending id")
+            below = number
+            contact = email_of(row.get("email"))
+            if contact is None:
+                bad += 1
+            else:
+                found += self._said(contact, row)
+        # What began while this pass went on has a higher id, or a later time.
+        then = at._replace(below=below) if left > 0 else at._replace(bounces=1, below=0)
+        return Page(tuple(found), str(then), more=True, bad=bad)
+
+    def _condition(self, at: _Cursor) -> str:
+        """The SQL expression; made of numbers alone."""
+        within = "subscribers.status = 'blocklisted'"
+        if self._lists:
+            named = ", ".join(str(number) for number in sorted(set(self._lists.values())))
+            within = (
+                f"({within} OR EXISTS (SELECT 1 FROM subscriber_lists u "  # noqa: S608 - numbers
+                "WHERE u.subscriber_id = subscribers.id AND u.status = 'unsubscribed' "
+                f"AND u.list_id IN ({named})))"
+            )
+        if at.since:
+            moment = f"to_timestamp({at.since // 1000})"
+            within += (
+                f" AND (subscribers.updated_at >= {moment}"  # noqa: S608 - a number
+                " OR EXISTS (SELECT 1 FROM subscriber_lists c"
+                f" WHERE c.subscriber_id = subscribers.id AND c.updated_at >= {moment})"
+                " OR EXISTS (SELECT 1 FROM bounces b"
+                f" WHERE b.subscriber_id = subscribers.id AND b.created_at >= {moment}))"
+            )
+        if at.below:
+            within += f" AND subscribers.id < {at.below}"
+        return f"({within})"
+
+    def _said(self, contact: Contact, row: dict[str, object]) -> list[Change]:
+        if row.get("status") == "blocklisted":
+            note = "blocklisted"
+            entry = Suppression(contact, Scope.CHANNEL, Reason.BLOCKED, Channel.EMAIL, note=note)
+            return [Change(Said.ADDED, entry)]
+        gone = {
+            whole_at(one, "id", self.title)
+            for one in list_at(row, "lists", self.title)
+            if one.get("subscription_status") == "unsubscribed"
+        }
+        return [
+            Change(
+                Said.ADDED,
+                Suppression(
+                    contact,
+                    Scope.TOPIC,
+                    Reason.OBJECTION,
+                    Channel.EMAIL,
+                    topic,
+                    note=f"unsubscribed from list {number}",
+                ),
+            )
+            for topic, number in self._lists.items()
+            if number in gone
+        ]
+
+    def _bounced(self, at: _Cursor) -> Exchange[Page]:
+        """A page of bounces, the newest first; the last where they are older than the pass's time.
+
+        A bounce that comes meanwhile moves the others down, so that some are told twice.
+        """
+        asked = [
+            ("order_by", "created_at"),
+            ("order", "desc"),
+            ("page", str(at.bounces)),
+            ("per_page", str(_ROWS)),
+        ]
+        answer = yield Request("GET", "/api/bounces", urlencode(asked))
+        data = object_at(object_in(answer, self.place, self.title), "data", self.title)
+        rows = list_at(data, "results", self.title)
+        found: list[Change] = []
+        bad = 0
+        old = False
+        for row in rows:
+            moment = moment_of(row.get("created_at"))
+            old = old or (moment is not None and moment < at.since)
+            reason = _BOUNCES.get(text_at(row, "type"))
+            if reason is None:
+                continue
+            contact = email_of(row.get("email"))
+            if contact is None:
+                bad += 1
+                continue
+            note = f"bounce {text_at(row, 'type')}"
+            entry = Suppression(contact, Scope.CHANNEL, reason, Channel.EMAIL, at=moment, note=note)
+            found.append(Change(Said.ADDED, entry))
+        more = bool(rows) and not old
+        return Page(tuple(found), str(at._replace(bounces=at.bounces + 1)), more, bad)
+
+    # -- writing ----------------------------------------------------------------------
+
+    def put(self, entries: Sequence[Suppression]) -> Exchange[Sequence[Put]]:
+        """Create who is unknown, then blocklist or unsubscribe all of them at once.
+
+        Nobody is created so that a campaign could reach them in between: blocklisted for
+        a ban of the channel, on no list for one of a topic.
+        """
+        results: list[Put] = []
+        blocked: list[Contact] = []
+        unlisted: dict[int, list[Contact]] = {}
+        for entry in entries:
+            result, there = yield from self._create(entry)
+            results.append(result)
+            if not there:
+                continue
+            if entry.scope is Scope.TOPIC:
+                unlisted.setdefault(self._lists[entry.topic or ""], []).append(entry.contact)
+            else:
+                blocked.append(entry.contact)
+        if blocked:
+            asked: dict[str, object] = {"query": _these(blocked)}
+            yield from self._confirmed(json_call("PUT", "/api/subscribers/query/blocklist", asked))
+        for number, contacts in unlisted.items():
+            asked = {
+                "query": _these(contacts),
+                "action": "add",
+                "target_list_ids": [number],
+                "status": "unsubscribed",
+            }
+            yield from self._confirmed(json_call("PUT", "/api/subscribers/query/lists", asked))
+        return results
+
+    def _create(self, entry: Suppression) -> Exchange[tuple[Put, bool]]:
+        """What becomes of the entry, and whether its subscriber is there."""
+        if not entry.reason.legal:
+            return Put(False, "listmonk counts bounces and complaints by itself", final=True), False
+        if entry.contact.channel is not Channel.EMAIL:
+            return Put(False, "listmonk knows e-mail addresses only", final=True), False
+        if entry.scope is Scope.TOPIC and entry.topic not in self._lists:
+            return Put(False, "no list of listmonk's is named for this topic", final=True), False
+        status = "enabled" if entry.scope is Scope.TOPIC else "blocklisted"
+        subscriber = {
+            "email": entry.contact.canonical,
+            "name": _NAME,
+            "status": status,
+            "lists": [],
+        }
+        answer = yield json_call("POST", "/api/subscribers", subscriber)
+        if 200 <= answer.status < 300 or answer.status == 409:
+            return Put(True), True
+        refuse_wrong_settings(answer, self.place, self.title)
+        if answer.status == 400:
+            # Older ones say so of whom they know, too, and these are blocklisted.
+            return Put(False, "listmonk does not take such an address", final=True), True
+        return Put(False, f"listmonk answers {answer.status}"), False
+
+    def _confirmed(self, request: Request) -> Exchange[None]:
+        answer = yield request
+        if object_in(answer, self.place, self.title).get("data") is not True:
+            raise ToolUnreadable("listmonk does not say that it did it")
+
+
+def _these(contacts: Sequence[Contact]) -> str:
+    """The SQL expression for these subscribers, however their domains are written.
+
+    Hexadecimal digits between the quotes and nothing else, whatever the address.
+    """
+    spelled = {spelling for contact in contacts for spelling in _spellings(contact.canonical)}
+    texts = (f"convert_from(decode('{one.encode().hex()}', 'hex'), 'UTF8')" for one in spelled)
+    return f"(LOWER(subscribers.email) IN ({', '.join(sorted(texts))}))"
+
+
+def _spellings(canonical: str) -> set[str]:
+    """The address, and with its domain in letters where that has others than ASCII."""
+    local, _, domain = canonical.rpartition("@")
+    if "xn--" not in domain:
+        return {canonical}
+    try:
+        return {canonical, f"{local}@{idna.decode(domain)}"}
+    except idna.IDNAError:
+        return {canonical}

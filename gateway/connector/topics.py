@@ -1,0 +1,38 @@
+"""The register's topics and what a tool calls them."""
+
+from __future__ import annotations
+
+from gateway.connector.connector import Place
+from gateway.entry.entry import normal_name
+
+
+class Topics:
+    """The settings' table of a tool's topics, read both ways."""
+
+    def __init__(self, place: Place) -> None:
+        self._tool = place.name
+        self._theirs = {normal_name(topic): theirs for topic, theirs in place.topics}
+        self._ours: dict[str, tuple[str, ...]] = {}
+        for topic, theirs in self._theirs.items():
+            self._ours[theirs] = (*self._ours.get(theirs, ()), topic)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The register's topics that have a name there."""
+        return frozenset(self._theirs)
+
+    def theirs(self, topic: str | None) -> str | None:
+        """What the tool calls a topic; None where the settings do not say."""
+        return self._theirs.get(normal_name(topic or ""))
+
+    def known(self, theirs: str) -> bool:
+        """Whether the settings say what a tool's word stands for."""
+        return theirs in self._ours
+
+    def ours(self, theirs: str) -> tuple[str, ...]:
+        """The register's topics for a tool's word.
+
+        For one that the settings do not name it is a topic of the tool's own,
+        ``TOOL:WORD``: what a person refused there is kept, and forbids no more than that.
+        """
+        return self._ours.get(theirs, (f"{self._tool}:{theirs}",))

@@ -1,0 +1,65 @@
+"""All parts of the tools' lists on open stores: loops, webhooks, figures, tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.contacts.digest import KeyRing
+from gateway.records.database import Database
+from gateway.records.recorder import Exchange
+from gateway.records.unsealing import Unsealer
+from gateway.register.register import Register
+from gateway.settings import Settings
+from gateway.sync.hooks import Hooks
+from gateway.sync.intake import History, Intake
+from gateway.sync.loop import Hands
+from gateway.sync.pull import Puller
+from gateway.sync.push import Pusher
+from gateway.sync.store import SyncStore
+from gateway.sync.task import Tasks
+from gateway.sync.tool import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Bureau:
+    """What keeps the tools' lists and the register alike, of one process."""
+
+    register: Register
+    store: SyncStore
+    tasks: Tasks
+    intake: Intake
+    pusher: Pusher
+    puller: Puller
+    wire: Exchange
+
+    @classmethod
+    def on(
+        cls,
+        settings: Settings,
+        register: Register,
+        database: Database,
+        unsealer: Unsealer,
+        ring: KeyRing,
+        history: History,
+    ) -> Bureau:
+        """The parts on open stores."""
+        store, tasks = SyncStore(database), Tasks(database)
+        intake = Intake(register, store, ring, history, settings.delivery)
+        return cls(
+            register=register,
+            store=store,
+            tasks=tasks,
+            intake=intake,
+            pusher=Pusher(register, store, tasks, unsealer, ring),
+            puller=Puller(store, tasks, intake),
+            wire=register.connections.wire,
+        )
+
+    @property
+    def hands(self) -> Hands:
+        """What the loops work with."""
+        return Hands(self.wire, self.store, self.pusher, self.puller)
+
+    def hooks(self, tools: list[Tool]) -> Hooks:
+        """The public server's part for these tools."""
+        return Hooks({tool.name: tool for tool in tools}, self.intake, self.wire)

@@ -1,0 +1,124 @@
+"""What stands in a tool's list is taken into the register, by what is new and by the whole.
+
+Each cursor is stored behind what it stands for, so that a crash reads some of it again
+and skips none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+import structlog
+
+from gateway.clock import Clock, now_ms
+from gateway.sync.intake import Intake, Taken, Via
+from gateway.sync.session import Session
+from gateway.sync.store import Cursors, SyncStore
+from gateway.sync.task import Tasks, Told, Why
+from gateway.sync.tool import Tool
+
+log = structlog.get_logger(__name__)
+
+_LAG: Final = 10 * 60_000
+"""Milliseconds for which a tool may not list what was put there."""
+_ASKED_SINGLY: Final = 500
+"""Entries gone from one listing for each of which a person is asked."""
+_PORTION: Final = 1000
+_PAGES: Final = 1000
+"""Pages of what is new that are read before something else has its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A full listing that is under way."""
+
+    cursor: str
+    began: int
+
+    @classmethod
+    def read(cls, text: str) -> Listing | None:
+        """What :meth:`text` wrote; None: none is under way."""
+        if not text:
+            return None
+        members = orjson.loads(text)
+        return cls(str(members["cursor"]), int(members["began"]))
+
+    @property
+    def text(self) -> str:
+        """It as the store keeps it."""
+        return orjson.dumps({"cursor": self.cursor, "began": self.began}).decode()
+
+
+class Puller:
+    """Reads tools' lists; raises ToolAway, and as the connector and the intake do."""
+
+    def __init__(
+        self, store: SyncStore, tasks: Tasks, intake: Intake, clock: Clock = now_ms
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._intake = intake
+        self._clock = clock
+
+    async def changes(self, tool: Tool, session: Session, cursors: Cursors) -> Taken:
+        """Take in what is new since the last time."""
+        taken = Taken()
+        cursor = cursors.pulled
+        first = cursors.listed is None
+        for _ in range(_PAGES):
+            page = await session.run(tool.connector.changes(cursor))
+            part = await self._intake.take(tool, page.changes, Via.LIST, first=first)
+            part.bad += page.bad
+            await self._store.count_bad(tool.name, part.bad)
+            taken.add(part)
+            moved, cursor = page.cursor != cursor, page.cursor
+            if moved:
+                await self._store.change(tool.name, pulled=cursor)
+            if not page.more or not moved:
+                break
+        self._tell(tool, taken)
+        return taken
+
+    async def listing(self, tool: Tool, session: Session, cursors: Cursors) -> bool:
+        """Take in one page of the whole list, from where it was left; whether there is more.
+
+        Of a tool that has no whole list nothing is missed.
+        """
+        if not tool.holds.lists:
+            await self._store.change(tool.name, listing="", listed=self._clock())
+            return False
+        under_way = Listing.read(cursors.listing) or Listing("", self._clock())
+        first = cursors.listed is None
+        page = await session.run(tool.connector.listing(under_way.cursor))
+        taken = await self._intake.take(tool, page.changes, Via.LIST, first=first)
+        taken.bad += page.bad
+        await self._store.count_bad(tool.name, taken.bad)
+        self._tell(tool, taken)
+        if page.more and page.cursor != under_way.cursor:
+            further = Listing(page.cursor, under_way.began)
+            await self._store.change(tool.name, listing=further.text)
+            return True
+        await self._compare(tool, under_way.began)
+        await self._store.change(tool.name, listing="", listed=under_way.began)
+        return False
+
+    async def _compare(self, tool: Tool, began: int) -> None:
+        """What was known to be in the list and was not seen in it is gone."""
+        before = began - _LAG
+        total = await self._store.missing(tool.name, before, _ASKED_SINGLY)
+        if total < _ASKED_SINGLY:
+            if total:
+                log.warning("sync_entries_gone", tool=tool.name, count=total)
+            return
+        while count := await self._store.missing(tool.name, before, _PORTION, together=True):
+            total += count
+        log.error("sync_list_shrank", tool=tool.name, count=total)
+        await self._tasks.tell(tool.name, [Told("", f"{total} entries", Why.SHRUNK)])
+
+    def _tell(self, tool: Tool, taken: Taken) -> None:
+        if taken.bad:
+            log.warning("sync_entries_unreadable", tool=tool.name, count=taken.bad)
+        if taken.news or taken.removed:
+            log.info("sync_taken", tool=tool.name, news=taken.news, removed=taken.removed)

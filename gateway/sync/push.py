@@ -1,0 +1,333 @@
+"""What the register forbids is put into a tool's list; what is lifted is told to a person.
+
+Contacts that a tool is to be looked at for stand in the table of what is owed.  For each,
+what the tool must hold is worked out anew from what the register says now, so that
+nothing depends on the order of changes, and doing it twice does no harm.
+
+Nothing is ever taken out of a list.  An entry that is gone there while the ban stands
+here becomes a task and is put again; one that stands there while the ban is lifted here
+becomes a task.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.clock import Clock, now_ms
+from gateway.connector.connector import Put, ToolUnreadable
+from gateway.connector.suppression import Suppression
+from gateway.contacts.contact import Contact, ContactError
+from gateway.contacts.digest import KeyRing, subject_of
+from gateway.contacts.parse import parse_contact
+from gateway.entry.event import Event, EventKind
+from gateway.entry.standing import Standing
+from gateway.records import schema
+from gateway.records.unsealing import Unsealer
+from gateway.register.register import Register
+from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, scope_of
+from gateway.sync.session import Session
+from gateway.sync.store import TOGETHER, Failed, Known, Owed, SyncStore
+from gateway.sync.task import Tasks, Told, Why
+from gateway.sync.tool import Tool
+from gateway.sync.wanted import wanted
+
+log = structlog.get_logger(__name__)
+
+ERASED: Final = "the person was erased before the tool had the ban; the address is gone"
+_PORTION: Final = 500
+_KEPT: Final = 4
+"""Events of a contact whose sealed addresses are tried, the newest first."""
+_FIRST, _MOST = 30_000, 6 * 3_600_000
+"""Milliseconds until an entry that failed is tried again."""
+
+
+@dataclass(slots=True)
+class Pushed:
+    """What came of what was owed."""
+
+    looked_at: int = 0
+    put: int = 0
+    failed: int = 0
+    tasks: int = 0
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is to be put for one contact that is owed, and its wider spelling."""
+
+    owed: Owed
+    puts: list[tuple[str, Suppression]] = field(default_factory=list)
+    """Each with the digest of its contact."""
+    failed: Put | None = None
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to be done about all that is looked at together."""
+
+    works: list[_Work] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    tasks: list[Told] = field(default_factory=list)
+    needless: list[Told] = field(default_factory=list)
+    """Tasks that need no person any more."""
+    gone: list[Known] = field(default_factory=list)
+
+
+class Pusher:
+    """Brings tools what they lack; raises RegisterUnavailable, RecordsUnavailable."""
+
+    def __init__(
+        self,
+        register: Register,
+        store: SyncStore,
+        tasks: Tasks,
+        unsealer: Unsealer,
+        ring: KeyRing,
+        clock: Clock = now_ms,
+    ) -> None:
+        self._register = register
+        self._store = store
+        self._tasks = tasks
+        self._unsealer = unsealer
+        self._ring = ring
+        self._clock = clock
+
+    async def push(self, tool: Tool, session: Session, most: int = _PORTION) -> Pushed:
+        """Look at what is owed and due, the oldest first; nothing is left where 0 are looked at.
+
+        Raises ToolAway, ToolRefused, ToolUnreadable: what was done till then is kept.
+        """
+        done = Pushed()
+        owed = await self._store.due(tool.name, most)
+        if not owed:
+            return done
+        done.looked_at = len(owed)
+        plan = await self._plan(tool, owed)
+        done.tasks = await self._tasks.tell(tool.name, plan.tasks)
+        await self._tasks.done(tool.name, plan.needless)
+        await self._store.forget(tool.name, plan.gone)
+        if not tool.settings.push:
+            for work in plan.works:
+                work.puts.clear()
+        finished = [work for work in plan.works if not work.puts]
+        try:
+            await self._put(tool, session, plan.works)
+            finished = plan.works
+        finally:
+            # What was put stays known even where the rest of its contact was not.
+            settled = [work.owed for work in finished if work.failed is None]
+            failed = plan.failed + [
+                self._put_off(work.owed, work.failed)
+                for work in finished
+                if work.failed is not None
+            ]
+            await self._store.settle(tool.name, settled, failed)
+        done.put = sum(len(work.puts) for work in finished if work.failed is None)
+        done.failed = len(failed)
+        return done
+
+    async def _plan(self, tool: Tool, owed: Sequence[Owed]) -> _Plan:
+        plan = _Plan()
+        opened = await self.contacts([each.subject for each in owed])
+        pairs = [(each, spellings(opened.get(each.subject))) for each in owed]
+        flat = [contact for _, contacts in pairs for contact in contacts]
+        standings = dict(zip(flat, await self._look_up(flat), strict=True))
+        digests = {one: self._digests(one) for one in flat}
+        asked = [digest for one in flat for digest in digests[one]]
+        known = await self._store.known(tool.name, [*asked, *(each.subject for each in owed)])
+        for each, contacts in pairs:
+            if not contacts:
+                lost = self._unopened(each, opened, known.get(each.subject, ()))
+                if lost is None:
+                    plan.works.append(_Work(each))
+                else:
+                    plan.failed.append(lost)
+                continue
+            work = _Work(each)
+            for contact in contacts:
+                rows = [row for digest in digests[contact] for row in known.get(digest, ())]
+                digest, standing = digests[contact][0], standings[contact]
+                self._compare(plan, rows, digest, self.forbidden(contact, standing))
+                lacking = self._lacking(tool, contact, standing, rows)
+                work.puts += [(digest, entry) for entry in lacking]
+            plan.works.append(work)
+        return plan
+
+    @staticmethod
+    def _compare(plan: _Plan, rows: Sequence[Known], digest: str, forbidden: set[str]) -> None:
+        """Add what a person is to be asked about a contact's entries."""
+        for row in rows:
+            banned = any(covers(one, row.entry) for one in forbidden)
+            lifted = Told(digest, row.entry, Why.LIFTED)
+            if row.gone:
+                plan.gone.append(row)
+                # After a change of keys an entry is known by two digests.
+                if any(row.entry == one.entry and one.stands for one in rows):
+                    continue
+                if banned and row.seen != TOGETHER:
+                    plan.tasks.append(Told(digest, row.entry, Why.REMOVED))
+                plan.needless.append(lifted)
+            elif row.stands and row.entry != DELIVERY:
+                (plan.needless if banned else plan.tasks).append(lifted)
+
+    def forbidden(self, contact: Contact, standing: Standing) -> set[str]:
+        """The names of all that the register forbids of a contact now."""
+        bans = standing.standing_bans(contact.channel, self._clock())
+        return {ban_of(ban) for ban in bans}
+
+    def _lacking(
+        self, tool: Tool, contact: Contact, standing: Standing, rows: Sequence[Known]
+    ) -> list[Suppression]:
+        """What the tool must hold of a contact and is not known to."""
+        there = [row.entry for row in rows if row.stands]
+        wider = tool.settings.accept_wider
+        now = self._clock()
+        return list(wanted(contact, standing, tool.holds, wider, now, there=there).entries)
+
+    async def _put(self, tool: Tool, session: Session, works: Sequence[_Work]) -> None:
+        items = [(work, digest, each) for work in works for digest, each in work.puts]
+        most = max(1, tool.connector.most)
+        for at in range(0, len(items), most):
+            part = items[at : at + most]
+            now = self._clock()
+            # Before it is there: what the list then tells of it is known to be ours.
+            rows = [Known(digest, scope_of(each), each.at, now, now, 0) for _, digest, each in part]
+            await self._store.note(tool.name, rows)
+            results = await session.run(tool.connector.put([each for _, _, each in part]))
+            if len(results) != len(part):
+                raise ToolUnreadable(f"{tool.name}: it answers for other entries than were put")
+            stands = []
+            refused = []
+            for (work, _, _), row, result in zip(part, rows, results, strict=True):
+                if result.done:
+                    stands.append(row._replace(seen=now))
+                else:
+                    if work.failed is None or result.final:
+                        work.failed = result
+                    if result.final:
+                        refused.append(row)
+            await self._store.note(tool.name, stands)
+            await self._store.forget(tool.name, refused)
+
+    def _put_off(self, owed: Owed, result: Put) -> Failed:
+        pause = min(_MOST, _FIRST * 2 ** min(owed.attempts, 20))
+        due = self._clock() + int(random.uniform(pause / 2, pause))  # noqa: S311
+        return Failed(owed, result.cause or "the tool did not take it", due, result.final)
+
+    def _unopened(
+        self, owed: Owed, opened: dict[str, Contact | None], rows: Sequence[Known]
+    ) -> Failed | None:
+        """What becomes of a contact whose address cannot be told; None: it is done with."""
+        if owed.subject in opened:
+            return None  # an organisation
+        if any(row.stands and row.entry == ALL for row in rows):
+            return None
+        return Failed(owed, ERASED, owed.due, True)
+
+    # -- whom it is about ---------------------------------------------------------
+
+    async def contacts(self, subjects: Sequence[str]) -> dict[str, Contact | None]:
+        """The contacts of digests, None for an organisation; without those nobody can open."""
+        event = schema.event.c
+        asked = list(dict.fromkeys(subjects))
+        events: dict[str, list[Event]] = {}
+        for at in range(0, len(asked), _PORTION):
+            query = (
+                select(event.subject, event.body)
+                .where(
+                    event.subject.in_(asked[at : at + _PORTION]),
+                    event.kind != EventKind.DESCRIBE.value,
+                    event.body.contains('"sealed":', autoescape=True),
+                )
+                .order_by(event.id.desc())
+            )
+
+            async def work(connection: AsyncConnection) -> list[tuple[str, str]]:
+                return [(row[0], row[1]) for row in await connection.execute(query)]  # noqa: B023
+
+            for subject, body in await self._store.database.read(work):
+                of = events.setdefault(subject, [])
+                if len(of) < _KEPT:
+                    of.append(Event.from_json(body))
+        found: dict[str, Contact | None] = {}
+        for place in range(_KEPT):
+            left = [of[place] for of in events.values() if len(of) > place]
+            left = [each for each in left if each.subject not in found]
+            for each, address in zip(left, await self._unsealer.addresses(left), strict=True):
+                if address is not None:
+                    found[each.subject] = _contact(address)
+        return found | await self._wider([each for each in asked if each not in found])
+
+    async def _wider(self, subjects: Sequence[str]) -> dict[str, Contact | None]:
+        """Of these the wider spellings of contacts whose events they follow from."""
+        event = schema.event.c
+        causes: dict[str, str] = {}
+        for at in range(0, len(subjects), _PORTION):
+            query = select(event.subject, event.body).where(
+                event.subject.in_(subjects[at : at + _PORTION]),
+                event.body.contains('"origin":', autoescape=True),
+                event.body.contains('"cause":', autoescape=True),
+            )
+
+            async def bodies(connection: AsyncConnection) -> list[tuple[str, str]]:
+                return [(row[0], row[1]) for row in await connection.execute(query)]  # noqa: B023
+
+            for subject, body in await self._store.database.read(bodies):
+                causes[subject] = Event.from_json(body).cause
+        found: dict[str, Contact | None] = {}
+        for subject, cause in causes.items():
+            # A row's id is the event's, a slash and the subject.
+            one = (
+                select(event.body)
+                .where(event.id > f"{cause}/", event.id < f"{cause}0")
+                .where(event.body.contains('"sealed":', autoescape=True))
+                .limit(1)
+            )
+
+            async def first(connection: AsyncConnection) -> str | None:
+                return await connection.scalar(one)  # noqa: B023
+
+            text = await self._store.database.read(first)
+            if text is None:
+                continue
+            (address,) = await self._unsealer.addresses([Event.from_json(text)])
+            contact = None if address is None else _contact(address)
+            if contact is not None:
+                wide = contact._replace(canonical=contact.base)
+                if subject in self._digests(wide):
+                    found[subject] = wide
+        return found
+
+    async def _look_up(self, contacts: Sequence[Contact]) -> list[Standing]:
+        found: list[Standing] = []
+        for at in range(0, len(contacts), _PORTION):
+            found += await self._register.look_up(contacts[at : at + _PORTION])
+        return found
+
+    def _digests(self, contact: Contact) -> list[str]:
+        return list(map(str, self._ring.digests(subject_of(contact))))
+
+
+def spellings(contact: Contact | None) -> list[Contact]:
+    """A contact and its wider spelling, which a ban of it forbids too."""
+    if contact is None:
+        return []
+    if contact.base == contact.canonical:
+        return [contact]
+    return [contact, contact._replace(canonical=contact.base)]
+
+
+def _contact(address: str) -> Contact | None:
+    if "@" not in address and not address.startswith("+"):
+        return None
+    try:
+        return parse_contact(address)
+    except ContactError:
+        return None

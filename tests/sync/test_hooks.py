@@ -1,0 +1,124 @@
+"""Webhooks: heard once, in force before the answer, and never believed unsigned."""
+
+import orjson
+import pytest
+
+from gateway.clock import now_ms
+from gateway.entry.entry import Scope
+from gateway.entry.event import EventKind
+from gateway.failure import RegisterUnavailable
+from gateway.public.server import Visit
+from gateway.sync.task import Why
+from tests.sync.plain import PlainTool, signed
+
+
+@pytest.fixture
+async def plain():
+    async with PlainTool() as one:
+        yield one
+
+
+def call(*entries, name="plain", secret="hush", once="", method="POST", **headers) -> Visit:
+    body = orjson.dumps(entries)
+    pairs = {**signed(body, secret), **headers}
+    if once:
+        pairs["X-Once"] = once
+    return Visit(method, name, "", tuple(pairs.items()), body, None)
+
+
+async def test_it_is_in_force_when_the_tool_hears_200(world, plain):
+    hooks = world.hooks(plain.tool())
+    assert (await hooks(call({"address": "a@example.com", "at": now_ms()}))).status == 200
+    assert await world.banned("a@example.com")
+    [event] = await world.events("a@example.com")
+    assert (event.source, event.actor) == ("hook:plain", "tool:plain")
+
+
+async def test_strangers_are_refused(world, plain):
+    hooks = world.hooks(plain.tool())
+    entry = {"address": "a@example.com"}
+    assert (await hooks(call(entry, secret="guess"))).status == 401
+    assert (await hooks(call(entry, name="other"))).status == 404
+    assert (await hooks(call(entry, name=""))).status == 404
+    assert not await world.banned("a@example.com")
+
+
+async def test_what_cannot_be_read_is_refused(world, plain):
+    hooks = world.hooks(plain.tool())
+    for body in (b"nonsense", b"[1]", b'[{"scope": "all"}]', b'[{"address": "x"}]'):
+        visit = Visit("POST", "plain", "", tuple(signed(body).items()), body, None)
+        assert (await hooks(visit)).status == 400
+
+
+async def test_a_validation_call_is_answered(world, plain):
+    assert (await world.hooks(plain.tool())(call(method="HEAD"))).status == 200
+
+
+async def test_a_replay_is_answered_and_not_heard(world, plain):
+    hooks = world.hooks(plain.tool())
+    entry = {"address": "a@example.com", "at": now_ms()}
+    assert (await hooks(call(entry, once="token-1"))).status == 200
+    await world.tell("a@example.com", EventKind.UNBAN, scope=Scope.ALL, evidence="by mistake")
+    assert (await hooks(call(entry, once="token-1"))).status == 200
+    assert not await world.banned("a@example.com")
+
+
+async def test_what_failed_may_come_again(world, plain, monkeypatch):
+    hooks = world.hooks(plain.tool())
+    visit = call({"address": "a@example.com", "at": now_ms()}, once="token-2")
+    with monkeypatch.context() as away:
+
+        async def refuse(*_, **__):
+            raise RegisterUnavailable("away")
+
+        away.setattr(world.register, "apply_many", refuse)
+        with pytest.raises(RegisterUnavailable):
+            await hooks(visit)
+    assert (await hooks(visit)).status == 200
+    assert await world.banned("a@example.com")
+
+
+async def test_a_resubscription_lifts_nothing_and_asks_a_person(world, plain):
+    tool = plain.tool()
+    await world.ban("a@example.com", Scope.TOPIC, topic="newsletter")
+    await world.round(tool)
+    entry = {"address": "a@example.com", "scope": "topic", "topic": "newsletter"}
+    plain.remove(told=False, **entry)
+    hooks = world.hooks(tool)
+    for _ in range(2):
+        assert (await hooks(call({**entry, "removed": True}))).status == 200
+    await world.round(tool)
+    assert await world.banned("a@example.com", "newsletter")
+    assert plain.has("a@example.com", "topic", "newsletter")
+    [task] = await world.tasks()
+    assert (task.why, task.entry) == (Why.REMOVED, "topic:newsletter")
+
+
+async def test_our_own_put_told_by_webhook_refreshes_nothing(world, plain):
+    tool = plain.tool()
+    await world.ban("a@example.com")
+    await world.round(tool)
+    told = {"address": "a@example.com", "at": now_ms()}
+    assert (await world.hooks(tool)(call(told))).status == 200
+    assert len(await world.events("a@example.com")) == 1
+
+
+async def test_an_objection_after_a_consent_bans_although_it_was_there_before(world, plain):
+    tool = plain.tool()
+    plain.add("a@example.com", at=now_ms() - 10_000)
+    await world.round(tool)
+    await world.consent("a@example.com")
+    assert not await world.banned("a@example.com")
+    assert (await world.hooks(tool)(call({"address": "a@example.com"}))).status == 200
+    assert await world.banned("a@example.com")
+
+
+async def test_it_reaches_every_other_tool(world, plain):
+    async with PlainTool() as second:
+        first, other = plain.tool("first"), second.tool("second")
+        await world.round(first, other)
+        entry = {"address": "a@example.com", "at": now_ms()}
+        await world.hooks(first)(call(entry, name="first"))
+        await world.round(first, other)
+        assert second.has("a@example.com")
+        assert plain.puts == []
