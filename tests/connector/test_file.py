@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.connector.connector import Put, ToolUnreadable
@@ -131,6 +131,7 @@ def test_an_empty_file_has_nothing():
     assert read("") == read("contact\n") == read("\n\n") == []
 
 
+@settings(deadline=None)
 @given(st.lists(entries(), max_size=30))
 def test_a_file_is_read_as_it_was_written(found):
     text = sheet_of(row_of(entry, TOPICS) for entry in found)
@@ -138,6 +139,7 @@ def test_a_file_is_read_as_it_was_written(found):
     assert not complaints(text)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(
