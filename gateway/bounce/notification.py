@@ -25,7 +25,7 @@ _FAILED: Final = ("fail", "error")
 
 
 def read_notification(parts: Sequence[Part]) -> Report | None:
-    """What a notification says; None: there is none in the parts."""
+    """What a notification says; None: there is none in the parts, or it tells of nobody."""
     statuses = [part for part in parts if part.content_type in TYPES]
     if not statuses:
         return None
@@ -42,6 +42,8 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
                 spared += 1
             else:
                 failures[failure.recipient] = failure
+    if not seen:
+        return None
     return Report(
         Form.NOTIFICATION,
         tuple(failures.values()),

@@ -54,8 +54,9 @@ def read_other(message: bytes, parts: Sequence[Part]) -> Report | None:
         return None
     failures = []
     for recipient in gone:
-        words = told_of(parts, recipient) or (words_of(parts) if len(gone) == 1 else "")
-        verdict = judge("", words)
+        verdict = judge("", told_of(parts, recipient))
+        if not (verdict.hard or verdict.status) and len(gone) == 1:
+            verdict = judge("", words_of(parts))
         if verdict.hard:
             reason = DeliveryReason.HARD_BOUNCE
             failures.append(Failure(recipient, reason, verdict.status, verdict.trouble))

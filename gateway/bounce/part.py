@@ -49,7 +49,12 @@ def parts_of(message: bytes) -> list[Part]:
 
 
 def split(octets: bytes) -> tuple[HeaderSection, bytes]:
-    """Header section and body of a message whose line ends are LF."""
+    """Header section and body of a message whose line ends are LF.
+
+    The line that a mailbox file has before a message (``From `` or ``>From ``) is no field.
+    """
+    if octets.startswith((b"From ", b">From ")):
+        octets = octets[octets.find(b"\n") + 1 :]
     if octets[:1] == b"\n":
         return HeaderSection(b""), octets[1:]
     end = octets.find(b"\n\n")

@@ -49,9 +49,9 @@ class Verdict(NamedTuple):
 HARD: Final = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1", "4.4"})
 """Subject and detail: no mailbox, no such domain, no address, moved, a domain that takes no
 mail (RFC 7505), turned off, no way to the domain."""
-_VAGUE: Final = frozenset({"0.0", "1.0", "4.1"})
-"""Codes that say nothing alone; 5.4.1 is Exchange Online's for recipients that do not exist,
-and others' for a host that does not answer."""
+_VAGUE: Final = frozenset({"0.0", "1.0", "3.0", "4.1"})
+"""Codes that say nothing alone: 5.3.0 is sendmail's for names that a table refuses, 5.4.1
+Exchange Online's for recipients that do not exist, and others' for a host that is silent."""
 
 _CODE: Final = r"[45]\.[0-7]\.[0-9]{1,3}(?!\.?[0-9])"
 _field = re.compile(rf"\s*({_CODE})").match
@@ -65,15 +65,16 @@ _spares = re.compile(
     r"\bspam|\bblock|\bblack ?list|\bdeny ?list|\bban(?:ned)?\b|\breputation|\bpolic(?:y|ies)\b"
     r"|\bdmarc\b|\bdkim\b|\bspf\b|\bquota\b|\bfull\b|\bover ?quota|\bstorage\b"
     r"|\btoo (?:many|large|big|fast|quickly|busy|long)\b|\brate\b|\bgr[ae]y-?list|\btry again"
-    r"|\btemporar|\bvirus|\bmalware|\bcontent\b|\brelaying\b|\brelay (?:access )?denied"
+    r"|\btemporar|\bvirus|\bmalware|\bcontent (?:filter|reject|restrict|scan)|\brelaying\b"
+    r"|\brelay (?:access )?denied"
     r"|\breverse (?:dns|lookup)|\bptr\b|\bauthenticat|\bunauthori[sz]ed|\bnot authori[sz]ed"
     r"|\bsender\b|\btimed? ?out\b|\brefused to talk|\bsize\b",
     re.IGNORECASE,
 ).search
 _gone = re.compile(
     r"\b(?:user|recipient|mailbox|address|account|addressee)(?: name| address)?"
-    r"(?: is| was)?(?: currently)? (?:unknown|not (?:be )?found|invalid|disabled|inactive"
-    r"|deactivated|suspended|closed|does not exist|doesn'?t exist|not exist)"
+    r"(?: is| was| has been)?(?: currently)? (?:unknown|not (?:be )?(?:found|known|recogni[sz]ed)"
+    r"|invalid|disabled|inactive|deactivated|suspended|closed|discontinued|not exist)"
     r"|\b(?:unknown|no such|invalid|nonexistent|non-existent|inactive|disabled)"
     r" (?:local |virtual )?(?:user|recipient|mailbox|address|account|person|addressee|domain"
     r"|local[- ]?part|alias)"
@@ -84,7 +85,9 @@ _gone = re.compile(
     r"|\bunrout(?:e)?able (?:mail )?(?:address|domain)|\bhost or domain name not found"
     r"|\bdomain (?:name )?not found|\bno such user|\buser unknown|\brecipient ?not ?found"
     r"|\brecipient address rejected: access denied|\bcouldn'?t be found|\bwasn'?t found"
-    r"|\bmailbox unavailable or (?:not found|access denied)",
+    r"|\bmailbox unavailable or (?:not found|access denied)|\binvalid final delivery userid"
+    r"|\bnot listed in \S+ directory|\bn'existe pas|\bexistiert nicht|\bei ole olemassa"
+    r"|\bfinns inte",
     re.IGNORECASE,
 ).search
 

@@ -1,4 +1,4 @@
-"""What a bounce tells people of one recipient: the lines that follow the address."""
+"""What a bounce tells people of one recipient: the line of the address, and what follows it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ _another = re.compile(r"[^\s<>@:\"]+@[^\s<>@:\"]+\.[^\s<>@:\"]+")
 
 
 def told_of(parts: Sequence[Part], address: str) -> str:
-    """The words after an address, up to the next one or the returned message; "" for none."""
+    """The words about an address, up to the next one or the returned message; "" for none."""
     text = words_of(parts)
     at = text.lower().find(address.lower()) if address else -1
     if at < 0:
         return ""
-    segment = text[at + len(address) : at + len(address) + _SEGMENT]
+    begin = text.rfind("\n", 0, at) + 1
+    line, segment = text[begin:at], text[at + len(address) : at + len(address) + _SEGMENT]
+    return f"{line} {_own(segment, address)}"
+
+
+def _own(segment: str, address: str) -> str:
+    """What follows an address, up to the line that begins with another."""
     # A server repeats the address in its refusal: only another one begins a new paragraph.
     for match in _another.finditer(segment):
         begin = segment.rfind("\n", 0, match.start()) + 1

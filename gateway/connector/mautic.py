@@ -34,7 +34,7 @@ from gateway.connector.connector import (
     ToolRefused,
     ToolUnreadable,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.wellformed import (
     basic,
     called,
@@ -120,7 +120,8 @@ class Mautic(Connector):
     @property
     def holds(self) -> Holds:
         """Channels and no topics: a segment is whom one chooses, not who said no."""
-        return Holds(frozenset({Scope.ALL, Scope.CHANNEL}), frozenset(_CHANNELS.values()))
+        scopes, channels = frozenset({Scope.ALL, Scope.CHANNEL}), frozenset(_CHANNELS.values())
+        return Holds(scopes, channels, delivery=DELIVERY)
 
     def warnings(self) -> list[str]:
         """What Mautic cannot keep."""

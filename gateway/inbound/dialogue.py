@@ -37,6 +37,8 @@ Step: TypeAlias = Callable[[], Awaitable[None]]
 
 _MAX_BAD: Final = 20
 """Commands that are refused before the client is: whoever guesses addresses gets no further."""
+_AT_A_TIME: Final = 500
+"""Commands that one client may have carried out before others have their turn."""
 _MAX_RECIPIENTS: Final = 8
 _ROUNDS: Final = 10
 """A message, and a stranger's session, may take as many times the timeout."""
@@ -112,7 +114,9 @@ class Dialogue:
 
     def next_step(self) -> Step | None:
         """Carry out commands up to one that must wait; None: all that came is done."""
-        while not self.ended:
+        for _ in range(_AT_A_TIME):
+            if self.ended:
+                return None
             intake = self._intake
             if intake is not None:
                 if not intake.ended:
@@ -137,7 +141,7 @@ class Dialogue:
             if verb.upper() == b"STARTTLS":
                 return partial(self._start_tls, argument)
             self._command(verb.upper(), argument.strip(b" \t"))
-        return None
+        return self._let_others
 
     def end(self) -> None:
         """The connection is over."""
@@ -275,6 +279,10 @@ class Dialogue:
         self._bad(replies.NOT_IMPLEMENTED)
 
     # -- what must be waited for --------------------------------------------------
+
+    async def _let_others(self) -> None:
+        await self._link.flush()
+        await asyncio.sleep(0)
 
     async def _start_tls(self, argument: bytes) -> None:
         if argument.strip() or not self._link.offers_tls:

@@ -22,6 +22,8 @@ CANDIDATES: Final = 8
 
 _SUBJECT: Final = 8192
 _BODY: Final = 8192
+_LOOKED_AT: Final = 2000
+"""Characters of the words before addresses are taken out of them."""
 _candidate = re.compile(r"[A-Za-z0-9_-]{30,2048}")
 _address = re.compile(r"[^\s<>@]+@[^\s<>@]+")
 _tag = re.compile(r"<[^<>]*>")
@@ -82,5 +84,6 @@ def _decoded(octets: bytes, charset: str) -> str:
 
 def _words(subject: str, text: str) -> str:
     lines = [" ".join(_candidate.sub("", part).split()) for part in (subject, text)]
-    said = _address.sub("[address]", "\n".join(filter(None, lines)).replace("\0", ""))
-    return mask(said)[:WORDS].encode("utf-8", "replace").decode()
+    said = _address.sub("[address]", "\n".join(filter(None, lines))[:_LOOKED_AT])
+    kept = mask(said.replace("\0", ""))[:WORDS]
+    return kept.encode("utf-8", "replace").decode()

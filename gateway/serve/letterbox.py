@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from typing import Self
 
 from gateway.evidence.metric import Metrics
-from gateway.failure import InputError
 from gateway.inbound.desk import Desk
 from gateway.inbound.listener import Listener
 from gateway.inbound.server import Server
 from gateway.serve.assembly import Parts
 from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.offer import links_of
 from gateway.settings import Settings
-from gateway.unsubscribe.link import Links
 
 
 class Letterbox:
@@ -80,14 +79,11 @@ def desk_of(settings: Settings, parts: Parts, metrics: Metrics) -> Desk:
         InputError: the link keys cannot be used.
 
     """
-    keys = settings.unsubscribe.key_file
-    if keys is None:
-        raise InputError("unsubscribe.key_file is not set")
     return Desk(
         settings=settings,
         register=parts.register,
         ring=parts.ring,
-        links=Links.load_or_create(keys),
+        links=links_of(settings),
         recorder=parts.site.recorder,
         contents=parts.site.contents,
         metrics=metrics,

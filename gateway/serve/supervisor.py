@@ -521,6 +521,7 @@ def check_whole(settings: Settings) -> None:
     if settings.pages.logo is not None and settings.public.listen:
         Logo.load(settings.pages.logo)
     server_context(settings.api.tls, "api.tls")
+    server_context(settings.inbound.tls, "inbound.tls")
     archive_place(settings)
     if settings.sync.tools:
         tools_of(settings)

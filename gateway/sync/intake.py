@@ -195,9 +195,11 @@ class Intake:
             in_force = wanted(told.contact, standing, holds, wider, now).covers(scope)
             if in_force and _before(moment, same, ours, TOLERANCE, TOLERANCE):
                 return None
-        if via is Via.LIST and _before(moment, same, ours, 0, _MOMENT):
-            if entry == DELIVERY:
-                return None
+        if via is Via.LIST and entry == DELIVERY and _before(moment, same, ours, 0, 2 * TOLERANCE):
+            # A list without a word for objections calls what we put there a complaint,
+            # by its own clock, and somewhat later than we noted it.
+            return None
+        if via is Via.LIST and entry != DELIVERY and _before(moment, same, ours, 0, _MOMENT):
             kept = wanted(told.contact, standing, holds, wider, now, lifted=True)
             if kept.covers(scope) or await self._lifted(
                 told.contact, min(row.since for row in (*same, *ours))

@@ -195,6 +195,12 @@ NOTIFICATIONS = [
         {M: "5.1.1"},
     ),
     Sample(
+        "a table of sendmail's",
+        report("x", recipient(M, "5.3.0", f"553 5.3.0 <{M}>... Addressee unknown")),
+        {M: "5.3.0"},
+    ),
+    Sample("sendmail in trouble", report("x", recipient(M, "5.3.0", "unknown error")), spared=1),
+    Sample(
         "gmail no such user",
         report(
             "** Address not found **",
@@ -448,6 +454,52 @@ OTHERS = [
         spared=1,
         message_id="",
     ),
+]
+
+OTHERS += [
+    Sample(
+        name,
+        plain(f"{words}\n\n--- Original message follows.\n", sender=sender),
+        {M: code} if hard else {},
+        spared=0 if hard else 1,
+        message_id="",
+    )
+    for name, sender, hard, code, words in [
+        (
+            "a mailbox that was closed",
+            "MAILER-DAEMON@yahoo.example",
+            True,
+            "",
+            "Message from yahoo.example.\nUnable to deliver message to the following address(es)."
+            f"\n\n<{M}>:\nSorry your message to {M} cannot be delivered. This account has\n"
+            "been disabled or discontinued.",
+        ),
+        (
+            "a mailbox over its quota",
+            "MAILER-DAEMON@yahoo.example",
+            False,
+            "",
+            "Message from yahoo.example.\nUnable to deliver message to the following address(es)."
+            f"\n\n<{M}>:\nSorry, your message to {M} cannot be delivered. This account is\n"
+            "over quota.",
+        ),
+        (
+            "a server that did not answer",
+            "MAILER-DAEMON@yahoo.example",
+            False,
+            "",
+            "Message from yahoo.example.\nUnable to deliver message to the following address(es)."
+            f"\n\n<{M}>:\nSorry, I wasn't able to establish an SMTP connection. (#4.4.1)\n"
+            "I'm not going to try again; this message has been in the queue too long.",
+        ),
+        (
+            "the reason stands before the address",
+            "Postmaster <postmaster@smtp32.example>",
+            True,
+            "",
+            f"Invalid final delivery userid: {M}\n",
+        ),
+    ]
 ]
 
 NO_REPORTS = [

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus, urlencode
 import mailchimp_transactional
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mailchimp_transactional.api_client import ApiClientError
 
@@ -237,6 +237,7 @@ entry = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(entries=st.lists(entry, max_size=5), cursor=st.text())
 def test_any_entries_are_read_or_counted(entries, cursor):
     made = connector()
@@ -515,6 +516,7 @@ def test_an_event_without_address_is_refused():
     assert refused.value.http == 400
 
 
+@settings(deadline=None)
 @given(events=odd)
 def test_any_signed_json_is_heard_or_refused(events):
     try:
@@ -523,6 +525,7 @@ def test_any_signed_json_is_heard_or_refused(events):
         assert refused.http == 400
 
 
+@settings(deadline=None)
 @given(body=st.binary(max_size=60))
 def test_any_body_is_refused(body):
     request = call([message("unsub")]).with_body(body + urlencode({"a": "b"}).encode())

@@ -12,7 +12,11 @@ from tests.clients.postfix import _SERVICES, Postfix
 
 
 class Mta(Postfix):
-    """``async with`` it.  Mail for a domain goes to the port of ``routes``, ``*`` for others."""
+    """``async with`` it.  Mail for a domain goes to the port of ``routes``, ``*`` for others.
+
+    Set up as docs/inbound.md says: the addresses that the gateway takes, and of these the one
+    for bounces closed to all but this machine.
+    """
 
     def __init__(self, port: int, routes: Mapping[str, int]) -> None:
         tool("postfix")
@@ -30,6 +34,11 @@ class Mta(Postfix):
             "".join(f"{domain} smtp:[127.0.0.1]:{port}\n" for domain, port in routes.items())
         )
         transport.chmod(0o644)
+        taken, closed = self.config / "gateway_addresses", self.config / "gateway_closed"
+        taken.write_text(r"/^(unsubscribe|bounces)(\+[^@]*)?@mail\.lamisnet\.fi$/ OK" + "\n")
+        closed.write_text(r"/^bounces(\+[^@]*)?@mail\.lamisnet\.fi$/ REJECT" + "\n")
+        for path in (taken, closed):
+            path.chmod(0o644)
         settings = {
             "compatibility_level": "3.6",
             "queue_directory": self.folder / "queue",
@@ -38,7 +47,11 @@ class Mta(Postfix):
             "maillog_file_prefixes": self.folder,
             "myhostname": "mta.lamisnet.fi",
             "mydestination": "",
-            "mynetworks": "127.0.0.0/8",
+            "mynetworks": "127.0.0.1/32",
+            "relay_domains": "mail.lamisnet.fi",
+            "relay_recipient_maps": f"regexp:{taken}",
+            "smtpd_recipient_restrictions": "permit_mynetworks, "
+            f"check_recipient_access regexp:{closed}, reject_unauth_destination",
             "inet_interfaces": "loopback-only",
             "inet_protocols": "ipv4",
             "alias_maps": "",
@@ -46,7 +59,7 @@ class Mta(Postfix):
             "smtp_host_lookup": "native",
             "smtp_tls_security_level": "none",
             "smtpd_peername_lookup": "no",
-            "smtpd_relay_restrictions": "permit_mynetworks, reject",
+            "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination",
             # An hour in a second: what is deferred is tried again at once.
             "queue_run_delay": "1s",
             "minimal_backoff_time": "1s",

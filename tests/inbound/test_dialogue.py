@@ -238,3 +238,11 @@ async def test_draining_ends_idle_sessions_and_finishes_messages(post):
         assert (await busy.reply()).startswith("421 4.3.2 ")
         assert await drained
     assert (await post.entry(MAIJA)).bans
+
+
+async def test_thousands_of_commands_at_once_are_all_answered(post):
+    async with post.caller(OURS) as client:
+        client.writer.write(b"NOOP\r\n" * 5000 + b"QUIT\r\n")
+        for _ in range(5000):
+            assert (await client.reply()) == "250 2.0.0 Ok"
+        assert (await client.reply()).startswith("221 ")

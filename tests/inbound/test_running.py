@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 import smtplib
 import time
+from email import message_from_bytes
 from email.message import EmailMessage
 
 import pytest
@@ -14,7 +16,15 @@ from gateway.contacts.parse import parse_contact
 from gateway.unsubscribe.link import Link, Links, Purpose
 from tests.bounce.samples import feedback
 from tests.clients.conftest import run, tool
-from tests.inbound.conftest import BILLING, BOUNCES, CLIENTS, OURS, UNSUBSCRIBE, Caller
+from tests.inbound.conftest import (
+    BILLING,
+    BOUNCES,
+    CLIENTS,
+    OURS,
+    STRANGER,
+    UNSUBSCRIBE,
+    Caller,
+)
 from tests.inbound.mta import Mta
 from tests.inbound.test_report import HARD
 from tests.inbound.test_unsubscribe import mail
@@ -109,6 +119,21 @@ async def test_a_real_bounce_stops_the_next_marketing(chain):
     await mta.logged(f"to=<{BOUNCES}>", 2)
     assert gateway.said("report_taken")["form"] == "notification"
     assert GONE not in gateway.text
+
+
+async def test_a_stranger_reaches_the_listener_through_postfix_for_one_thing(chain):
+    """As docs/inbound.md sets Postfix up."""
+    gateway, mta, _ = chain
+    async with Caller(mta.port, STRANGER) as client:
+        await client.say("MAIL FROM:<maija@other.example>")
+        for address in (BOUNCES, BOUNCES.replace("@", "+x@")):
+            assert "Access denied" in await client.say(f"RCPT TO:<{address}>")
+        assert (await client.say("RCPT TO:<x@mail.lamisnet.fi>")).startswith("550 5.1.1")
+        assert (await client.say("RCPT TO:<x@elsewhere.example>")).startswith("554 5.7.1")
+        assert (await client.say(f"RCPT TO:<{UNSUBSCRIBE}>")).startswith("250")
+        assert (await client.data(mail(token(gateway, MAIJA)))).startswith("250")
+    await mta.logged("it is in force")
+    assert "1 suppressed" in await sent(gateway, MAIJA)
 
 
 async def test_a_bounce_outlasts_the_register_and_the_gateway(chain):
@@ -245,6 +270,32 @@ async def test_what_came_in_is_counted(gateway):
     while not wanted <= set((await gateway.get("/metrics"))[1].splitlines()):
         assert time.monotonic() < end
         await asyncio.sleep(0.2)
+
+
+async def test_the_link_that_the_gateway_added_leads_back(tmp_path):
+    """By mail, and by a complaint that leaves the recipient out."""
+    plain = b"From: LamisNET <uutiset@lamisnet.fi>\r\nSubject: Uutiset\r\n\r\nHei!\r\n"
+    async with ScriptedUpstream() as upstream:
+        gateway = gateway_in(tmp_path, upstream)
+        gateway.configure(
+            public={"listen": ["127.0.0.1:0"], "url": "https://preferences.example"},
+            unsubscribe={"address": UNSUBSCRIBE, "add": True},
+        )
+        async with gateway:
+            await gateway.allow(MAIJA, GONE)
+            for address in (MAIJA, GONE):
+                assert "1 forwarded" in await gateway.send(address, message=plain)
+            to_maija, to_gone = (one.content for one in upstream.messages)
+            field = message_from_bytes(to_maija)["List-Unsubscribe"]
+            recipient, subject = re.search(r"<mailto:([^?>]+)\?subject=([^>]+)>", field).groups()
+            assert recipient == UNSUBSCRIBE
+            assert (await brought(gateway, recipient, mail(f"Re: {subject}"))).startswith("250 ")
+            before, _, _ = feedback("abuse").partition(b"Received: from tool")
+            complaint = before + to_gone + b"\r\n--part1_13d.2e68ed54_boundary--\r\n"
+            assert GONE.encode() not in complaint
+            assert (await brought(gateway, BOUNCES, complaint)).startswith("250 ")
+            for address in (MAIJA, GONE):
+                assert "1 suppressed" in await gateway.send(address, message=plain)
 
 
 async def test_it_drains_when_it_is_told_to_end(gateway):
