@@ -28,7 +28,7 @@ from gateway.settings.public import Delivery
 from gateway.sync.entry import DELIVERY, covers, entry_of, scope_of
 from gateway.sync.store import Known, SyncStore
 from gateway.sync.tool import Tool
-from gateway.sync.wanted import wanted
+from gateway.sync.wanted import blind, wanted
 
 log = structlog.get_logger(__name__)
 
@@ -153,7 +153,11 @@ class Intake:
             if change.said is Said.REMOVED:
                 portion.taken.removed += 1
                 scope = scope_of(change.suppression)
-                gone = [(row.subject, row.entry) for row in rows if _ours(row, scope)]
+                gone = [
+                    (row.subject, row.entry)
+                    for row in rows
+                    if _ours(row, scope) or _echoes(tool, row, entry)
+                ]
                 for each in (key, *gone):
                     portion.gone[each] = None
                     portion.rows.pop(each, None)
@@ -167,7 +171,9 @@ class Intake:
                 continue
             if event is not None:
                 portion.events.append((event, contact))
-            for row in self._seen(subject, change.suppression, entry, rows):
+            if event is not None:
+                rows = [row for row in rows if row.entry == entry or row.entry != DELIVERY]
+            for row in self._seen(tool, subject, change.suppression, entry, rows):
                 portion.rows[row.subject, row.entry] = row
                 portion.gone.pop((row.subject, row.entry), None)
         return portion
@@ -188,6 +194,8 @@ class Intake:
         moment = now if at is None and via is Via.HOOK else at
         scope = scope_of(told)
         there = [row for row in rows if not row.gone]
+        if _before(moment, (), [row for row in there if _echoes(tool, row, entry)], 0, TOLERANCE):
+            return None
         ours = [row for row in there if _ours(row, scope)]
         same = [row for row in there if row.entry == entry and row.stands]
         holds, wider = tool.holds, tool.settings.accept_wider
@@ -255,7 +263,7 @@ class Intake:
         )
 
     def _seen(
-        self, subject: str, told: Suppression, entry: str, rows: Iterable[Known]
+        self, tool: Tool, subject: str, told: Suppression, entry: str, rows: Iterable[Known]
     ) -> list[Known]:
         """The rows of what was just seen there."""
         now = self._clock()
@@ -263,7 +271,9 @@ class Intake:
         seen = [
             row._replace(at=told.at if told.at is not None else row.at, seen=now)
             for row in rows
-            if not row.gone and row.subject == subject and (_ours(row, scope) or row.entry == entry)
+            if not row.gone
+            and row.subject == subject
+            and (row.entry == entry or _ours(row, scope) or _echoes(tool, row, entry))
         ]
         if not seen:
             seen.append(Known(subject, entry, told.at, None, now, now))
@@ -279,6 +289,15 @@ class Intake:
 def _ours(row: Known, scope: str) -> bool:
     """Whether we put an entry there that forbids this."""
     return row.put is not None and covers(row.entry, scope)
+
+
+def _echoes(tool: Tool, row: Known, entry: str) -> bool:
+    """Whether an entry may be what we put there for delivery's sake.
+
+    It comes back with another date, and as an objection from a list without reasons.
+    """
+    delivery = row.entry == DELIVERY and row.put is not None
+    return delivery and (entry == DELIVERY or blind(tool.holds))
 
 
 def _before(
