@@ -1,1 +1,1 @@
-"""What bounces and complaints say: DSN, ARF and what else there is."""
+"""What a message that comes back says: bounces (RFC 3464) and complaints (RFC 5965)."""

@@ -212,7 +212,7 @@ async def _round(
     from gateway.records.lease import Hold, Lease
     from gateway.serve.tools import bureau_of
     from gateway.sync.loop import LEASE_LASTS, Drive, lease_key, renewed
-    from gateway.sync.session import Session
+    from gateway.sync.folder import session_of
 
     bureau = bureau_of(settings, stores)
     await stores.catch_up()
@@ -223,7 +223,7 @@ async def _round(
     if await lease.hold() is Hold.ELSEWHERE:
         await _ask(stores, tool.name, whole=whole)
         return
-    session = Session(tool.settings, tool.connector)
+    session = session_of(tool.settings, tool.connector)
     try:
         drive = Drive(bureau.hands, tool, settings.sync, session)
         await renewed(lease, drive.round(whole=whole, archived=stores.catch_up))
@@ -268,7 +268,7 @@ async def _status(settings: Settings) -> Status:
 async def _plan(settings: Settings, name: str | None) -> list[Plan]:
     from gateway.serve.tools import bureau_of
     from gateway.sync.plan import plan
-    from gateway.sync.session import Session
+    from gateway.sync.folder import session_of
 
     tools = _chosen(settings, name)
     async with open_stores(settings) as stores:
@@ -276,7 +276,7 @@ async def _plan(settings: Settings, name: str | None) -> list[Plan]:
         bureau = bureau_of(settings, stores)
         plans = []
         for tool in tools:
-            session = Session(tool.settings, tool.connector)
+            session = session_of(tool.settings, tool.connector)
             try:
                 plans.append(await plan(bureau, stores.ring, tool, session))
             finally:

@@ -13,7 +13,7 @@ from gateway.contacts.contact import Contact, ContactError
 from gateway.contacts.email import parse_email
 from gateway.provider.request import Answer
 
-__all__ = ["address", "document", "listed", "moment", "refused", "stamp", "unreadable"]
+__all__ = ["address", "canonical", "document", "listed", "moment", "refused", "stamp", "unreadable"]
 
 
 def document(answer: Answer, tool: Connector) -> Any:  # noqa: ANN401 - JSON is of any type
@@ -62,6 +62,12 @@ def address(value: object) -> Contact | None:
         return parse_email(value) if isinstance(value, str) else None
     except ContactError:
         return None
+
+
+def canonical(value: object) -> str:
+    """The form of an address in which the register has it, however the tool writes it; else ""."""
+    found = address(value)
+    return "" if found is None else found.canonical
 
 
 def moment(value: object) -> int | None:

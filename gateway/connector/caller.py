@@ -49,7 +49,12 @@ def _shown(request: Request, *, query: bool) -> Iterable[bytes]:
                 yield one.encode(errors="surrogateescape")
 
 
-def told(secret: str, *parts: object) -> str:
-    """What tells one event from another: a keyed hash of what does, so that it is no address."""
-    text = "\n".join(str(part) for part in parts)
+def told(secret: str, at: int | None, *parts: object) -> str:
+    """What tells one event from another: a keyed hash of what does, so that it is no address.
+
+    "" where it says no time, for another of the same kind would look the same.
+    """
+    if at is None:
+        return ""
+    text = "\n".join(str(part) for part in (at, *parts))
     return hmac.digest(secret.encode(), text.encode(errors="replace"), "sha256").hex()[:32]

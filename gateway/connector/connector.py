@@ -93,6 +93,9 @@ class Holds:
     """The topics that it can tell apart, in the register's words."""
     reads: bool = True
     """Whether its list can be read (Twilio's opt-outs cannot)."""
+    lists: bool = True
+    """Whether the whole list can be read; else only what is new (files that are dropped), and
+    what :meth:`Connector.listing` leaves out is not gone."""
     dated: bool = True
     """Whether its entries say when they began."""
     hooks: bool = True

@@ -34,9 +34,10 @@ from gateway.connector.connector import (
     ToolRefused,
     ToolUnreadable,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.wellformed import (
     basic,
+    called,
     email_of,
     json_call,
     list_at,
@@ -52,8 +53,6 @@ from gateway.connector.wellformed import (
 )
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
-from gateway.hook.reading import read_document
-from gateway.provider.problem import Refusal
 from gateway.provider.request import Request
 from gateway.provider.signature import hmac_base64, same
 
@@ -97,7 +96,10 @@ def _cursor(text: str, since: int, now: int) -> _Cursor:
     """A cursor read; the beginning of a pass where it is none."""
     kept = numbers(text.split(".")) if text else []
     at = _Cursor(*kept) if len(kept) == len(_Cursor._fields) else _Cursor(since)
-    return at if at.start else at._replace(start=now)
+    if at.start:
+        return at
+    # Our clock may have been ahead when the pass before began.
+    return at._replace(start=now, since=min(at.since, max(0, now - _OVERLAP)))
 
 
 class Mautic(Connector):
@@ -118,7 +120,8 @@ class Mautic(Connector):
     @property
     def holds(self) -> Holds:
         """Channels and no topics: a segment is whom one chooses, not who said no."""
-        return Holds(frozenset({Scope.ALL, Scope.CHANNEL}), frozenset(_CHANNELS.values()))
+        scopes, channels = frozenset({Scope.ALL, Scope.CHANNEL}), frozenset(_CHANNELS.values())
+        return Holds(scopes, channels, delivery=DELIVERY)
 
     def warnings(self) -> list[str]:
         """What Mautic cannot keep."""
@@ -288,11 +291,7 @@ class Mautic(Connector):
         nothing that was not so.
         """
         self._signed(request)
-        try:
-            document = read_document(request)
-        except Refusal as refusal:
-            raise HookRefused(str(refusal)) from None
-        events = document.get(_EVENT, [])
+        events = called(request).get(_EVENT, [])
         if not isinstance(events, list) or not all(isinstance(one, dict) for one in events):
             raise HookRefused(f"{_EVENT} is no list of objects")
         found = (self._heard(event, now) for event in events)

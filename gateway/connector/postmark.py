@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway.clock import DAY_MS, Clock, now_ms
-from gateway.connector.answer import address, document, listed, moment, refused
+from gateway.connector.answer import address, canonical, document, listed, moment, refused
 from gateway.connector.area import Areas
 from gateway.connector.caller import known, told
 from gateway.connector.connector import Exchange, Holds, HookRefused, Page, Place, Put, ToolRefused
@@ -85,7 +85,7 @@ class Postmark(Polled):
         Of which time zone its days are, it does not say.
         """
         now = self.clock()
-        reach = Reach.read(cursor, self._areas.names, now)
+        reach = Reach.read(cursor, self._areas.names, now - DAY_MS)
         query = f"fromdate={_day(reach.asked - DAY_MS)}"
         entries, bad = self._entries((yield self._dump(reach.name, query)))
         on = reach.done(now, max((at or 0 for _, at in entries), default=0))
@@ -192,13 +192,13 @@ class Postmark(Polled):
             return dict.fromkeys(due, _FAILED)
         found = listed(document(answer, self), "Suppressions", self)
         status = {
-            str(one.get("EmailAddress")).lower(): str(one.get("Status"))
+            canonical(one.get("EmailAddress")): str(one.get("Status"))
             for one in found
             if isinstance(one, dict)
         }
         words = {"Suppressed": DONE, "Failed": _FAILED}
         return {
-            place: words.get(status.get(entries[place].contact.canonical.lower(), ""), UNANSWERED)
+            place: words.get(status.get(entries[place].contact.canonical, ""), UNANSWERED)
             for place in due
         }
 
@@ -252,8 +252,8 @@ class Postmark(Polled):
         if not isinstance(stream, str) or stream not in self._areas.names:
             return []
         at = moment(record.get(time_name))
-        parts = (kind, record.get("MessageID"), record.get(address_name), said, at)
-        mark = told(self.place.webhook_secret, *parts)
+        parts = (kind, record.get("MessageID"), record.get(address_name), said)
+        mark = told(self.place.webhook_secret, at, *parts)
         changes = list(self._said(record, address_name, stream, at, said, mark))
         if not changes:
             raise HookRefused("the record has no address, or a reason that is not known")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from gateway.connector.connector import Place, ToolRefused, ToolUnreadable
+from gateway.connector.connector import HookRefused, Place, ToolRefused, ToolUnreadable
 from gateway.contacts.contact import Contact, ContactError
 from gateway.contacts.parse import parse_email, parse_phone
 from gateway.failure import InputError
 from gateway.provider.request import JSON, Answer, Request
+
+_LONG: Final = 1000
+"""Characters of what may be an address or a number, at the most."""
 
 
 def setting(place: Place, name: str) -> str:
@@ -94,7 +98,7 @@ def text_at(document: Mapping[str, Any], name: str) -> str:
 
 def email_of(value: object) -> Contact | None:
     """The contact of an address; None where it is none."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONG:
         return None
     try:
         return parse_email(value)
@@ -104,7 +108,7 @@ def email_of(value: object) -> Contact | None:
 
 def phone_of(value: object) -> Contact | None:
     """The contact of a number in international form; None where it is none."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONG:
         return None
     try:
         return parse_phone(value)
@@ -132,6 +136,29 @@ def moment_of(value: object) -> int | None:
 def json_call(method: str, path: str, document: object) -> Request:
     """A request with a JSON body."""
     return Request(method, path, "", (("Content-Type", JSON),), orjson.dumps(document))
+
+
+def called(request: Request) -> dict[str, Any]:
+    """The JSON object that a webhook brings; raises HookRefused.
+
+    A member that stands twice is refused: which of them counts, nobody can say.
+    """
+    try:
+        # The stricter reader first; the other one is there to see what stands twice.
+        orjson.loads(request.body)
+        document = json.loads(request.body, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise HookRefused("the body is no JSON, or has a member twice") from None
+    if not isinstance(document, dict):
+        raise HookRefused("the body is no JSON object")
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
 
 
 def basic(username: str, secret: str) -> str:

@@ -77,12 +77,18 @@ class Metrics:
         )
         self._octets = counter("gateway_message_octets", "Octets of messages received")
         self._logins = counter("gateway_logins", "Logins by result", "result")
+        self._inbound = counter(
+            "gateway_inbound",
+            "What came in by mail: unsubscribes, bounces, complaints, and what was none of them",
+            "what",
+        )
         self._tallies = (
             self._recipients,
             self._messages,
             self._faults,
             self._octets,
             self._logins,
+            self._inbound,
         )
         self._seconds = _Spread(
             "gateway_handover_seconds",
@@ -139,6 +145,11 @@ class Metrics:
     def login(self, result: str) -> None:
         """Count a login that was accepted, refused or aborted."""
         self._logins.counts[result,] += 1
+
+    def inbound(self, what: str, count: int = 1) -> None:
+        """Count what a message that came in asks for or tells of."""
+        if count:
+            self._inbound.counts[what,] += count
 
     def publish(self) -> None:
         """Put what has been counted where ``/metrics`` reads it."""

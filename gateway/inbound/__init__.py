@@ -1,1 +1,1 @@
-"""Mail that comes in: unsubscribes, bounces and complaints."""
+"""Mail that comes in: ``mailto:`` unsubscribes, bounces and complaints."""

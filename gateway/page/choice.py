@@ -14,7 +14,7 @@ from typing import Final
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Entry, Scope, normal_name
 from gateway.entry.event import Event, EventKind
-from gateway.page.view import Offer, View
+from gateway.page.view import Offer
 from gateway.settings.public import Language
 
 ACTOR: Final = "person"
@@ -64,22 +64,16 @@ def refusal(
     )
 
 
-def in_force(event: Event, entry: Entry, view: View) -> bool:
-    """Whether a refusal is recorded already and nothing has lifted it.
+def in_force(event: Event, entry: Entry) -> bool:
+    """Whether a refusal is recorded already, and no consent has come since that lifts it.
 
     It is then not recorded again: mail programs send one request several times.
     """
-    stopped = {
-        Scope.TOPIC: view.topic_stopped,
-        Scope.CHANNEL: view.channel_stopped,
-        Scope.ALL: view.all_stopped,
-    }
-    if event.scope is None or not stopped[event.scope]:
-        return False
     key = (event.scope, event.channel, event.topic)
-    return any(
-        (ban.scope, ban.channel, ban.topic) == key and not ban.inherited for ban in entry.bans
-    )
+    for ban in entry.bans:
+        if (ban.scope, ban.channel, ban.topic) == key and not ban.inherited:
+            return not any(one.lifts and one.at > ban.at for one in entry.consents)
+    return False
 
 
 def withdrawal(channel: Channel, topic: str, said: Said, now: int) -> Event:

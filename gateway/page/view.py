@@ -92,8 +92,6 @@ def view_of(
     bans = _bans(standing, now)
     whole = {each: standing.facts(each, None, None, now) for each in Channel}
     here = whole[channel]
-    # A consent for one topic passes a ban of all its channel.
-    passes = {each: standing.topic_may_lift(each, now) for each in Channel}
     consents = tuple(
         one for one in standing.exact.consents if _alive(one, channel, standing, now, bans)
     )
@@ -103,8 +101,10 @@ def view_of(
         refusals=tuple(_refusals(standing, bans, whole, now)),
         consents=consents,
         topic_stopped=topic is not None and _stops(standing.facts(channel, topic, None, now)),
-        channel_stopped=stopped_here and not passes[channel],
-        all_stopped=all(whole[each].ban_all and not passes[each] for each in Channel),
+        channel_stopped=all(
+            facts.ban_all or facts.ban_channel for facts in _every(standing, channel, now)
+        ),
+        all_stopped=all(facts.ban_all for each in Channel for facts in _every(standing, each, now)),
         withdrawn=any(
             one.channel is channel and one.status is ConsentStatus.WITHDRAWN
             for one in standing.exact.consents
@@ -187,6 +187,13 @@ def _refusals(
                 for one in standing.exact.consents
             )
             yield Refusal(ban.scope, ban.at, ban.channel, ban.topic, excepted=lifted)
+
+
+def _every(standing: Standing, channel: Channel, now: int) -> Iterable[RegisterFacts]:
+    """The facts of all marketing of a channel: a consent for one topic passes a wider ban."""
+    topics = {one.topic for one in standing.exact.consents if one.channel is channel}
+    for topic in (None, *sorted(topics - {ANY_TOPIC})):
+        yield standing.facts(channel, topic, None, now)
 
 
 def _stops(facts: RegisterFacts) -> bool:

@@ -30,6 +30,7 @@ from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.desk import person_store
+from gateway.serve.letterbox import Letterbox
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
 from gateway.serve.tools import Tools
@@ -41,6 +42,7 @@ from gateway.unsubscribe.link import Links
 log = structlog.get_logger(__name__)
 
 _LAST_WORDS = 5.0
+_GAUGE_SECONDS = 1.0
 UNRATED = frozenset({"hooks", "u"})
 """Parts whose callers are tools: mail services refuse for many people from few addresses.
 
@@ -91,14 +93,18 @@ async def _serve(assignment: Assignment) -> None:
                 ssl_handshake_timeout=30 if context is not None else None,
             )
             stack.callback(listening.close)
+        letterbox = await Letterbox.open(settings, parts, metrics, assignment.inbound)
         os.write(assignment.ready, b"r")
         os.close(assignment.ready)
         reloads = loop.create_task(
-            _reloads(assignment, reload, face, parts, stores, tools, metrics, context)
+            _reloads(assignment, reload, face, parts, stores, tools, letterbox, metrics, context)
         )
+        published = loop.create_task(_publish(metrics))
         await stop.wait()
         reloads.cancel()
-        await server.end(_LAST_WORDS)
+        published.cancel()
+        await asyncio.gather(server.end(_LAST_WORDS), letterbox.end(settings.drain_timeout))
+        metrics.publish()
 
 
 def face_parts(
@@ -136,6 +142,12 @@ def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Par
     )
 
 
+async def _publish(metrics: Metrics) -> None:
+    while True:
+        await asyncio.sleep(_GAUGE_SECONDS)
+        metrics.publish()
+
+
 async def _reloads(
     assignment: Assignment,
     asked: asyncio.Event,
@@ -143,6 +155,7 @@ async def _reloads(
     parts: Parts,
     stores: Stores,
     tools: Tools,
+    letterbox: Letterbox,
     metrics: Metrics,
     context: ssl.SSLContext | None,
 ) -> None:
@@ -156,6 +169,7 @@ async def _reloads(
             renewed = face_parts(settings, parts, stores, tools)
             if context is not None and settings.public.tls is not None:
                 load_certificate(context, settings.public.tls, "public.tls")
+            letterbox.renew(settings, parts)
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
             continue

@@ -30,6 +30,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from gateway.decision.load import find_rules, load_rules
 from gateway.failure import GatewayError, InputError
 from gateway.http.health import health_app
+from gateway.page.look import Logo
 from gateway.register.lock import FolderLock
 from gateway.serve.accepted import write_accepted
 from gateway.serve.assembly import archive_place, targets
@@ -508,7 +509,7 @@ def check_whole(settings: Settings) -> None:
     """Try everything a start or reload rests on, before anything is touched.
 
     Raises:
-        GatewayError: rule file, certificate, password or key file, or upstream is wrong.
+        GatewayError: rule file, certificate, password or key file, logo, or upstream is wrong.
 
     """
     load_rules(find_rules(settings.rules.set, settings.rules.folder))
@@ -517,7 +518,10 @@ def check_whole(settings: Settings) -> None:
     for target in targets(settings):
         target.context()
     check_offer(settings)
+    if settings.pages.logo is not None and settings.public.listen:
+        Logo.load(settings.pages.logo)
     server_context(settings.api.tls, "api.tls")
+    server_context(settings.inbound.tls, "inbound.tls")
     archive_place(settings)
     if settings.sync.tools:
         tools_of(settings)

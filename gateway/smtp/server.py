@@ -25,7 +25,7 @@ from gateway.deadline import Deadline
 from gateway.smtp import replies
 from gateway.smtp.dialogue import Dialogue
 from gateway.smtp.limit import TooManyConnections
-from gateway.smtp.link import READ, ClientGone
+from gateway.smtp.link import READ, ClientGone, Conversation
 from gateway.smtp.listener import Listener
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,7 @@ class Server(SMTP):
         """Add a reply to those that leave with the next flush."""
         self._write: Callable[[bytes], None] = _nowhere
         self._writing_paused = False
-        self._dialogue: Dialogue | None = None
+        self._dialogue: Conversation | None = None
 
     # -- asyncio.Protocol ---------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Server(SMTP):
                 self._wake()
             return
         self._between = False
-        dialogue = cast(Dialogue, self._dialogue)
+        dialogue = cast(Conversation, self._dialogue)
         try:
             waits = dialogue.advance(data)
         except Exception as error:
@@ -210,11 +210,15 @@ class Server(SMTP):
                     # Whoever does not read the last words does not hold us up with them.
                     self.loop.call_later(_LINGER, self.drop)
 
+    def _converse(self, address: str) -> Conversation:
+        """What the client is talked to with; another listener's server has its own."""
+        return Dialogue(self._listener, self, address)
+
     async def _serve(self, address: str) -> None:
         """The whole dialogue; whatever ends it early is told where it can be."""
         try:
             self._peer_address = address
-            dialogue = self._dialogue = Dialogue(self._listener, self, address)
+            dialogue = self._dialogue = self._converse(address)
             dialogue.welcome()
             while True:
                 step, dialogue.step = dialogue.step, None

@@ -199,8 +199,10 @@ class Intake:
                 if via is Via.LIST
                 else _forbids(standing, told.contact.channel, scope, now)
             )
-        if known and entry == DELIVERY:
-            if via is Via.LIST:
+        if entry == DELIVERY:
+            # A list without a word for objections calls what we put there a complaint,
+            # by its own clock, and somewhat later than we noted it.
+            if via is Via.LIST and (known or _before(moment, same, ours, 0, 2 * TOLERANCE)):
                 return None
         elif known:
             forbidden = self._forbidden(tool, told.contact, standing)

@@ -21,6 +21,7 @@ from gateway.failure import GatewayError
 from gateway.records.lease import Hold, Lease
 from gateway.records.recorder import Exchange
 from gateway.settings.sync import Sync
+from gateway.sync.folder import session_of
 from gateway.sync.pull import Puller
 from gateway.sync.push import Pusher
 from gateway.sync.session import Session, ToolAway
@@ -301,7 +302,7 @@ async def _run(hands: Hands, tool: Tool, settings: Sync) -> None:
 
 async def _hold(hands: Hands, tool: Tool, settings: Sync, lease: Lease) -> None:
     """Drive the tool while the lease is ours."""
-    session = Session(tool.settings, tool.connector)
+    session = session_of(tool.settings, tool.connector)
     try:
         await renewed(lease, Drive(hands, tool, settings, session).forever())
     finally:

@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 
 import asyncpg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.connector.connector import ToolRefused, ToolUnreadable
@@ -55,6 +55,40 @@ async def test_a_long_list_is_told_without_a_gap_or_a_double():
             for number in range(1200)
         }
     )
+
+
+async def test_what_fails_in_between_makes_no_gap_and_no_double():
+    tool = Tool(rows=20)
+    for number in range(100):
+        tool.add(f"b{number}@example.com", "blocklisted")
+    tool.busy = 2
+    tool.broken = {5: 500, 6: 502, 9: 503}
+    entries = [ban(f"p{number}@example.com") for number in range(100)]
+    async with served(tool.app) as server:
+        assert len(told(await server.listed(connector()))) == 100
+        tool.broken = {len(tool.calls) + step: 503 for step in (1, 7, 8, 51, 60)}
+        tool.busy = 1
+        assert all(result.done for result in await server.put(connector(), entries))
+        found = told(await server.listed(connector()))
+    assert len(found) == 200
+    assert set(found.values()) == {1}
+
+
+async def test_a_put_that_ended_half_way_is_put_again():
+    tool = Tool()
+    one = connector()
+    entries = [ban(f"p{number}@example.com") for number in range(10)]
+    tool.add("p9@example.com", lists=(3,))
+    async with served(tool.app) as server:
+        exchange = one.put(entries)
+        request = next(exchange)
+        for _ in range(5):
+            request = exchange.send(await server._answer(one, request))
+        exchange.close()
+        assert tool.status("p4@example.com") == "blocklisted"
+        assert tool.status("p9@example.com") == "enabled"
+        assert all(result.done for result in await server.put(one, entries))
+    assert all(tool.status(f"p{number}@example.com") == "blocklisted" for number in range(10))
 
 
 @pytest.mark.slow
@@ -287,6 +321,7 @@ def test_what_it_holds():
     assert any("topics" in line for line in connector(topics=()).warnings())
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_reaches_the_expression_but_as_digits(local):
     contact = parse_email("a@example.com")._replace(canonical=local + "@example.com")

@@ -270,9 +270,11 @@ def test_what_no_document_says_is_unreadable(body):
     connector = Ses(place())
     with pytest.raises(ToolUnreadable):
         answered(connector, connector.listing, Answer(200, body))
-    for status in (302, 400, 418):
+    for status in (400, 418):
         with pytest.raises(ToolUnreadable):
             answered(connector, connector.listing, Answer(status, body))
+    with pytest.raises(ToolRefused, match="url"):
+        answered(connector, connector.listing, Answer(302, body))
     with pytest.raises(ToolRefused, match="place"):
         answered(connector, connector.listing, Answer(404, body))
 
@@ -663,6 +665,31 @@ def test_who_is_not_the_topic_is_refused():
     fields["SigningCertURL"] = "https://sns.eu-north-1.amazonaws.com.example/a.pem"
     changed = told(bounce()).with_body(orjson.dumps(fields))
     assert "example" not in str(refusal(changed))
+
+
+def test_another_topics_message_does_not_pass_in_pieces():
+    # A certificate signs for all customers of a region, and what is signed has lines that
+    # a message may hold itself.  The topic stands behind all that its owner can write.
+    theirs = "arn:aws:sns:eu-north-1:210987654321:theirs"
+    forged = orjson.dumps(bounce()).decode()
+    inner = {
+        "MessageId": "i",
+        "Timestamp": "2023-11-14T22:13:20.000Z",
+        "TopicArn": TOPIC,
+        "Type": "Notification",
+    }
+    lines = "".join(f"\n{name}\n{value}" for name, value in inner.items())
+    sent = told(forged + lines, TopicArn=theirs)
+    assert refusal(sent).http == 401
+    fields = orjson.loads(sent.body)
+    rest = fields["Message"].removeprefix(forged)
+    for moved in (
+        inner | {"Message": forged},
+        inner | {"Message": forged, "Type": "Notification\n"},
+        inner | {"Message": forged, "TopicArn": f"{TOPIC}{rest}"},
+        {"Message": forged, "MessageId": rest, "TopicArn": TOPIC},
+    ):
+        assert refusal(sent.with_body(orjson.dumps(fields | moved))).http in (400, 401)
 
 
 def test_stale_calls_are_refused():

@@ -88,12 +88,14 @@ _pieces = st.sampled_from([b" ", b"\t", b"  ", b"\r\n", b"a", b"\xe4", b".", b"\
 bodies = st.lists(_pieces, max_size=40).map(b"".join).map(lambda body: body and body + b"\r\n")
 
 
+@settings(deadline=None)
 @given(bodies, st.lists(st.integers(0, 60), max_size=6))
 def test_a_body_in_pieces_hashes_as_the_other_implementation_does(body, cuts):
     relaxed = Relaxed.canonicalize_body(body)
     assert body_hash(body, *cuts) == hashlib.sha256(relaxed).digest()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b" ", b"a"]), max_size=20).map(b"".join),
     st.lists(st.integers(0, 30), max_size=5),

@@ -17,6 +17,7 @@ from gateway.entry.event import Event
 from gateway.public.server import Face
 from gateway.serve.front import UNRATED, face_parts
 from gateway.serve.stores import Stores, stores_on
+from gateway.serve.tools import Tools
 from gateway.unsubscribe.link import Link, Links, Purpose
 from tests.peers.house import House, client_table
 from tests.peers.scripted import ScriptedUpstream
@@ -131,8 +132,9 @@ async def front(
     async with House(folder, register_url, [upstream], **tables) as house:
         parts = house.parts
         stores = stores_on(parts.register, house.database, house.custody, parts.ring, parts.seal)
+        tools = Tools(house.settings, stores)
         face = Face(
-            house.settings.public, face_parts(house.settings, parts, stores), unrated=UNRATED
+            house.settings.public, face_parts(house.settings, parts, stores, tools), unrated=UNRATED
         )
         server = face.server()
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

@@ -248,3 +248,15 @@ def test_a_message_that_waited_is_signed_for_the_region_of_its_host():
     for other in ("sqs.eu-north-1.amazonaws.com", "sns.eu-north-1.example.com", "sns"):
         with pytest.raises(Refusal):
             at(NOW, "sns").write(request.with_headers({"Host": other}), PROVIDER)
+
+
+def test_a_request_of_our_own_is_signed_for_the_region_that_is_set():
+    # SES's host is not named after its service.
+    scheme = SigV4("ses", lambda: NOW, "eu-north-1")
+    request = Request("GET", "/v2", "A=b%3Ac", (("Host", "email.eu-north-1.amazonaws.com"),))
+    written = scheme.write(request, PROVIDER)
+    assert "/20150830/eu-north-1/ses/aws4_request" in written.header("authorization")
+    assert scheme.shows(written, PROVIDER)
+    assert not scheme.shows(written._replace(query="A=b%3Ad"), PROVIDER)
+    with pytest.raises(Refusal):
+        SigV4("ses", lambda: NOW).write(request, PROVIDER)

@@ -1,0 +1,77 @@
+"""Delivery status notifications (RFC 3464; internationalised, RFC 6533)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.bounce.address import typed_address
+from gateway.bounce.part import Part
+from gateway.bounce.report import Failure, Form, Report
+from gateway.bounce.returned import message_id, returned
+from gateway.bounce.status import TEXT, judge
+from gateway.bounce.told import told_of
+from gateway.entry.entry import DeliveryReason
+from gateway.message.headers import HeaderSection
+
+TYPES: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+MOST: Final = 1000
+"""Recipients of one notification that are looked at."""
+
+_blank = re.compile(rb"\n[ \t]*\n")
+_FAILED: Final = ("fail", "error")
+"""How the field Action begins; ``error`` is what OpenSMTPD writes."""
+
+
+def read_notification(parts: Sequence[Part]) -> Report | None:
+    """What a notification says; None: there is none in the parts, or it tells of nobody."""
+    statuses = [part for part in parts if part.content_type in TYPES]
+    if not statuses:
+        return None
+    failures: dict[str, Failure] = {}
+    spared = seen = 0
+    for status in statuses:
+        for block in _blank.split(status.body, MOST)[:MOST]:
+            fields = HeaderSection(block.strip(b"\n") + b"\n")
+            if b"action" not in fields or seen >= MOST:
+                continue
+            seen += 1
+            failure = _failure(fields, parts)
+            if failure is None:
+                spared += 1
+            else:
+                failures[failure.recipient] = failure
+    if not seen:
+        return None
+    return Report(
+        Form.NOTIFICATION,
+        tuple(failures.values()),
+        spared,
+        message_id=message_id(returned(parts)),
+    )
+
+
+def _failure(fields: HeaderSection, parts: Sequence[Part]) -> Failure | None:
+    """The failure that a group of fields tells of; None: it is none, or not a hard one."""
+    if not (fields.first(b"action") or "").strip().lower().startswith(_FAILED):
+        return None
+    # The address that was written to comes first: the final one is where it was passed on.
+    for name in (b"original-recipient", b"final-recipient"):
+        recipient = typed_address(fields.first(name) or "")
+        if recipient:
+            break
+    else:
+        return None
+    diagnostic = (fields.first(b"diagnostic-code") or "")[:TEXT].partition(";")
+    said = diagnostic[2] or diagnostic[0]
+    status = fields.first(b"status") or ""
+    verdict = judge(status, said)
+    if not verdict.hard and not said:
+        # Exim tells of its own refusals in the text for people alone.
+        verdict = judge(
+            status, told_of(parts, typed_address(fields.first(b"final-recipient") or ""))
+        )
+    if not verdict.hard:
+        return None
+    return Failure(recipient, DeliveryReason.HARD_BOUNCE, verdict.status, verdict.trouble)
