@@ -211,8 +211,8 @@ async def _round(
     """A round of ours, or by whoever drives the tool already."""
     from gateway.records.lease import Hold, Lease
     from gateway.serve.tools import bureau_of
-    from gateway.sync.loop import LEASE_LASTS, Drive, lease_key, renewed
     from gateway.sync.folder import session_of
+    from gateway.sync.loop import LEASE_LASTS, Drive, lease_key, renewed
 
     bureau = bureau_of(settings, stores)
     await stores.catch_up()
@@ -267,8 +267,8 @@ async def _status(settings: Settings) -> Status:
 
 async def _plan(settings: Settings, name: str | None) -> list[Plan]:
     from gateway.serve.tools import bureau_of
-    from gateway.sync.plan import plan
     from gateway.sync.folder import session_of
+    from gateway.sync.plan import plan
 
     tools = _chosen(settings, name)
     async with open_stores(settings) as stores:
