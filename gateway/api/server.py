@@ -31,6 +31,7 @@ from gateway.api import (
     records,
     requests,
     subjects,
+    sync,
 )
 from gateway.api.account import Account
 from gateway.api.desk import Call, Desk
@@ -61,6 +62,7 @@ ROUTES: Final[Sequence[Route]] = (
     *held.ROUTES,
     *subjects.ROUTES,
     *requests.ROUTES,
+    *sync.ROUTES,
 )
 """Everything that may be asked, but for the document itself."""
 

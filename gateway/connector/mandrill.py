@@ -272,7 +272,7 @@ class Mandrill(Polled):
 
     def _signed(self, request: Request, pairs: Pairs, key: str) -> bool:
         shown = request.header(_SIGNATURE)
-        return same(shown, signature(key, self.place.webhook_source, pairs))
+        return shown.isascii() and same(shown, signature(key, self.place.webhook_source, pairs))
 
     def _heard(self, event: Mapping[str, Any]) -> Iterator[Change] | None:
         """What an event tells; None: it is of something else, or of a list that is not ours."""

@@ -161,13 +161,11 @@ class SyncStore:
 
     async def succeeded(self, name: str) -> None:
         """Note that a round was done."""
-        await self.change(
-            name,
-            succeeded=self._clock(),
-            failing_since=None,
-            cause="",
-            rounds=_tool.c.rounds + 1,
-        )
+        await self.change(name, succeeded=self._clock(), failing_since=None, cause="")
+
+    async def answered(self, name: str) -> None:
+        """Note that a round that somebody asked for has ended, well or not."""
+        await self.change(name, rounds=_tool.c.rounds + 1)
 
     async def count_bad(self, name: str, bad: int) -> None:
         """Count entries that could not be read."""

@@ -484,6 +484,10 @@ def test_another_header_or_more_fields_are_refused():
     with pytest.raises(HookRefused) as refused:
         made.hook(changed, now_ms())
     assert refused.value.http == 401
+    for odd_value in ("", "ä", "\udcff", value + "=", f" {value}"):
+        with pytest.raises(HookRefused) as refused:
+            made.hook(request.with_headers({"X-Mandrill-Signature": odd_value}), now_ms())
+        assert refused.value.http == 401
     with pytest.raises(HookRefused) as refused:
         made.hook(request.with_body(request.body + b"&more=1"), now_ms())
     assert refused.value.http == 401

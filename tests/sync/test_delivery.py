@@ -31,6 +31,14 @@ def reasons(plain):
     return {each["address"]: each["reason"] for each in plain.puts}
 
 
+async def called(world, tool, *entries):
+    """A call of the tool's."""
+    body = orjson.dumps([{**entry, "at": now_ms()} for entry in entries])
+    headers = tuple(signed(body).items())
+    changes = tool.connector.hook(Request("POST", "/", "", headers, body), now_ms())
+    await world.bureau.intake.take(tool, changes, Via.HOOK)
+
+
 async def test_each_reason_is_put_where_the_list_has_it(world, plain):
     tool = plain.tool(delivery=DELIVERY)
     await give_up(world, "old@example.com", HARD)
@@ -70,11 +78,7 @@ async def test_a_list_without_reasons_gets_complaints_alone_and_they_stay_no_ban
     # The tool's own clock dates what it was given.
     for entry in plain.list.values():
         entry["at"] = now_ms()
-    hooked = plain.tool()
-    body = orjson.dumps([{**entry, "at": now_ms()} for entry in plain.list.values()])
-    headers = tuple(signed(body).items())
-    changes = hooked.connector.hook(Request("POST", "/", "", headers, body), now_ms())
-    await world.bureau.intake.take(tool, changes, Via.HOOK)
+    await called(world, tool, *plain.list.values())
     for _ in range(2):
         await world.round(tool, whole=True)
     assert not await world.banned("c@example.com")
@@ -147,3 +151,14 @@ async def test_a_ban_comes_beside_a_bounce_that_stands_there(world, plain):
     assert [each["reason"] for each in plain.puts] == ["bounce", "objection"]
     await world.round(tool, whole=True)
     assert await world.tasks() == []
+
+
+async def test_what_a_person_says_by_a_call_just_after_is_heard(world, plain):
+    blind, telling = plain.tool("blind"), plain.tool("telling", delivery=DELIVERY)
+    await give_up(world, "c@example.com", COMPLAINT)
+    await give_up(world, "b@example.com", HARD)
+    await world.round(blind, telling)
+    await called(world, blind, {"address": "c@example.com", "reason": "objection"})
+    await called(world, telling, {"address": "b@example.com", "reason": "complaint"})
+    assert await world.banned("c@example.com")
+    assert [event.delivery for event in await world.events("b@example.com")] == [HARD, COMPLAINT]

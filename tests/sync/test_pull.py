@@ -30,7 +30,7 @@ async def test_each_scope_is_taken_as_it_is(world, plain):
     assert not await world.banned("topic@example.com", "another")
     [event] = await world.events("all@example.com")
     assert (event.kind, event.source, event.actor) == (EventKind.BAN, "sync:plain", "tool:plain")
-    assert (event.at, event.imported, event.undated) == (1_700_000_000_000, True, False)
+    assert (event.at, event.imported, event.undated) == (1_700_000_000_999, True, False)
     [event] = await world.events("channel@example.com")
     assert event.undated
     assert "@" not in event.evidence
@@ -94,6 +94,14 @@ async def test_a_later_objection_there_counts_again(world, plain):
     assert not await world.banned("a@example.com")
     plain.add("a@example.com", at=now_ms() - 1000)
     await world.round(tool)
+    assert await world.banned("a@example.com")
+
+
+async def test_a_date_in_whole_seconds_is_not_before_a_consent_of_that_second(world, plain):
+    second = (now_ms() - DAY) // 1000 * 1000
+    await world.consent("a@example.com", at=second + 500)
+    plain.add("a@example.com", at=second)
+    await world.round(plain.tool())
     assert await world.banned("a@example.com")
 
 
