@@ -53,12 +53,17 @@ class Permission(StrEnum):
     """Work on people's requests."""
     ERASE = "erase"
     EXPORT = "export"
+    IMPORT = "import"
+    FOLLOW = "follow"
+    """The register's changes as they come, without addresses."""
     AUDIT = "audit"
     """See who did what."""
 
 
-_TOOL: Final = frozenset({Permission.DECIDE, Permission.OBJECT, Permission.CONSENT})
-_VIEWER: Final = frozenset({Permission.DECIDE, Permission.SEARCH})
+_TOOL: Final = frozenset(
+    {Permission.DECIDE, Permission.OBJECT, Permission.CONSENT, Permission.FOLLOW}
+)
+_VIEWER: Final = frozenset({Permission.DECIDE, Permission.SEARCH, Permission.FOLLOW})
 _OFFICER: Final = (
     _TOOL
     | _VIEWER
@@ -68,6 +73,8 @@ _OFFICER: Final = (
         Permission.READ,
         Permission.HELD,
         Permission.SUBJECTS,
+        Permission.EXPORT,
+        Permission.IMPORT,
     }
 )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.api.account import Account
 from gateway.api.ledger import Ledger
+from gateway.api.waiting import Waiting
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import KeyRing
 from gateway.decision.facts import Kind
@@ -17,13 +18,18 @@ from gateway.gate import Gate
 from gateway.held.message import Held, HeldRecipient
 from gateway.records.act import Act, Action, Detail
 from gateway.records.archive import Archive
+from gateway.records.feed import Feed
+from gateway.records.intake import ImportJob, Options
 from gateway.records.recorder import Recorder
+from gateway.register.export import Known
 from gateway.register.register import Register
 from gateway.settings import Settings
 from gateway.subject.access import Access
 from gateway.subject.erasure import Erasure
 from gateway.subject.people import People
 from gateway.subject.requests import Requests
+from gateway.sync.bureau import Bureau
+from gateway.sync.tool import Tool
 
 
 class Decided(Protocol):
@@ -60,6 +66,22 @@ class Holding(Protocol):
         """Throw it away; raises HeldStateError when it does not wait."""
 
 
+class Importing(Protocol):
+    """The lists that are taken in, one after the other."""
+
+    async def begin(self, account: str, octets: bytes, options: Options) -> ImportJob:
+        """Keep a list, sealed, for its turn; raises Overloaded when too many wait."""
+
+    async def index(self, limit: int) -> Sequence[ImportJob]:
+        """The newest ones."""
+
+    async def get(self, job_id: str) -> ImportJob:
+        """One of them, as it is at this moment; raises JobMissing."""
+
+    async def cancel(self, job_id: str) -> ImportJob:
+        """End one that waits or runs; what is applied stays.  Raises JobMissing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """What serves people's requests."""
@@ -89,6 +111,15 @@ class Desk:
     """See :func:`gateway.records.deed.acts`."""
     held: Holding
     serving: Serving
+    feed: Feed
+    waiting: Waiting
+    known: Callable[[], AsyncIterator[Known]]
+    """Every contact and organisation that the register has had a change for."""
+    imports: Importing
+    addresses: Callable[[Sequence[Event]], Awaitable[list[str | None]]]
+    """Whom events are about, where that can be told."""
+    sync: Bureau
+    tools: Sequence[Tool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +134,10 @@ class Call:
     """What the path's places were filled with."""
     reason: str
     """Why, as the caller says in ``Gateway-Reason``; it is recorded."""
+    octets: bytes = b""
+    """The body, where it is no JSON."""
+    left: Callable[[], bool] = lambda: False
+    """Whether the caller has gone meanwhile."""
 
     async def record(self, action: Action, subject: str = "", **detail: Detail) -> None:
         """Record what the account is about to do.

@@ -85,7 +85,7 @@ def _operation(route: Route, names: Names) -> dict[str, Any]:
     if route.body is not None:
         responses["400"] = _refused("The body is no JSON.")
         responses["413"] = _refused("The body is too large.")
-        responses["415"] = _refused("The body is not application/json.")
+        responses["415"] = _refused("The body is of a type that is not taken.")
     if route.may_miss:
         responses["404"] = _refused("There is no such thing.")
     if route.may_conflict:
@@ -118,7 +118,9 @@ def _operation(route: Route, names: Names) -> dict[str, Any]:
     }
     if route.body is not None:
         schema = names[route.body, "validation"]
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+        content = {_JSON: {"schema": schema}}
+        content |= {kind: {"schema": {"type": "string"}} for kind in route.takes}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import IO
 
 from pydantic import BaseModel
 
@@ -23,7 +24,16 @@ class Document:
     octets: bytes
 
 
-Handler = Callable[[Call], Awaitable[BaseModel | Document | None]]
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer that is a file of any size; whoever sends it closes it."""
+
+    content_type: str
+    name: str
+    file: IO[bytes]
+
+
+Handler = Callable[[Call], Awaitable[BaseModel | Document | Download | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +58,14 @@ class Route:
     may_conflict: bool = False
     """Whether it answers 409 where something stands against it."""
     produces: Sequence[str] = ()
-    """The types of a :class:`Document` that it may answer with."""
+    """The types of a :class:`Document` or :class:`Download` that it may answer with."""
+    takes: Sequence[str] = ()
+    """The types of a body that is taken as it is (:attr:`Call.octets`), its options in
+    the query; for a JSON body the options stand in it."""
+    large: bool = False
+    """Whether a body of ``api.max_import`` octets is taken, not only of ``api.max_body``."""
+    seconds: float | None = None
+    """How long it may take, where that is longer than ``api.timeout``."""
 
     @property
     def places(self) -> Sequence[str]:

@@ -8,8 +8,10 @@ account and wrong tokens a minute of an address, and the time a request may take
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote
@@ -19,7 +21,18 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from gateway.api import contacts, decisions, held, records, requests, subjects
+from gateway.api import (
+    contacts,
+    decisions,
+    events,
+    held,
+    imports,
+    lists,
+    records,
+    requests,
+    subjects,
+    sync,
+)
 from gateway.api.account import Account
 from gateway.api.desk import Call, Desk
 from gateway.api.document import document
@@ -31,7 +44,7 @@ from gateway.api.problem import (
     problem_of,
     unavailable,
 )
-from gateway.api.route import Document, Route
+from gateway.api.route import Document, Download, Route
 from gateway.failure import GatewayError
 from gateway.network import networks_of, peer_address, within
 from gateway.rate import Bucket
@@ -43,9 +56,13 @@ ROUTES: Final[Sequence[Route]] = (
     *decisions.ROUTES,
     *contacts.ROUTES,
     *records.ROUTES,
+    *events.ROUTES,
+    *lists.ROUTES,
+    *imports.ROUTES,
     *held.ROUTES,
     *subjects.ROUTES,
     *requests.ROUTES,
+    *sync.ROUTES,
 )
 """Everything that may be asked, but for the document itself."""
 
@@ -56,6 +73,11 @@ _REMEMBERED: Final = 10_000
 _PLACE: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:._-")
 _PLACE_MOST: Final = 64
 _REASON_MOST: Final = 500
+_PIECE: Final = 256 * 1024
+_AT_ONCE: Final = 1024 * 1024
+"""Octets of JSON that are read on the loop; more are read beside it."""
+_LARGE_MOST: Final = 2
+"""Large bodies that are read at once."""
 _SECURE: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -72,6 +94,8 @@ class Office:
         self._rates = _Rates()
         self._strangers = _Rates()
         self._under_way = 0
+        self._large = 0
+        """Large bodies that are being read."""
 
     def server(self) -> Server:
         """A server for listening sockets."""
@@ -85,8 +109,15 @@ class Office:
             lingering_time=0,
         )
 
+    def release(self) -> None:
+        """Answer those who wait at once: the process ends."""
+        self.desk.waiting.end()
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._answered(request)
+        if isinstance(answer, _File):
+            await answer.send(request, self.desk.settings.api.timeout)
+            return answer
         # Written here, for the library would wait for ever for whoever reads nothing.
         try:
             async with asyncio.timeout(self.desk.settings.api.timeout):
@@ -103,8 +134,8 @@ class Office:
             return _answer(unavailable("too busy; try again later"))
         self._under_way += 1
         try:
-            async with asyncio.timeout(settings.timeout):
-                return await self._served(request)
+            async with asyncio.timeout(settings.timeout) as limit:
+                return await self._served(request, limit)
         except Problem as problem:
             return _answer(problem)
         except GatewayError as error:
@@ -118,7 +149,7 @@ class Office:
         finally:
             self._under_way -= 1
 
-    async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _served(self, request: web.BaseRequest, limit: asyncio.Timeout) -> web.StreamResponse:
         account = await self._account(request)
         path = request.raw_path.partition("?")[0]
         if path == _DOCUMENT:
@@ -135,8 +166,11 @@ class Office:
         reason = request.headers.get("Gateway-Reason", "")
         if len(reason) > _REASON_MOST or not reason.isprintable():
             raise bad_request("Gateway-Reason is one line of at most 500 characters")
-        form = await self._form(route, request)
-        call = Call(self.desk, account, form, places, reason)
+        form, octets = await self._form(route, request)
+        if route.seconds is not None:
+            limit.reschedule(_now() + max(route.seconds, self.desk.settings.api.timeout))
+        left = partial(_left, request)
+        call = Call(self.desk, account, form, places, reason, octets, left)
         answer = await route.handler(call)
         if isinstance(answer, Document):
             return web.Response(
@@ -146,6 +180,8 @@ class Office:
                 charset="utf-8",
                 headers=_SECURE,
             )
+        if isinstance(answer, Download):
+            return _File(answer)
         if answer is None:
             return web.Response(status=route.status.value, headers=_SECURE)
         return web.Response(
@@ -178,37 +214,94 @@ class Office:
             raise _too_many()
         return account
 
-    async def _form(self, route: Route, request: web.BaseRequest) -> BaseModel | None:
-        if route.body is not None:
-            if request.content_type != "application/json":
-                raise Problem(
-                    HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", "send application/json"
-                )
-            return _validated(route.body, await self._body(request))
-        if route.query is not None:
-            twice = [name for name in request.query if len(request.query.getall(name)) > 1]
-            if twice:
-                raise bad_request(
-                    "a parameter stands there twice", BadMember(f"/{twice[0]}", "give it once")
-                )
-            return _validated(route.query, dict(request.query))
-        return None
+    async def _form(self, route: Route, request: web.BaseRequest) -> tuple[BaseModel | None, bytes]:
+        """What was asked for, and a body that is taken as it is."""
+        query = None if route.query is None else _queried(route.query, request)
+        if route.body is None:
+            return query, b""
+        if request.content_type in route.takes:
+            return query, await self._body(route, request)
+        if request.content_type != "application/json":
+            known = " or ".join(["application/json", *route.takes])
+            raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "media-type", f"send {known}")
+        if request.query:
+            name = next(iter(request.query))
+            raise bad_request(
+                "with a body in JSON the options stand in it", BadMember(f"/{name}", "put it there")
+            )
+        octets = await self._body(route, request)
+        if len(octets) <= _AT_ONCE:
+            return _validated(route.body, octets), b""
+        return await asyncio.to_thread(_validated, route.body, octets), b""
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        most = self.desk.settings.api.max_body
-        body = bytearray()
-        if (request.content_length or 0) <= most:
-            while piece := await request.content.readany():
-                body += piece
-                if len(body) > most:
-                    break
-            else:
-                return bytes(body)
-        raise Problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "too-large",
-            f"the body has more than {most} octets",
+    async def _body(self, route: Route, request: web.BaseRequest) -> bytes:
+        settings = self.desk.settings.api
+        if not route.large:
+            return await _read(request, settings.max_body)
+        if self._large >= _LARGE_MOST:
+            raise unavailable("other lists are being sent; try again later")
+        self._large += 1
+        try:
+            return await _read(request, settings.max_import)
+        finally:
+            self._large -= 1
+
+
+async def _read(request: web.BaseRequest, most: int) -> bytes:
+    """The body, of at most so many octets; raises Problem."""
+    body = bytearray()
+    if (request.content_length or 0) <= most:
+        while piece := await request.content.readany():
+            body += piece
+            if len(body) > most:
+                break
+        else:
+            return bytes(body)
+    raise Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", f"the body has more than {most} octets"
+    )
+
+
+def _queried(model: type[BaseModel], request: web.BaseRequest) -> BaseModel:
+    """The query's members; raises Problem."""
+    twice = [name for name in request.query if len(request.query.getall(name)) > 1]
+    if twice:
+        raise bad_request(
+            "a parameter stands there twice", BadMember(f"/{twice[0]}", "give it once")
         )
+    return _validated(model, dict(request.query))
+
+
+class _File(web.StreamResponse):
+    """An answer that is a file, sent piece by piece."""
+
+    def __init__(self, download: Download) -> None:
+        super().__init__(
+            headers={
+                **_SECURE,
+                "Content-Type": f"{download.content_type}; charset=utf-8",
+                "Content-Disposition": f'attachment; filename="{download.name}"',
+            }
+        )
+        self._file = download.file
+
+    async def send(self, request: web.BaseRequest, timeout: float) -> None:
+        """Send it; each piece within the time, or the connection is cut."""
+        try:
+            self.content_length = await asyncio.to_thread(self._file.seek, 0, os.SEEK_END)
+            await asyncio.to_thread(self._file.seek, 0)
+            async with asyncio.timeout(timeout):
+                await self.prepare(request)
+            while piece := await asyncio.to_thread(self._file.read, _PIECE):
+                async with asyncio.timeout(timeout):
+                    await self.write(piece)
+            async with asyncio.timeout(timeout):
+                await self.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._file.close()
 
 
 class _Table:
@@ -299,6 +392,11 @@ def _validated(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseMod
                 for one in errors[:20]
             ),
         ) from None
+
+
+def _left(request: web.BaseRequest) -> bool:
+    """Whether the caller has closed its connection."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _answer(problem: Problem) -> web.Response:

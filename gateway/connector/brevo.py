@@ -40,8 +40,6 @@ _BLOCKED: Final = "blocked"
 _LISTS: Final = (_CONTACTS, _BLOCKED)
 _COUNTS: Final = {_CONTACTS: 1000, _BLOCKED: 100}
 """Entries of a page."""
-_OVERLAPS: Final = {_CONTACTS: 50, _BLOCKED: 10}
-"""Entries that are asked for again, for those before them may have gone."""
 _REASONS: Final = {
     "unsubscribedViaMA": Reason.OBJECTION,
     "unsubscribedViaEmail": Reason.OBJECTION,
@@ -143,21 +141,18 @@ class Brevo(Polled):
         ):
             # Those of the last second come again with the next page.
             due = [one for one, at in zip(entries, made, strict=True) if at < newest]
-            on = reach.on(now, newest, offset=0, low=newest - 1)
+            on = reach.on(now, newest, newest - 1)
             changes, bad = self._read(reach.name, due)
             return Page(changes, on.text, more=True, bad=bad)
         return self._page(reach, entries, now, 0)
 
     def _page(self, reach: Reach, entries: Sequence[dict[str, Any]], now: int, newest: int) -> Page:
-        """The page, and where the next one begins where pages are counted."""
-        full = len(entries) >= _COUNTS[reach.name]
-        if full:
-            step = len(entries) - _OVERLAPS[reach.name]
-            on = reach.on(now, newest, offset=reach.offset + step)
-        else:
-            on = reach.done(now, newest)
-        changes, bad = self._read(reach.name, entries)
-        return Page(changes, on.text, more=full or on.index > 0, bad=bad)
+        """The page, of a list whose entries are counted, and where the next one begins."""
+        keys = [_key(one) for one in entries]
+        further, before = reach.counted(now, newest, keys, _COUNTS[reach.name])
+        changes, bad = self._read(reach.name, entries[before:])
+        on = further or reach.done(now, newest)
+        return Page(changes, on.text, more=further is not None or on.index > 0, bad=bad)
 
     def _entries(self, answer: Answer) -> list[dict[str, Any]]:
         told = document(answer, self)
@@ -295,6 +290,11 @@ class Brevo(Polled):
 def _asked(name: str, query: Mapping[str, str]) -> Request:
     path = {_CONTACTS: "/contacts", _BLOCKED: "/smtp/blockedContacts"}[name]
     return get(path, urlencode(query))
+
+
+def _key(one: Mapping[str, Any]) -> str:
+    """What tells a contact from others, and a block from others."""
+    return str(one.get("id") or [one.get(name) for name in ("email", "senderEmail", "blockedAt")])
 
 
 def _day(at: int) -> str:

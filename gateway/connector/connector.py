@@ -16,7 +16,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeVar
 
-from gateway.connector.suppression import Change, Suppression
+from gateway.connector.suppression import Change, Reason, Suppression
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError
@@ -93,10 +93,17 @@ class Holds:
     """The topics that it can tell apart, in the register's words."""
     reads: bool = True
     """Whether its list can be read (Twilio's opt-outs cannot)."""
+    lists: bool = True
+    """Whether the whole list can be read; else only what is new (files that are dropped), and
+    what :meth:`Connector.listing` leaves out is not gone."""
     dated: bool = True
     """Whether its entries say when they began."""
     hooks: bool = True
     """Whether it can call a webhook."""
+    delivery: frozenset[Reason] = frozenset()
+    """Of BOUNCE and COMPLAINT those that it can hold so that they do not come back as an
+    objection.  A complaint that is not among them is put there as a block of the whole
+    address; a bounce is not put there, for nobody has refused anything."""
 
 
 @dataclass(frozen=True, slots=True)

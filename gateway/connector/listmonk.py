@@ -79,7 +79,10 @@ def _cursor(text: str, since: int, now: int) -> _Cursor:
     """A cursor read; the beginning of a pass where it is none."""
     kept = numbers(text.split(".")) if text else []
     at = _Cursor(*kept) if len(kept) == len(_Cursor._fields) else _Cursor(since)
-    return at if at.start else at._replace(start=now)
+    if at.start:
+        return at
+    # Our clock may have been ahead when the pass before began.
+    return at._replace(start=now, since=min(at.since, max(0, now - _OVERLAP)))
 
 
 class Listmonk(Connector):

@@ -36,8 +36,6 @@ from gateway.provider.problem import Refusal
 from gateway.provider.request import Answer, Pairs, Request, only_field, read_form
 
 _COUNT: Final = 1000
-_OVERLAP: Final = 50
-"""Members that are asked for again where pages are counted: those before may have gone."""
 _SECOND: Final = 1000
 _STATUSES: Final = {"unsubscribed": Reason.OBJECTION, "cleaned": Reason.BOUNCE}
 _FIELDS: Final = "members.email_address,members.status,members.last_changed,total_items"
@@ -114,15 +112,16 @@ class Mailchimp(Polled):
         times = [at or 0 for _, at in dated]
         newest = max(times, default=0)
         full = bool(dated) and (len(dated) >= _COUNT or reach.offset + len(dated) < total)
+        further: Reach | None = None
         if full and newest - _SECOND > reach.asked and times == sorted(times) and times[0]:
             # Those of the last second come again with the next page.
             dated = [each for each in dated if each[1] != newest]
-            on = reach.on(now, newest, offset=0, low=newest - _SECOND)
-        elif full:
-            step = len(dated) - min(_OVERLAP, len(dated) // 2)
-            on = reach.on(now, newest, offset=reach.offset + step)
+            further = reach.on(now, newest, newest - _SECOND)
         else:
-            on = reach.done(now, newest)
+            keys = [str(one.get("email_address")) for one, _ in dated]
+            further, before = reach.counted(now, newest, keys, len(keys) if full else _COUNT)
+            dated = dated[before:]
+        on = further or reach.done(now, newest)
         changes: list[Change] = []
         bad = 0
         for one, at in dated:
@@ -131,7 +130,7 @@ class Mailchimp(Polled):
                 bad += 1
             else:
                 changes += self._told(contact, area, _STATUSES[status], at, status)
-        return Page(tuple(changes), on.text, more=full or on.index > 0, bad=bad)
+        return Page(tuple(changes), on.text, more=further is not None or on.index > 0, bad=bad)
 
     def _asked(self, reach: Reach, area: str, status: str) -> Request:
         query = {"status": status, "count": str(_COUNT), "fields": _FIELDS}

@@ -28,6 +28,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from gateway.clock import Clock, now_ms
+from gateway.connector.answer import address, document, listed, unreadable
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
     Connector,
@@ -42,15 +43,12 @@ from gateway.connector.connector import (
 from gateway.connector.halving import put_halving
 from gateway.connector.mailgunevent import Told, is_lost, noted, read_event, tags_of, verify
 from gateway.connector.saying import (
-    document_of,
-    email_of,
     hook_document,
     lacking,
     mail_ms,
-    member,
     text,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
@@ -108,6 +106,7 @@ class Mailgun(Connector):
             scopes=frozenset(scopes),
             channels=frozenset({Channel.EMAIL}),
             topics=self._topics.names,
+            delivery=DELIVERY,
         )
 
     def warnings(self) -> list[str]:
@@ -174,7 +173,7 @@ class Mailgun(Connector):
         changes: list[Change] = []
         bad = 0
         for item in items:
-            contact = email_of(item.get("address"))
+            contact = address(item.get("address"))
             if contact is None:
                 bad += 1
                 continue
@@ -204,8 +203,8 @@ class Mailgun(Connector):
             wanted[name].setdefault(entry.contact.canonical, []).append(number)
         for name, by_address in wanted.items():
             items = []
-            for address, numbers in by_address.items():
-                item: dict[str, Any] = {"address": address}
+            for canonical, numbers in by_address.items():
+                item: dict[str, Any] = {"address": canonical}
                 if name == "unsubscribes":
                     item["tags"] = yield from self._tags([entries[one] for one in numbers])
                 times = [at for one in numbers if (at := entries[one].at) is not None]
@@ -229,7 +228,8 @@ class Mailgun(Connector):
         answer = yield Request("POST", f"{self._root}/{name}", "", headers, body)
         if answer.status in (400, 413):
             return None
-        member(document_of(answer, self.title, self.place), "message", str, self.title)
+        if not text(document(answer, self), "message"):
+            raise unreadable(self, "no message")
         return [Put(True)] * len(items)
 
     def _tags(self, entries: Sequence[Suppression]) -> Exchange[list[str]]:
@@ -257,7 +257,7 @@ class Mailgun(Connector):
         answer = yield Request("GET", path)
         if answer.status == 404:
             return None
-        tags = member(document_of(answer, self.title, self.place), "tags", list, self.title)
+        tags = listed(document(answer, self), "tags", self)
         return [tag for tag in tags if isinstance(tag, str)] or [_ALL]
 
     def _asking(self, root: str, after: str, pairs: tuple[tuple[str, str], ...]) -> Request:
@@ -271,14 +271,16 @@ class Mailgun(Connector):
 
     def _read(self, answer: Answer, root: str, asked: str) -> tuple[list[dict[str, Any]], str]:
         """The items of a page, and the path and query of the next; "" where there is none."""
-        document = document_of(answer, self.title, self.place)
-        items = member(document, "items", list, self.title)
+        told = document(answer, self)
+        items = listed(told, "items", self)
         if not all(isinstance(item, dict) for item in items):
-            raise ToolUnreadable("Mailgun answers with something else in a list")
+            raise unreadable(self, "something else in a list")
         if not items:
             return [], ""
-        paging = member(document, "paging", dict, self.title)
-        named = urlsplit(member(paging, "next", str, self.title))
+        try:
+            named = urlsplit(text(told.get("paging"), "next"))
+        except ValueError:
+            raise unreadable(self, "a next page that is no URL") from None
         base = urlsplit(self.place.url)
         path = named.path.removeprefix(base.path)
         here = (named.scheme, named.netloc) == (base.scheme, base.netloc)
@@ -289,7 +291,7 @@ class Mailgun(Connector):
             )
         after = f"{path}?{named.query}" if named.query else path
         if not _is_path(after):
-            raise ToolUnreadable("Mailgun names a next page that is no URL")
+            raise unreadable(self, "a next page that is no URL")
         return items, "" if after == asked else after
 
     # -- what is told -----------------------------------------------------------------

@@ -10,8 +10,9 @@ import hmac
 import re
 from typing import Any, NamedTuple
 
+from gateway.connector.answer import address
 from gateway.connector.connector import TOLERANCE, HookRefused, Place
-from gateway.connector.saying import email_of, lacking_secret, seconds_ms, text
+from gateway.connector.saying import lacking_secret, seconds_ms, text
 from gateway.connector.suppression import Reason
 from gateway.contacts.contact import Contact
 
@@ -34,7 +35,7 @@ class Told(NamedTuple):
 
 def read_event(item: dict[str, Any]) -> Told | None:
     """What an event adds; None where it adds nothing, or cannot be read."""
-    contact = email_of(item.get("recipient"))
+    contact = address(item.get("recipient"))
     kind = text(item, "event")
     if contact is None:
         return None
@@ -52,7 +53,7 @@ def read_event(item: dict[str, Any]) -> Told | None:
 
 def is_lost(item: dict[str, Any]) -> bool:
     """Whether an event would have added to a list, if it could be read."""
-    if email_of(item.get("recipient")) is not None:
+    if address(item.get("recipient")) is not None:
         return False
     return text(item, "event") in ("unsubscribed", "complained") or _is_bounce(item)
 

@@ -19,7 +19,7 @@ from gateway.connector.caller import told
 from gateway.connector.connector import Exchange, Holds, HookRefused, Page, Place, Put, ToolRefused
 from gateway.connector.polled import DONE, FOREIGN, Polled, hook_list, post
 from gateway.connector.reach import Reach
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.contacts.contact import Channel
 from gateway.provider.problem import Refusal
 from gateway.provider.request import Answer, Pairs, Request, only_field, read_form
@@ -70,7 +70,7 @@ class Mandrill(Polled):
     def holds(self) -> Holds:
         """Bans of e-mail, of all of it or of topics with a subaccount."""
         channels = frozenset({Channel.EMAIL})
-        return Holds(self._areas.scopes(), channels, self._areas.topics)
+        return Holds(self._areas.scopes(), channels, self._areas.topics, delivery=DELIVERY)
 
     def warnings(self) -> list[str]:
         """Its lists know no marketing, and no pages."""
@@ -272,7 +272,7 @@ class Mandrill(Polled):
 
     def _signed(self, request: Request, pairs: Pairs, key: str) -> bool:
         shown = request.header(_SIGNATURE)
-        return same(shown, signature(key, self.place.webhook_source, pairs))
+        return shown.isascii() and same(shown, signature(key, self.place.webhook_source, pairs))
 
     def _heard(self, event: Mapping[str, Any]) -> Iterator[Change] | None:
         """What an event tells; None: it is of something else, or of a list that is not ours."""

@@ -34,7 +34,7 @@ from gateway.connector.connector import (
     ToolRefused,
     ToolUnreadable,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.wellformed import (
     basic,
     called,
@@ -96,7 +96,10 @@ def _cursor(text: str, since: int, now: int) -> _Cursor:
     """A cursor read; the beginning of a pass where it is none."""
     kept = numbers(text.split(".")) if text else []
     at = _Cursor(*kept) if len(kept) == len(_Cursor._fields) else _Cursor(since)
-    return at if at.start else at._replace(start=now)
+    if at.start:
+        return at
+    # Our clock may have been ahead when the pass before began.
+    return at._replace(start=now, since=min(at.since, max(0, now - _OVERLAP)))
 
 
 class Mautic(Connector):
@@ -117,7 +120,8 @@ class Mautic(Connector):
     @property
     def holds(self) -> Holds:
         """Channels and no topics: a segment is whom one chooses, not who said no."""
-        return Holds(frozenset({Scope.ALL, Scope.CHANNEL}), frozenset(_CHANNELS.values()))
+        scopes, channels = frozenset({Scope.ALL, Scope.CHANNEL}), frozenset(_CHANNELS.values())
+        return Holds(scopes, channels, delivery=DELIVERY)
 
     def warnings(self) -> list[str]:
         """What Mautic cannot keep."""

@@ -15,6 +15,9 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.connector.joint import OVERLAP as OVERLAPPING
+from gateway.connector.joint import joint_of, marks_of
+
 OVERLAP: Final = 20 * 60 * 1000
 """Milliseconds that are asked for again: clocks differ by 10 minutes, and entries come late
 by as much."""
@@ -37,6 +40,10 @@ class Reach:
     """When its first page was asked for, by our clock; 0: not yet."""
     newest: int = 0
     """The newest entry of it seen."""
+    back: int = 0
+    """How often pages did not join since they last did."""
+    tail: tuple[str, ...] = ()
+    """Marks of the last page's last entries, where pages are counted."""
 
     @classmethod
     def read(cls, text: str, lists: Sequence[str], start: int) -> Reach:
@@ -45,7 +52,8 @@ class Reach:
         try:
             told = orjson.loads(text) if text else {}
             times = [int(told["since"].get(name, start)) for name in lists] if told else []
-            rest = {name: int(told.get(name, 0)) for name in _NUMBERS} if told else {}
+            rest: dict[str, Any] = {name: int(told.get(name, 0)) for name in _NUMBERS}
+            rest["tail"] = tuple(str(one) for one in told.get("tail", ()))
         except (ValueError, TypeError, KeyError, AttributeError):
             told, times, rest = {}, [], {}
         if not told:
@@ -60,7 +68,7 @@ class Reach:
         """The cursor."""
         told: dict[str, Any] = {"since": dict(zip(self.lists, self.since, strict=True))}
         told["at"] = self.name
-        told |= {name: getattr(self, name) for name in _NUMBERS if getattr(self, name)}
+        told |= {name: getattr(self, name) for name in (*_NUMBERS, "tail") if getattr(self, name)}
         return orjson.dumps(told).decode()
 
     @property
@@ -73,15 +81,36 @@ class Reach:
         """Since when the tool is to be asked."""
         return self.low or self.since[self.index]
 
-    def on(self, now: int, newest: int, *, offset: int, low: int = 0) -> Reach:
-        """The same list has more."""
+    def on(self, now: int, newest: int, low: int) -> Reach:
+        """The same list has more, since ``low``."""
+        return replace(self._further(now, newest), offset=0, low=low, tail=())
+
+    def counted(
+        self, now: int, newest: int, keys: Sequence[str], most: int
+    ) -> tuple[Reach | None, int]:
+        """Where a page of counted entries leads, and how many of them were read before.
+
+        ``keys`` name the page's entries, ``most`` is how many a full page has.  None: it is
+        the last.  Where a page does not join the one before, the list has moved by more
+        than pages overlap: the page before it is asked for, until they join.  A list of no
+        order, that joins nowhere, is read on after ten times all the same.
+        """
+        further = self._further(now, newest)
+        joint = joint_of(self.tail, keys)
+        if joint is None and self.offset and self.back < _BACK:
+            offset = max(0, self.offset - max(1, most - OVERLAPPING))
+            return replace(further, offset=offset, back=self.back + 1), len(keys)
+        if len(keys) < most:
+            return None, joint or 0
         return replace(
-            self,
-            offset=offset,
-            low=low or self.low,
-            began=self.began or now,
-            newest=max(self.newest, newest),
-        )
+            further,
+            offset=self.offset + len(keys) - min(OVERLAPPING, len(keys) // 2),
+            back=0 if joint else self.back,
+            tail=marks_of(keys),
+        ), joint or 0
+
+    def _further(self, now: int, newest: int) -> Reach:
+        return replace(self, began=self.began or now, newest=max(self.newest, newest))
 
     def done(self, now: int, newest: int) -> Reach:
         """The list is read; the next one is due, the first one again after the last."""
@@ -91,4 +120,5 @@ class Reach:
         return Reach(self.lists, tuple(times), (self.index + 1) % len(self.lists))
 
 
-_NUMBERS: Final = ("offset", "low", "began", "newest")
+_NUMBERS: Final = ("offset", "low", "began", "newest", "back")
+_BACK: Final = 10

@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 import orjson
 
 from gateway.clock import Clock, now_ms
+from gateway.connector.answer import address, document, listed, unreadable
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
     TOLERANCE,
@@ -37,12 +38,9 @@ from gateway.connector.connector import (
 from gateway.connector.halving import put_halving
 from gateway.connector.joint import OVERLAP, joint_of, marks_of
 from gateway.connector.saying import (
-    document_of,
-    email_of,
     hook_document,
     lacking,
     lacking_secret,
-    member,
     seconds_ms,
     text,
 )
@@ -50,7 +48,7 @@ from gateway.connector.suppression import Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
-from gateway.provider.request import JSON, Request
+from gateway.provider.request import JSON, Answer, Request
 from gateway.provider.signature import exact_base64
 
 _PAGE: Final = 500
@@ -184,7 +182,7 @@ class SendGrid(Connector):
         if not part.counted:
             # Not by parts, and whole: it is looked through here for what is new.
             answer = yield Request("GET", part.path)
-            items = _items(document_of(answer, self.title, self.place))
+            items = self._items(answer)
             groups = [each for item in items for each in self._grouped(item, since)]
             good = tuple([each for each in groups if each is not None])
             return good, len(groups) - len(good), turned
@@ -193,7 +191,7 @@ class SendGrid(Connector):
         if since:
             pairs["start_time"] = since // 1000
         answer = yield Request("GET", part.path, urlencode(pairs))
-        items = _items(document_of(answer, self.title, self.place))
+        items = self._items(answer)
         keys = [_mark(item) for item in items]
         joint = joint_of(place.tail, keys)
         if joint is None:
@@ -209,7 +207,7 @@ class SendGrid(Connector):
 
     def _grouped(self, item: object, since: int) -> Iterator[Change | None]:
         """What an entry of a group says; None where it cannot be read."""
-        contact = email_of(text(item, "email"))
+        contact = address(text(item, "email"))
         group = item.get("group_id") if isinstance(item, dict) else None
         if contact is None or not isinstance(item, dict) or type(group) is not int:
             yield None
@@ -232,8 +230,15 @@ class SendGrid(Connector):
     def _groups(self) -> Exchange[set[str]]:
         """The numbers of the groups that there are."""
         answer = yield Request("GET", _GROUPS)
-        items = _items(document_of(answer, self.title, self.place))
+        items = self._items(answer)
         return {str(item["id"]) for item in items if type(item.get("id")) is int}
+
+    def _items(self, answer: Answer) -> list[dict[str, Any]]:
+        """A list of objects; raises ToolRefused and ToolUnreadable."""
+        items = document(answer, self)
+        if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
+            raise unreadable(self, "no list")
+        return items
 
     def _put(self, entries: Sequence[Suppression], path: str) -> Exchange[list[Put]]:
         addresses = [entry.contact.canonical for entry in entries]
@@ -243,8 +248,7 @@ class SendGrid(Connector):
             answer = yield Request("POST", path, "", (("Content-Type", JSON),), body)
             if answer.status in (400, 413):
                 return None
-            document = document_of(answer, self.title, self.place)
-            taken = member(document, "recipient_emails", list, self.title)
+            taken = listed(document(answer, self), "recipient_emails", self)
             there = {one.lower() for one in taken if isinstance(one, str)}
             return [
                 Put(True) if one.lower() in there else Put(False, "SendGrid does not name it")
@@ -295,7 +299,7 @@ class SendGrid(Connector):
 
     def _told(self, event: dict[str, Any]) -> Iterator[Change]:
         kind = text(event, "event")
-        contact = email_of(text(event, "email"))
+        contact = address(text(event, "email"))
         if contact is None:
             return
         at, id = seconds_ms(event.get("timestamp")), text(event, "sg_event_id")
@@ -346,13 +350,6 @@ def _read_key(place: Place) -> Any:  # noqa: ANN401 - cryptography is loaded lat
     return key
 
 
-def _items(document: object) -> list[dict[str, Any]]:
-    """A list of objects; raises ToolUnreadable."""
-    if not isinstance(document, list) or not all(isinstance(one, dict) for one in document):
-        raise ToolUnreadable("SendGrid answers with no list")
-    return document
-
-
 def _mark(item: dict[str, Any]) -> str:
     """What tells an entry of a list from the others."""
     return f"{item.get('created')} {item.get('email')}"
@@ -360,7 +357,7 @@ def _mark(item: dict[str, Any]) -> str:
 
 def _listed(item: dict[str, Any], part: _Part) -> Change | None:
     """An entry of a list; None where it cannot be read."""
-    contact = email_of(item.get("email"))
+    contact = address(item.get("email"))
     if contact is None:
         return None
     at, note = seconds_ms(item.get("created")), part.note

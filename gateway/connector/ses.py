@@ -24,6 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from gateway.clock import Clock, now_ms
+from gateway.connector.answer import address, document, listed, moment, unreadable
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
     TOLERANCE,
@@ -34,20 +35,15 @@ from gateway.connector.connector import (
     Page,
     Place,
     Put,
-    ToolUnreadable,
 )
 from gateway.connector.saying import (
-    document_of,
-    email_of,
     hook_document,
-    iso_ms,
     lacking,
     lacking_secret,
-    member,
     seconds_ms,
     text,
 )
-from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
@@ -105,7 +101,9 @@ class Ses(Connector):
     def holds(self) -> Holds:
         """The whole address, and nothing narrower."""
         return Holds(
-            scopes=frozenset({Scope.ALL, Scope.CHANNEL}), channels=frozenset({Channel.EMAIL})
+            scopes=frozenset({Scope.ALL, Scope.CHANNEL}),
+            channels=frozenset({Channel.EMAIL}),
+            delivery=DELIVERY,
         )
 
     def warnings(self) -> list[str]:
@@ -147,7 +145,7 @@ class Ses(Connector):
                 results.append(Put(False, "SES does not take this address", final=True))
                 continue
             if answer.status != 400:
-                document_of(answer._replace(body=answer.body or b"{}"), self.title, self.place)
+                document(answer._replace(body=answer.body or b"{}"), self)
             results.append(Put(answer.good, "" if answer.good else "SES answers 400"))
         return results
 
@@ -170,13 +168,13 @@ class Ses(Connector):
             # It was kept too long.  From the beginning, for nothing may be left out.
             token = ""
             answer = yield _asking(pairs, token)
-        document = document_of(answer, self.title, self.place)
-        if document == {}:
+        told = document(answer, self)
+        if told == {}:
             return (), "", 0
-        items = member(document, "SuppressedDestinationSummaries", list, self.title)
-        after = document.get("NextToken") or ""
+        items = listed(told, "SuppressedDestinationSummaries", self)
+        after = told.get("NextToken") or ""
         if not isinstance(after, str) or (after and after == token):
-            raise ToolUnreadable("Amazon SES names no next page")
+            raise unreadable(self, "no next page")
         found = [_listed(item) for item in items]
         changes = tuple([one for one in found if one is not None])
         return changes, after, len(found) - len(changes)
@@ -233,7 +231,7 @@ class Ses(Connector):
                 f"webhook_secret_file{hint}",
                 http=401,
             )
-        at = iso_ms(message.get("Timestamp"))
+        at = moment(message.get("Timestamp"))
         if at is None or not -TOLERANCE <= now - at <= _LATE:
             raise HookRefused("a message of SNS that is stale", http=401)
         return message
@@ -259,12 +257,12 @@ def _error(answer: Answer) -> str:
 
 def _listed(item: object) -> Change | None:
     """An entry of the list; None where it cannot be read."""
-    contact = email_of(item.get("EmailAddress") if isinstance(item, dict) else None)
+    contact = address(item.get("EmailAddress") if isinstance(item, dict) else None)
     word = text(item, "Reason")
     if contact is None or word not in _REASONS or not isinstance(item, dict):
         return None
     when = item.get("LastUpdateTime")
-    at = iso_ms(when) if isinstance(when, str) else seconds_ms(when)
+    at = moment(when) if isinstance(when, str) else seconds_ms(when)
     entry = Suppression(contact, Scope.CHANNEL, _REASONS[word], Channel.EMAIL, at=at, note=word)
     return Change(Said.ADDED, entry)
 
@@ -288,9 +286,9 @@ def _recipients(event: Any, name: str, listed: str, message: str) -> Iterator[Ch
     recipients = told.get(listed)
     if not isinstance(recipients, list):
         raise HookRefused(f"an event of SES without {listed}")
-    at = iso_ms(told.get("timestamp"))
+    at = moment(told.get("timestamp"))
     for one in recipients:
-        contact = email_of(one.get("emailAddress") if isinstance(one, dict) else None)
+        contact = address(one.get("emailAddress") if isinstance(one, dict) else None)
         if contact is not None:
             entry = Suppression(contact, Scope.CHANNEL, reason, Channel.EMAIL, at=at, note=note)
             yield Change(Said.ADDED, entry, message)
@@ -321,11 +319,11 @@ def _complained(told: object) -> tuple[Reason | None, str]:
 def _preferences(event: Any, message: str, topics: Topics) -> Iterator[Change]:  # noqa: ANN401
     """A person's choice by the unsubscribe link of SES's own contact lists."""
     told = event.get("subscription")
-    contact = email_of(_first(event.get("mail")))
+    contact = address(_first(event.get("mail")))
     chosen = told.get("newTopicPreferences") if isinstance(told, dict) else None
     if contact is None or not isinstance(chosen, dict):
         raise HookRefused("a subscription event of SES that cannot be read")
-    at, note = iso_ms(told.get("timestamp")), "Subscription"
+    at, note = moment(told.get("timestamp")), "Subscription"
     if chosen.get("unsubscribeAll") is True:
         entry = Suppression(
             contact, Scope.CHANNEL, Reason.OBJECTION, Channel.EMAIL, at=at, note=note

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -15,6 +15,9 @@ from gateway.contacts.contact import Contact, ContactError
 from gateway.contacts.parse import parse_email, parse_phone
 from gateway.failure import InputError
 from gateway.provider.request import JSON, Answer, Request
+
+_LONG: Final = 1000
+"""Characters of what may be an address or a number, at the most."""
 
 
 def setting(place: Place, name: str) -> str:
@@ -95,7 +98,7 @@ def text_at(document: Mapping[str, Any], name: str) -> str:
 
 def email_of(value: object) -> Contact | None:
     """The contact of an address; None where it is none."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONG:
         return None
     try:
         return parse_email(value)
@@ -105,7 +108,7 @@ def email_of(value: object) -> Contact | None:
 
 def phone_of(value: object) -> Contact | None:
     """The contact of a number in international form; None where it is none."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONG:
         return None
     try:
         return parse_phone(value)

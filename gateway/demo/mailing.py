@@ -217,3 +217,23 @@ AFTER_THE_BAN = Mailing(
     extra=_OPT_OUT,
 )
 """Sent after somebody has banned marketing while the gateway runs."""
+
+WITHOUT_LINK = Mailing(
+    "without-link",
+    "Newsletter that offers no way to refuse",
+    "newsletter",
+    "Uutiskirje: kesän reitit",
+    _text(*_LETTER),
+    per_message=1,
+)
+"""Sent to one reader a message, so that the gateway can add the reader's own link."""
+
+AFTER_THE_CLICK = Mailing(
+    "after-the-click",
+    "The newsletter after the click",
+    "newsletter",
+    "Uutiskirje: syksyn huolto",
+    _text(*_LETTER),
+    extra=_OPT_OUT,
+)
+"""Sent after somebody has clicked the link, and mail to somebody else has bounced."""

@@ -11,3 +11,9 @@ EXPLAINED_SPELLING = "onni.rantamo+kauppa@posti.example"
 
 TEXTED_BANS_DURING_DEMO = "+358400000121"
 """Bans marketing while the gateway runs, after the first text message."""
+
+CLICKS_DURING_DEMO = "aino.kuusela@posti.example"
+"""Clicks the link that the gateway added to a newsletter."""
+
+BOUNCED_DURING_DEMO = "siiri.ojakari@posti.example"
+"""Whose mail server says, while the gateway runs, that there is no such mailbox."""

@@ -60,6 +60,8 @@ class GatewayProcess:
         """Where it takes text messages, as a URL."""
         self.http = ""
         """Where it answers on health, as host:port."""
+        self.public = ""
+        """Where it serves links and pages, as host:port."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -98,6 +100,7 @@ class GatewayProcess:
         self.smtp = (host.strip("[]"), int(port))
         self.sms = f"http://{ready['sms'][0]}"
         self.http = str(ready["http"][0])
+        self.public = str(ready["public"][0])
 
     def _wait(self) -> dict[str, Any]:
         """The log's ``ready`` line, which names the addresses."""

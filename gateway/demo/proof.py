@@ -7,6 +7,7 @@ with the hand-written expectation.  It never asks the rules.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from pathlib import Path
 
 from gateway.decision.facts import Outcome
 from gateway.demo.expectation import Expected, Fate
+from gateway.demo.mailing import AFTER_THE_CLICK, WITHOUT_LINK
 from gateway.demo.observation import Digests, Observation, Record, message_id_of, observe
+from gateway.demo.person import BANS_DURING_DEMO, CLICKS_DURING_DEMO
 from gateway.demo.site import DemoSite
 from gateway.demo.texter import read_texts
 from gateway.demo.textproof import TextCase
+from gateway.demo.tool import Entry, read_tool
 from gateway.demo.transcript import Sent, read_transcript, record_in, rule_in
+from gateway.entry.entry import Scope
 from gateway.records.record import Result
 
 _OUTCOMES = {
@@ -28,6 +33,10 @@ _OUTCOMES = {
     Fate.HELD: (Outcome.HOLD, Result.HELD),
 }
 _CONTROL = b"x-gateway-"
+_ADDED = re.compile(
+    rb"List-Unsubscribe: <https://[^ >]+>\r\n"
+    rb"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ def prove(folder: Path, expectation: Sequence[Expected], texts: Sequence[Expecte
         ),
         Check(
             "What arrived is what was sent, byte for byte",
-            f"{len(case.seen.arrivals)} messages, less our Received and X-Gateway-* lines",
+            f"{len(case.seen.arrivals)} messages, less our Received, X-Gateway-* and link lines",
             tuple(case.octets()),
         ),
         Check(
@@ -124,7 +133,26 @@ def prove(folder: Path, expectation: Sequence[Expected], texts: Sequence[Expecte
             tuple(text.records()),
         ),
     )
-    return Proof(checks, case.seen)
+    entries = read_tool(site)
+    connected = Check(
+        "The click and the telephone call are in the connected tool's list as well",
+        f"{len(entries)} entries, none of somebody who may still be written to",
+        tuple(_in_tool(entries, expectation)),
+    )
+    return Proof((*checks, connected), case.seen)
+
+
+def _in_tool(entries: Sequence[Entry], expectation: Sequence[Expected]) -> Iterator[str]:
+    """What the connected tool's list lacks, and what it should not hold."""
+    held = {(one.contact, one.scope, one.topic) for one in entries}
+    if (CLICKS_DURING_DEMO, Scope.TOPIC, "newsletter") not in held:
+        yield f"{CLICKS_DURING_DEMO}: the click is not there"
+    if (BANS_DURING_DEMO, Scope.ALL, "") not in held:
+        yield f"{BANS_DURING_DEMO}: the ban of all marketing is not there"
+    last = [one for one in expectation if one.mailing == AFTER_THE_CLICK.name]
+    for one in last:
+        if one.fate is Fate.ARRIVES and any(one.address == contact for contact, *_ in held):
+            yield f"{one.address}: is there, but may be written to"
 
 
 class _Case:
@@ -188,6 +216,10 @@ class _Case:
             trace, rest = _without_first_field(arrival.content)
             if not trace.lower().startswith(b"received:"):
                 yield f"{sent.file}: our Received field does not stand first"
+            if sent.mailing == WITHOUT_LINK.name:
+                added, rest = _without_link(rest)
+                if not added:
+                    yield f"{sent.file}: no one-click link was added"
             if rest != _without_control(self._octets[sent.file]):
                 yield f"{sent.file}: differs from what was sent"
 
@@ -278,6 +310,12 @@ def _without_first_field(content: bytes) -> tuple[bytes, bytes]:
     while content[end : end + 1] in (b" ", b"\t"):
         end = content.find(b"\r\n", end) + 2
     return content[:end], content[end:]
+
+
+def _without_link(content: bytes) -> tuple[bytes, bytes]:
+    """The two fields of a link if they stand first, and the rest."""
+    found = _ADDED.match(content)
+    return (found[0], content[found.end() :]) if found else (b"", content)
 
 
 def _without_control(content: bytes) -> bytes:

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from gateway.decision.facts import Facts, Outcome
 from gateway.decision.load import find_rules, load_rules
-from gateway.demo.mailing import AFTER_THE_BAN, MAILINGS
+from gateway.demo.mailing import AFTER_THE_BAN, AFTER_THE_CLICK, MAILINGS
 from gateway.demo.observation import Observation, Record
-from gateway.demo.person import BANS_DURING_DEMO, EXPLAINED_SPELLING
+from gateway.demo.person import BANS_DURING_DEMO, CLICKS_DURING_DEMO, EXPLAINED_SPELLING
 from gateway.demo.process import GatewayProcess
 from gateway.demo.proof import Proof
 from gateway.demo.site import DemoSite
@@ -175,9 +175,34 @@ def text_banned(out: Console, said: str, after: Sequence[Texted]) -> None:
         _say(out, f"{TEXT_AFTER_THE_BAN.about}, to {one.number}: the tool hears {one.reply}")
 
 
+def clicked(out: Console, page: str, after_looking: bool) -> None:
+    """Show that a link was opened, which changes nothing, and then clicked."""
+    _heading(out, "4  A click counts too, and reaches the other tools")
+    _say(
+        out,
+        f"{CLICKS_DURING_DEMO} got a newsletter that offered no way to refuse. It had one reader, "
+        "so the gateway added the reader's own link ([bold]List-Unsubscribe[/], one click).",
+    )
+    still = "may still be sent to" if after_looking else "is NOT sent to any more"
+    _say(out, f"Opened as a mail scanner opens it: a page, “{escape(page)}”; the reader {still}.")
+    _say(out, "Clicked as a mail program clicks it (RFC 8058): 200.")
+
+
+def after_click(out: Console, bounced: str, after: Sequence[Sent], tool: str, held: float) -> None:
+    """Show the next message, and the entry in the connected tool."""
+    _say(out, f"[bold]gateway register undeliverable[/] {escape(bounced.strip())}")
+    to = sum(len(one.recipients) for one in after)
+    for one in after:
+        _say(
+            out, f"[bold]{AFTER_THE_CLICK.about}[/], to {to}, those two among them: the tool hears"
+        )
+        _say(out, escape(one.reply))
+    _say(out, f"The list of the connected tool {escape(tool)!r} had the click {held:.1f} s later.")
+
+
 def rules(out: Console, seen: Observation) -> None:
     """Show what became of all recipients, by rule, as the archive has it."""
-    _heading(out, "4  What went, what did not, and why")
+    _heading(out, "5  What went, what did not, and why")
     table = _table("rule", "", "outcome", "reason", "for instance")
     table.columns[1].justify = "right"
     table.columns[3].min_width = 29
@@ -208,7 +233,7 @@ def rules(out: Console, seen: Observation) -> None:
 
 def explained(out: Console, said: Mapping[str, Any]) -> None:
     """Show one suppression with its reasons, as ``check --explain`` tells it."""
-    _heading(out, "5  Why did this person get nothing?")
+    _heading(out, "6  Why did this person get nothing?")
     _say(out, f"[bold]gateway check {said['address']} --topic newsletter --explain[/]")
     table = _table("", "")
     table.show_header = False
@@ -242,7 +267,7 @@ def stopped(out: Console, seconds: float) -> None:
 
 def proof(out: Console, found: Proof) -> None:
     """Show every claim of the proof, and what speaks against it."""
-    _heading(out, "6  The proof")
+    _heading(out, "7  The proof")
     for check in found.checks:
         mark = "[green]✓[/]" if check.holds else "[red]✗[/]"
         _say(out, f"{mark} {check.claim}\n  [dim]{escape(check.about)}[/]")

@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo
 from gateway.demo.mailing import SHOP
 from gateway.demo.texting import SENDER
 
+TOOL = "campaigner"
+"""The connected tool, whose suppression list is kept like the register."""
+
 LOGINS = ("newsletter", "offers", "shop", "backoffice")
 """The sending tools, each with a login of its own."""
 
@@ -38,6 +41,7 @@ recognisable_marks = ["uutiskirje", "nyhetsbrev", "tarjous", "mainos"]
 
 [topics.newsletter]
 product_group = "bicycles"
+title = {{ fi = "Uutiskirje", sv = "Nyhetsbrev", en = "Newsletter" }}
 
 [topics.offers]
 product_group = "skis"
@@ -130,16 +134,42 @@ sandbox = "sandbox/sms.jsonl"
 
 [http]
 listen = ["127.0.0.1:0"]
+
+[public]                            # links and pages; a web server in front has the name
+listen = ["127.0.0.1:0"]
+url = "https://asiakas.{SHOP}"
+
+[unsubscribe]
+add = true                          # marketing without a link gets the reader's own
+
+[sync]
+every = 1
+
+[[sync.tools]]                      # another marketing tool, which has a list of its own
+name = "{TOOL}"
+kind = "http"
+url = "TOOL_URL"
+secret_file = "secrets/{TOOL}"
+topics = {{ newsletter = "newsletter", offers = "offers" }}
+requests_per_second = 100
 """
 _QUIET_PLACE = "Australia/Sydney"
 """Where a number of the sample register is; far enough from Finland for other hours."""
 
 
-def _config(now: datetime) -> str:
+def _config(now: datetime, tool_url: str) -> str:
     """The configuration; with quiet hours from an hour before now to two after, in Sydney."""
     there = now.astimezone(ZoneInfo(_QUIET_PLACE))
     begins, ends = there - timedelta(hours=1), there + timedelta(hours=2)
-    return _CONFIG.replace("QUIET_BEGINS", f"{begins:%H:%M}").replace("QUIET_ENDS", f"{ends:%H:%M}")
+    filled = {
+        "QUIET_BEGINS": f"{begins:%H:%M}",
+        "QUIET_ENDS": f"{ends:%H:%M}",
+        "TOOL_URL": tool_url,
+    }
+    text = _CONFIG
+    for name, value in filled.items():
+        text = text.replace(name, value)
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +212,22 @@ class DemoSite:
         """The password of a login."""
         return (self.folder / "secrets" / login).read_text(encoding="ascii").strip()
 
-    def create(self) -> None:
-        """Write configuration, passwords and the sample register; blocks."""
+    @property
+    def tool_list(self) -> Path:
+        """What the connected tool's list holds at the end."""
+        return self.sent / "tool.json"
+
+    def create(self, tool_url: str) -> None:
+        """Write configuration, passwords and the sample register; blocks.
+
+        ``tool_url`` is where the connected tool has its API.
+        """
         self.sent.mkdir()
         (self.folder / "secrets").mkdir(mode=0o700)
-        for login in LOGINS:
+        for login in (*LOGINS, TOOL):
             path = self.folder / "secrets" / login
             path.write_text(f"{secrets.token_urlsafe(12)}\n", encoding="ascii")
             path.chmod(0o600)
-        self.config.write_text(_config(datetime.now(UTC)), encoding="utf-8")
+        self.config.write_text(_config(datetime.now(UTC), tool_url), encoding="utf-8")
         sample = resources.files(__package__).joinpath("register.csv")
         self.register_file.write_bytes(sample.read_bytes())

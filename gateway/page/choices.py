@@ -13,7 +13,8 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.entry.entry import ConsentStatus
-from gateway.failure import GatewayError, InputError
+from gateway.entry.event import Event
+from gateway.failure import GatewayError, InputError, RegisterUnavailable
 from gateway.page.asking import Asking
 from gateway.page.choice import (
     ONE_CLICK,
@@ -178,11 +179,18 @@ class Choices:
         """Return when the refusal is in force."""
         topic = visitor.link.topic
         event = refusal(act, visitor.channel, topic, evidence, source, self.clock())
-        if in_force(event, await self.register.show(visitor.contact)):
+        if await self._stands(event, visitor):
             # Of a request under way beside this one it may not be acknowledged yet.
             await self.register.settle()
         else:
             await self.register.apply(event, visitor.contact)
+
+    async def _stands(self, event: Event, visitor: Visitor) -> bool:
+        try:
+            return in_force(event, await self.register.show(visitor.contact))
+        except RegisterUnavailable:
+            # One that is not whole takes refusals all the same; one that is away will say so.
+            return False
 
     async def _refuse_by_form(self, visitor: Visitor, act: Act) -> Reply:
         language = visitor.language

@@ -464,6 +464,10 @@ import_job = Table(
     Column("state", Text, nullable=False),
     Column("options", Text, nullable=False),
     Column("sealed_rows", LargeBinary),
+    # Which process carries it out, when it last said so, and how often it was begun.
+    Column("owner", Text, nullable=False),
+    Column("beat", _Big, nullable=False),
+    Column("begun", Integer, nullable=False),
     Column("total", _Big, nullable=False),
     Column("done", _Big, nullable=False),
     Column("report", Text, nullable=False),

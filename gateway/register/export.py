@@ -69,7 +69,9 @@ class Exported:
     excluded: Counter[Excluded] = field(default_factory=Counter)
 
 
-class _One(NamedTuple):
+class One(NamedTuple):
+    """A contact or organisation, and where it stands."""
+
     known: Known
     address: str
     contact: Contact | None
@@ -80,7 +82,7 @@ class _One(NamedTuple):
 class Sink(Protocol):
     """What takes an export's contacts."""
 
-    async def take(self, batch: Sequence[_One]) -> int:
+    async def take(self, batch: Sequence[One]) -> int:
         """Take contacts; returns how many it has something to say of."""
 
     def finish(self) -> None:
@@ -117,7 +119,7 @@ async def export(
 
 async def _looked_up(
     register: Register, known: AsyncIterable[Known], result: Exported
-) -> AsyncIterator[list[_One]]:
+) -> AsyncIterator[list[One]]:
     batch: list[tuple[Known, str]] = []
     async for one in known:
         if one.address is None:
@@ -131,7 +133,7 @@ async def _looked_up(
         yield await _standing(register, batch)
 
 
-async def _standing(register: Register, batch: Sequence[tuple[Known, str]]) -> list[_One]:
+async def _standing(register: Register, batch: Sequence[tuple[Known, str]]) -> list[One]:
     contacts = {
         address: parse_contact(address) for _, address in batch if not address.startswith("@")
     }
@@ -150,9 +152,9 @@ async def _standing(register: Register, batch: Sequence[tuple[Known, str]]) -> l
                 if parent != domain
             ]
             standing = merge([await register.show_organisation(domain)], organisations=above)
-            ones.append(_One(known, address, None, standing))
+            ones.append(One(known, address, None, standing))
         else:
-            ones.append(_One(known, address, contacts[address], found[address]))
+            ones.append(One(known, address, contacts[address], found[address]))
     return ones
 
 
@@ -213,7 +215,7 @@ class RowSink:
         if not ndjson:
             self._writer.writeheader()
 
-    async def take(self, batch: Sequence[_One]) -> int:
+    async def take(self, batch: Sequence[One]) -> int:
         """Write the rows of contacts."""
         events: dict[str, list[Event]] = {}
         if self._histories is not None and batch:
@@ -271,7 +273,12 @@ class HashSink:
         self._now = now
         self._hashes: set[bytes] = set()
 
-    async def take(self, batch: Sequence[_One]) -> int:
+    @property
+    def count(self) -> int:
+        """How many hashes there are so far."""
+        return len(self._hashes)
+
+    async def take(self, batch: Sequence[One]) -> int:
         """Remember the hashes of those who are banned."""
         count = 0
         for one in batch:
@@ -311,7 +318,7 @@ class CountSink:
         self._tally = Tally(now)
         self._ndjson = ndjson
 
-    async def take(self, batch: Sequence[_One]) -> int:
+    async def take(self, batch: Sequence[One]) -> int:
         """Count contacts of which anything is known."""
         count = 0
         for one in batch:
@@ -350,7 +357,7 @@ def _forbidden(standing: Standing) -> Entry:
     return entry
 
 
-def _column(one: _One) -> tuple[str, str]:
+def _column(one: One) -> tuple[str, str]:
     if one.contact is None:
         return "organisation", one.address[1:]
     return ("email" if one.contact.channel is Channel.EMAIL else "phone"), one.address

@@ -28,7 +28,7 @@ from gateway.failure import InputError
 from gateway.register.newcomers import Batch, Newcomers
 from gateway.register.register import Register
 from gateway.register.rows import Importer, Row
-from gateway.register.table import Table
+from gateway.register.table import Given, Table
 from gateway.register.window import Window, Windows
 
 BAD_ROWS_KEPT = 100
@@ -64,6 +64,8 @@ class ImportResult:
 
     rows: int = 0
     contacts: int = 0
+    written: int = 0
+    """Good rows that have been gone through."""
     changed: int = 0
     unchanged: int = 0
     events: int = 0
@@ -74,7 +76,7 @@ class ImportResult:
 
 
 async def import_file(
-    path: Path,
+    path: Path | Given,
     register: Register,
     *,
     actor: str,
@@ -86,6 +88,7 @@ async def import_file(
     progress: Progress | None = None,
     drain: Drain | None = None,
     clock: Clock = now_ms,
+    result: ImportResult | None = None,
 ) -> ImportResult:
     """Import a file; see the module.
 
@@ -93,7 +96,8 @@ async def import_file(
     of telephone numbers without a country code, ``source`` the source of rows that
     state none (default: the file's name).  ``check_only`` stops after the first
     pass.  With ``drain`` the import waits while more than a million events are not
-    archived, so that the server's memory is bounded.
+    archived, so that the server's memory is bounded.  ``result`` is filled while it goes
+    on, for whoever looks meanwhile.
 
     Raises InputError for a file that cannot be read, is not UTF-8 or lacks a contact
     column, RegisterUnavailable when the register fails in between: what was applied
@@ -102,7 +106,7 @@ async def import_file(
     importer = Importer(actor, source or f"import {path.name}", clock(), region)
     newcomers = register.newcomers()
     windows = Windows(importer, sealed=newcomers.sealed)
-    result = ImportResult()
+    result = ImportResult() if result is None else result
     before = _state(path)
     table = Table(path, mapping or {})
     checked = _windows(table, windows)
@@ -181,6 +185,8 @@ class _Writing:
         for start in range(0, len(rows), _BATCH):
             part = [row for _, row in rows[start : start + _BATCH]]
             await _apply(self._register, part, self._result)
+        alike = sum(len(group.names) for group in window.groups.values())
+        self._result.written += alike + len(window.rows)
         waiting = self._newcomers.waiting
         while self._drain is not None and waiting > EVENTS_WAITING:
             if not await self._drain():
@@ -249,7 +255,9 @@ async def _apply(register: Register, rows: list[Row], result: ImportResult) -> N
             result.unchanged += 1
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _state(path: Path | Given) -> tuple[int, int]:
+    if isinstance(path, Given):
+        return len(path.octets), 0
     try:
         state = path.stat()
     except OSError as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import orjson
 
@@ -29,6 +29,22 @@ _OBJECTS = 4096
 
 Name = str | None
 """Our name of a column; None: it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A list that is no file: it was handed over, and is in memory."""
+
+    name: str
+    octets: bytes = field(repr=False)
+
+    def open(self, _mode: Literal["rb"]) -> BinaryIO:
+        """A reading of it."""
+        return io.BytesIO(self.octets)
+
+    def __str__(self) -> str:
+        """What failures call it."""
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +74,7 @@ class Table:
     by our own names, whatever their letter case.
     """
 
-    path: Path
+    path: Path | Given
     mapping: Mapping[str, str] = field(default_factory=dict)
     octets: int = 0
     warnings: list[str] = field(default_factory=list)

@@ -23,20 +23,26 @@ from prometheus_client import CollectorRegistry
 from gateway.api.desk import Desk, Serving
 from gateway.api.ledger import Ledger
 from gateway.api.server import Office
+from gateway.api.waiting import Waiting
 from gateway.custody.custody import Custody
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError
 from gateway.records.database import Database
 from gateway.records.deed import acts
+from gateway.records.feed import Feed
+from gateway.records.intake import Intake
 from gateway.serve.accepted import read_accepted
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.desk import Desk as Serve
 from gateway.serve.holding import Holding
+from gateway.serve.intake import Importer
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
+from gateway.serve.tools import bureau_of
 from gateway.settings import Settings
+from gateway.sync.tool import tools_of
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +79,10 @@ async def _serve(assignment: Assignment) -> None:
         try:
             custody = await open_custody(settings, parts.seal, database)
             stores = stores_on(parts.register, database, custody, parts.ring, parts.seal)
-            office = Office(desk_of(settings, parts, stores))
+            importer = Importer(
+                Intake(database, parts.seal), parts.register, stores.archiver.run_once
+            )
+            office = Office(desk_of(settings, parts, stores, importer))
             server = office.server()
             listening = [
                 await loop.create_server(
@@ -89,11 +98,15 @@ async def _serve(assignment: Assignment) -> None:
             reloads = loop.create_task(
                 _reloads(assignment, reload, office, parts, metrics, context)
             )
+            importing = loop.create_task(importer.run())
             await stop.wait()
             reloads.cancel()
+            importing.cancel()
+            office.release()
             for one in listening:
                 one.close()
             await server.end(_LAST_WORDS)
+            await asyncio.wait({importing}, timeout=_LAST_WORDS)
         finally:
             if custody is not None:
                 await custody.aclose()
@@ -102,9 +115,10 @@ async def _serve(assignment: Assignment) -> None:
         await parts.aclose()
 
 
-def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
+def desk_of(settings: Settings, parts: Parts, stores: Stores, importer: Importer) -> Desk:
     """What the handlers work with, of one process's parts."""
     people = Serve.on(settings, stores, parts.site.recorder)
+    feed = Feed(stores.database)
     return Desk(
         settings=settings,
         rules=parts.site.rules,
@@ -119,6 +133,13 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores) -> Desk:
         acts=partial(acts, stores.database),
         held=Holding(parts),
         serving=Serving(people.people, people.requests, people.erasure, people.access),
+        feed=feed,
+        waiting=Waiting(feed.head),
+        known=stores.known,
+        imports=importer,
+        addresses=stores.unsealer.addresses,
+        sync=bureau_of(settings, stores),
+        tools=tools_of(settings),
     )
 
 
@@ -135,12 +156,15 @@ async def _reloads(
         asked.clear()
         try:
             settings = read_accepted(Path(assignment.settings))
+            tools = tools_of(settings)
             site = await parts.rebuild(settings, metrics)
             if context is not None and settings.api.tls is not None:
                 load_certificate(context, settings.api.tls, "api.tls")
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
             continue
-        office.desk = replace(office.desk, settings=settings, rules=site.rules, gate=site.gate)
+        office.desk = replace(
+            office.desk, settings=settings, rules=site.rules, gate=site.gate, tools=tools
+        )
         configure(settings.log, worker=assignment.index)
         log.info("api_reloaded", rules=site.rules.name, version=site.rules.version)

@@ -289,6 +289,8 @@ class Api(Table):
     max_requests: Count = 64
     """Under way at once."""
     max_body: Annotated[int, Bound(ge=1024, le=64 * MIB)] = MIB
+    max_import: Annotated[int, Bound(ge=1024, le=64 * MIB)] = 16 * MIB
+    """Octets of a list that is taken in."""
     timeout: Seconds = 30
     """Seconds that a request may take."""
 

@@ -80,7 +80,7 @@ class Public(Table):
     proxies: list[Network] = field(default_factory=list)
     """Proxies before it, whose ``X-Forwarded-For`` is believed."""
     requests_per_minute: Count = 120
-    """Of one address; a webhook of a tool is not counted."""
+    """Of one address; webhooks of tools and refusals by link are not counted."""
     max_connections: Count = 500
     max_requests: Count = 64
     """Under way at once."""

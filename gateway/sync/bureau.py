@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.contacts.digest import KeyRing
@@ -16,7 +17,7 @@ from gateway.sync.loop import Hands
 from gateway.sync.pull import Puller
 from gateway.sync.push import Pusher
 from gateway.sync.store import SyncStore
-from gateway.sync.task import Tasks
+from gateway.sync.task import Task, Tasks
 from gateway.sync.tool import Tool
 
 
@@ -59,6 +60,15 @@ class Bureau:
     def hands(self) -> Hands:
         """What the loops work with."""
         return Hands(self.wire, self.store, self.pusher, self.puller)
+
+    async def with_addresses(self, tasks: Sequence[Task]) -> list[tuple[Task, str | None]]:
+        """Each task with the address that it is about; None where that cannot be told."""
+        opened = await self.pusher.contacts([task.subject for task in tasks if task.subject])
+        found: list[tuple[Task, str | None]] = []
+        for task in tasks:
+            contact = opened.get(task.subject)
+            found.append((task, None if contact is None else contact.canonical))
+        return found
 
     def hooks(self, tools: list[Tool]) -> Hooks:
         """The public server's part for these tools."""

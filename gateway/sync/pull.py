@@ -82,7 +82,13 @@ class Puller:
         return taken
 
     async def listing(self, tool: Tool, session: Session, cursors: Cursors) -> bool:
-        """Take in one page of the whole list, from where it was left; whether there is more."""
+        """Take in one page of the whole list, from where it was left; whether there is more.
+
+        Of a tool that has no whole list nothing is missed.
+        """
+        if not tool.holds.lists:
+            await self._store.change(tool.name, listing="", listed=self._clock())
+            return False
         under_way = Listing.read(cursors.listing) or Listing("", self._clock())
         first = cursors.listed is None
         page = await session.run(tool.connector.listing(under_way.cursor))

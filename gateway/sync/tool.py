@@ -12,7 +12,7 @@ from gateway.entry.entry import Scope
 from gateway.failure import InputError
 from gateway.settings import Settings
 from gateway.settings.secret import read_secret
-from gateway.settings.sync import SyncTool
+from gateway.settings.sync import SyncTool, ToolKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,10 @@ def tool_of(settings: SyncTool) -> Tool:
     except InputError as error:
         text = str(error)
         raise InputError(text if text.startswith(where) else f"{where}: {text}") from None
+    if settings.kind is ToolKind.FILE and settings.folder is None:
+        raise InputError(
+            f"{where}: folder is not set; write the folder in which in and out are to be"
+        )
     tool = Tool(settings, connector)
     if settings.topics and Scope.TOPIC not in tool.holds.scopes and not settings.accept_wider:
         raise InputError(
@@ -91,6 +95,11 @@ def warnings_of(tool: Tool) -> list[str]:
         else:
             named = ", ".join(sorted(holds.topics)) or "none"
             found.append(f"holds bans of these topics alone: {named}; any other {what}")
+        if not holds.delivery:
+            found.append(
+                "its list has no bounces and complaints: a complaint is put there as a block of "
+                "the whole address, a bounce that others tell of is not"
+            )
     if tool.settings.pull and not holds.reads:
         found.append("its list cannot be read: what is told there comes by webhook or not at all")
     if _in_the_clear(tool.settings.url):

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.connector.connector import HookRefused, ToolRefused, ToolUnreadable
@@ -186,6 +186,7 @@ def test_malformed_results_are_unreadable(wrong):
         answered(connector().put([ban("a@example.com")]), Answer(200, json.dumps(wrong).encode()))
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=200)
     | st.recursive(
@@ -237,12 +238,14 @@ def entries():
     )
 
 
+@settings(deadline=None)
 @given(entries())
 def test_an_entry_is_read_as_it_was_written(entry):
     topics = Topics.of(TOPICS)
     assert change_of(row_of(entry, topics), topics) == Change(Said.ADDED, entry)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["contact", "scope", "channel", "topic", "reason", "at", "removed"]),

@@ -7,11 +7,13 @@ from urllib.parse import unquote_plus
 
 import asyncpg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.clock import now_ms
 from gateway.connector.connector import ToolRefused, ToolUnreadable
-from gateway.connector.listmonk import Listmonk, _these
+from gateway.connector.listmonk import Listmonk as ListmonkConnector
+from gateway.connector.listmonk import _these
 from gateway.connector.registry import connector_of
 from gateway.connector.suppression import Reason, Said, Suppression
 from gateway.contacts.contact import Channel
@@ -55,6 +57,40 @@ async def test_a_long_list_is_told_without_a_gap_or_a_double():
             for number in range(1200)
         }
     )
+
+
+async def test_what_fails_in_between_makes_no_gap_and_no_double():
+    tool = Tool(rows=20)
+    for number in range(100):
+        tool.add(f"b{number}@example.com", "blocklisted")
+    tool.busy = 2
+    tool.broken = {5: 500, 6: 502, 9: 503}
+    entries = [ban(f"p{number}@example.com") for number in range(100)]
+    async with served(tool.app) as server:
+        assert len(told(await server.listed(connector()))) == 100
+        tool.broken = {len(tool.calls) + step: 503 for step in (1, 7, 8, 51, 60)}
+        tool.busy = 1
+        assert all(result.done for result in await server.put(connector(), entries))
+        found = told(await server.listed(connector()))
+    assert len(found) == 200
+    assert set(found.values()) == {1}
+
+
+async def test_a_put_that_ended_half_way_is_put_again():
+    tool = Tool()
+    one = connector()
+    entries = [ban(f"p{number}@example.com") for number in range(10)]
+    tool.add("p9@example.com", lists=(3,))
+    async with served(tool.app) as server:
+        exchange = one.put(entries)
+        request = next(exchange)
+        for _ in range(5):
+            request = exchange.send(await server._answer(one, request))
+        exchange.close()
+        assert tool.status("p4@example.com") == "blocklisted"
+        assert tool.status("p9@example.com") == "enabled"
+        assert all(result.done for result in await server.put(one, entries))
+    assert all(tool.status(f"p{number}@example.com") == "blocklisted" for number in range(10))
 
 
 @pytest.mark.slow
@@ -132,6 +168,27 @@ async def test_changes_are_heard_whatever_its_clock_says(skew):
     }
     # What is as new as two clocks may differ is told again.
     assert set(told(again)) == set(told(found))
+
+
+async def test_a_pass_that_comes_late_begins_before_the_one_before():
+    """The tool's clock is ten minutes behind, and hours lie between two looks."""
+    tool = Tool()
+    tool.skew = -600
+    times = [now_ms(), now_ms() + 3 * 3_600_000]
+    one = ListmonkConnector(place(), times[0].__int__)
+    async with served(tool.app) as server:
+        _, cursor = await server.changed(one, "")
+        tool.add("new@example.com", "blocklisted")
+        one.clock = times[1].__int__
+        found, _ = await server.changed(one, cursor)
+    assert [change.suppression.contact.canonical for change in found] == ["new@example.com"]
+
+
+def test_a_clock_that_was_ahead_leaves_nothing_out():
+    now = 1_700_000_000_000
+    one = ListmonkConnector(place(), now.__int__)
+    request = next(one.changes(f"{now + 10**9}.0.0.0"))
+    assert "updated_at >= to_timestamp(1699999100)" in unquote_plus(request.query)
 
 
 async def test_changes_are_not_told_for_ever():
@@ -287,6 +344,7 @@ def test_what_it_holds():
     assert any("topics" in line for line in connector(topics=()).warnings())
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_reaches_the_expression_but_as_digits(local):
     contact = parse_email("a@example.com")._replace(canonical=local + "@example.com")
@@ -335,7 +393,7 @@ def test_the_expressions_are_postgresqls(postgresql):
             await database.execute("INSERT INTO subscriber_lists VALUES (3, 9, 'unsubscribed')")
             for cursor in ("", "1.1.0.0", "1.1.0.99"):
                 one = connector()
-                assert isinstance(one, Listmonk)
+                assert isinstance(one, ListmonkConnector)
                 request = next(one.changes(cursor))
                 condition = dict(pair.split("=", 1) for pair in request.query.split("&"))["query"]
                 found = await database.fetch(QUERY.format(unquote_plus(condition)), [])

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import mailchimp_marketing
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mailchimp_marketing.api_client import ApiClientError
 
@@ -183,7 +183,7 @@ async def test_thousands_of_one_second_are_not_left_out(tool, total):
     async with Driver(connector(tool.url)) as driver:
         found, _ = await driver.read(driver.connector.listing)
     assert len(set(names(found))) == 4002
-    assert len(found) < 4400
+    assert len(found) < 4030
 
 
 async def test_members_that_change_while_pages_are_read_hide_no_other(tool):
@@ -305,6 +305,7 @@ member = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(members=st.lists(member, max_size=5), total=odd, cursor=st.text())
 def test_any_members_are_read_or_counted(members, total, cursor):
     made = connector()
@@ -460,7 +461,10 @@ def test_every_bit_of_the_secret_counts():
             assert refused.value.http == 401
 
 
-@pytest.mark.parametrize("query", ["", "key", "key=", "secret=correct-horse-battery", "&&&"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "key", "key=", "secret=correct-horse-battery", "&&&", "key=%ff", "key=ä", "a=b&" * 200],
+)
 def test_strangers_are_refused(query):
     with pytest.raises(HookRefused) as refused:
         connector().hook(call("cleaned", query), now_ms())

@@ -291,7 +291,7 @@ def test_what_no_document_says_is_unreadable(body):
             next(SendGrid(place()).listing(cursor))
     with pytest.raises(ToolUnreadable):
         answered(SendGrid(place()).put([entry("a@example.com")]), Answer(201, body))
-    with pytest.raises(ToolUnreadable):
+    with pytest.raises(ToolRefused, match="url"):
         answered(SendGrid(place()).listing(""), Answer(302, body))
 
 

@@ -270,9 +270,11 @@ def test_what_no_document_says_is_unreadable(body):
     connector = Ses(place())
     with pytest.raises(ToolUnreadable):
         answered(connector, connector.listing, Answer(200, body))
-    for status in (302, 400, 418):
+    for status in (400, 418):
         with pytest.raises(ToolUnreadable):
             answered(connector, connector.listing, Answer(status, body))
+    with pytest.raises(ToolRefused, match="url"):
+        answered(connector, connector.listing, Answer(302, body))
     with pytest.raises(ToolRefused, match="place"):
         answered(connector, connector.listing, Answer(404, body))
 

@@ -1,5 +1,6 @@
 """The demo, run as a person runs it, and whether its proof notices what is wrong."""
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from gateway.cli.demo import _interrupted
 from gateway.decision.load import find_rules, load_rules
 from gateway.demo.expectation import Fate, load_expectation, load_text_expectation
+from gateway.demo.person import CLICKS_DURING_DEMO
 from gateway.demo.process import DemoFailed
 from gateway.demo.proof import Proof, prove
 from gateway.demo.report import UNREACHED
@@ -27,7 +29,8 @@ from gateway.demo.texter import read_texts, write_texts
 from gateway.demo.transcript import read_transcript, write_transcript
 from gateway.sandbox import read_sandbox
 
-ARRIVED, OCTETS, REPLIES, RECORDS, HELD, CHAIN, TEXTS, ANSWERS, TEXT_RECORDS = range(1, 10)
+ARRIVED, OCTETS, REPLIES, RECORDS, HELD, CHAIN = range(1, 7)
+TEXTS, ANSWERS, TEXT_RECORDS, CONNECTED = range(7, 11)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def change(site: DemoSite, statement: str) -> None:
 def test_it_proves_what_it_shows(run: Run) -> None:
     assert "PROVED: exactly the expected mail arrived" in run.output
     assert "✗" not in run.output
-    assert run.output.count("✓") == 10
+    assert run.output.count("✓") == 11
 
 
 def test_its_output_is_readable_without_a_terminal(run: Run) -> None:
@@ -184,6 +187,28 @@ def test_mail_that_still_speaks_to_the_gateway(copy: DemoSite) -> None:
     file = mail_of(copy, "club")
     file.write_bytes(file.read_bytes().replace(b"MIME-V", b"X-Gateway-Topic: club\r\nMIME-V", 1))
     assert failing(proved(copy)) == [OCTETS]
+
+
+def test_a_link_that_was_not_added(copy: DemoSite) -> None:
+    file = mail_of(copy, "without-link")
+    lines = file.read_bytes().split(b"\r\n")
+    kept = [line for line in lines if not line.startswith(b"List-Unsubscribe")]
+    assert len(kept) == len(lines) - 2
+    file.write_bytes(b"\r\n".join(kept))
+    assert failing(proved(copy)) == [OCTETS]
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("scope", "all"), ("contact", "sirkka.uotinlahti@posti.example")]
+)
+def test_a_click_that_the_connected_tool_has_otherwise(
+    copy: DemoSite, name: str, other: str
+) -> None:
+    entries = json.loads(copy.tool_list.read_text(encoding="utf-8"))
+    [click] = [one for one in entries if one["contact"] == CLICKS_DURING_DEMO]
+    click[name] = other
+    copy.tool_list.write_text(json.dumps(entries), encoding="utf-8")
+    assert failing(proved(copy)) == [CONNECTED]
 
 
 def test_a_record_that_is_gone_and_one_that_was_changed(copy: DemoSite) -> None:

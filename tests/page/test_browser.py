@@ -178,3 +178,60 @@ async def test_a_logo_opened_by_itself_runs_nothing(open_pages, chromium, tmp_pa
             assert "sandbox" in answer.headers["Content-Security-Policy"]
         assert (await pages.get(pages.url + "/logo/x"))[0] == 404
         assert (await pages.post(pages.url + "/logo", b""))[0] == 405
+
+
+@pytest.mark.slow
+async def test_the_pages_of_a_form_that_failed_are_accessible_too(pages, chromium):
+    url, asked = pages.link("a@example.com"), {"act": "consent", "topic": "newsletter"}
+    answers = [
+        await pages.post(url + f"?lang={language}", {**asked, "version": "0", "lang": language})
+        for language in ("fi", "sv", "en")
+    ]
+    answers += [
+        await pages.post(url, {"act": "all"}, Sec_Fetch_Site="cross-site"),
+        await pages.post(url, {"act": "nothing"}),
+    ]
+    assert [status for status, _ in answers] == [409, 409, 409, 403, 400]
+    async with window(chromium, NARROW, scripts=True) as page:
+        for _, html in answers:
+            await page.set_content(html)
+            assert await faults(page) == []
+        assert await page.locator("[role=alert]").count() == 0
+        await page.set_content(answers[0][1])
+        assert await page.locator("[role=alert]").count() == 1
+
+
+@pytest.mark.slow
+async def test_the_check_finds_what_is_wrong(chromium):
+    """Else it would prove nothing."""
+    bad = """<!doctype html><html lang="de"><head><title>x</title></head><body>
+    <header></header><nav></nav><main><h2 id="a">Second</h2><h4 id="a">Fourth</h4>
+    <p style="color:#999">Pale</p><p style="font-size:9px">Small</p><img src="">
+    <button style="outline:none;height:10px;border-color:#eee;background:#fff">Go</button>
+    <button>Go</button><button aria-describedby="none"></button>
+    <div style="width:2000px">Wide</div><iframe></iframe></main></body></html>"""
+    async with window(chromium, NARROW, scripts=True) as page:
+        await page.set_content(bad)
+        told = "\n".join(await faults(page))
+    for fault in (
+        "no language of ours",
+        "no title",
+        "viewport",
+        "an id twice: a",
+        "aria-describedby leads nowhere",
+        "not one h1",
+        "a heading level is left out",
+        "not one footer",
+        "no alt",
+        "a control without a name",
+        "two buttons of one name",
+        "a target of",
+        "contrast 2.85",
+        "small print",
+        "the border of a button does not show",
+        "focus unseen",
+        "scrolls sideways",
+        "stands out",
+        "foreign",
+    ):
+        assert fault in told, fault

@@ -6,9 +6,14 @@ from urllib.parse import urljoin
 
 import pytest
 
+from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
-from gateway.entry.event import EventKind
+from gateway.entry.event import Event, EventKind
+from gateway.serve.desk import person_store
+from gateway.subject.people import Who
+from gateway.subject.requests import Requests
+from gateway.unsubscribe.link import Purpose
 
 A = "maija.meikalainen@example.com"
 FORM = "application/x-www-form-urlencoded"
@@ -45,6 +50,42 @@ class Read(HTMLParser):
             if one["act"] == act and all(one.get(k) == v for k, v in fields.items())
         ]
         return found
+
+
+class Nested(HTMLParser):
+    """Every element is closed where it was opened, and says each attribute once."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=False)
+        self.open: list[str] = []
+        assert html.startswith("<!doctype html>\n<html ")
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        names = [name for name, _ in attrs]
+        assert len(set(names)) == len(names), tag
+        if tag not in ("meta", "input", "img"):
+            if tag in ("p", "form", "section", "blockquote", "ul", "details"):
+                assert "p" not in self.open, tag
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+async def test_the_markup_is_whole(pages):
+    await pages.house.allow(A)
+    await pages.house.ban("b@example.com")
+    for url in (
+        pages.link(A),
+        pages.link("b@example.com"),
+        pages.link(A, None, purpose=Purpose.CONFIRM),
+        pages.link("c@example.com", purpose=Purpose.CONFIRM),
+        pages.url + "/u/x",
+    ):
+        Nested((await pages.get(url))[1])
 
 
 async def test_a_scanner_that_opens_every_link_bans_nobody(pages):
@@ -184,9 +225,6 @@ async def test_who_asks_for_their_data_is_told_the_day_and_the_month_runs(pages)
         status, answer = await pages.post(url, Read(html).form("data"), follow=True)
         assert status == 200
         assert "Tietopyyntösi on vastaanotettu. Vastaamme viimeistään" in answer
-    from gateway.serve.desk import person_store
-    from gateway.subject.requests import Requests
-
     house = pages.house
     store = person_store(house.settings, house.database, house.custody, house.parts.ring)
     requests = Requests(house.database, house.custody, store, house.parts.site.recorder)
@@ -194,6 +232,13 @@ async def test_who_asks_for_their_data_is_told_the_day_and_the_month_runs(pages)
     assert (request.kind, request.how, request.person_id) == ("access", "page", None)
     assert request.words == "Pyydän nähtäväksi omat tietoni [fi]"
     assert request.due - request.received > 27 * 86_400_000
+    # Once it is answered the page is silent of it, and it may be asked for anew.
+    await requests.answer(request.id, Who("desk", "sent by mail"))
+    _, html = await pages.get(url + "?done=data")
+    assert 'role="status"' not in html
+    await pages.post(url, {"act": "data"})
+    [again] = await requests.every()
+    assert again.id != request.id
 
 
 @pytest.mark.parametrize(
@@ -211,9 +256,6 @@ async def test_what_was_refused_elsewhere_is_shown(pages, scope, shown):
 
 
 async def test_what_the_organisation_has_refused_is_not_the_persons_to_see(pages):
-    from gateway.clock import now_ms
-    from gateway.entry.event import Event
-
     event = Event(kind=EventKind.BAN, at=now_ms(), actor="t", source="t", scope=Scope.ORGANISATION)
     await pages.house.parts.register.apply_organisation(event, "example.com")
     _, html = await pages.get(pages.link(A, language="en"))

@@ -6,6 +6,7 @@ from email.policy import default
 
 import pytest
 
+from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import ConsentStatus, Scope
 from gateway.entry.event import EventKind
@@ -120,6 +121,17 @@ async def test_a_message_that_was_not_sent_is_sent_when_asked_again(pages, upstr
     assert len(upstream.messages) == 1
 
 
+async def test_a_message_that_may_have_been_sent_is_not_sent_again_at_once(pages, upstream):
+    upstream.on(Stage.END, close=True, times=1)
+    url = pages.link(A, language="en")
+    assert (await pages.post(url, ASK))[0] == 503
+    assert (await pages.post(url, ASK))[0] == 303
+    assert len(upstream.messages) <= 1
+    [record] = await pages.house.found(A)
+    assert record.result == "unknown"
+    assert (await status(pages)).status is ConsentStatus.PENDING
+
+
 @pytest.mark.parametrize("scope", [Scope.ALL, Scope.CHANNEL, Scope.TOPIC])
 async def test_what_was_refused_since_it_was_asked_cannot_be_confirmed(pages, upstream, scope):
     url = pages.link(A, language="en")
@@ -209,8 +221,6 @@ async def test_a_confirming_link_has_its_days(pages):
     old = pages.link(A, purpose=Purpose.CONFIRM, age=15)
     assert (await pages.get(old))[0] == 410
     long_ago = 15 * 86_400_000
-    from gateway.clock import now_ms
-
     await pages.house.tell(
         A,
         EventKind.CONSENT,

@@ -122,3 +122,14 @@ async def test_it_reaches_every_other_tool(world, plain):
         await world.round(first, other)
         assert second.has("a@example.com")
         assert plain.puts == []
+
+
+async def test_a_refusal_of_all_is_heard_although_we_put_as_much_for_a_topic(world, plain):
+    tool = plain.tool(scopes=frozenset({Scope.ALL, Scope.CHANNEL}), accept_wider=True)
+    await world.ban("a@example.com", Scope.TOPIC, topic="newsletter")
+    await world.round(tool)
+    assert not await world.banned("a@example.com", "another")
+    told = {"address": "a@example.com", "at": now_ms() + 30_000}
+    world.later(30_000)
+    await world.hooks(tool)(call(told))
+    assert await world.banned("a@example.com", "another")

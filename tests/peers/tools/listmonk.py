@@ -42,6 +42,10 @@ class Listmonk:
         """Seconds by which its clock is ahead."""
         self.old_duplicates = False
         """Whether somebody known is answered 400, as by older versions."""
+        self.busy = 0
+        """How many requests more are put off with 429."""
+        self.broken: dict[int, int] = {}
+        """By the number of the call: the status of 5xx that it is answered with."""
         self.calls: list[tuple[str, str]] = []
         self.database = sqlite3.connect(":memory:")
         self.database.executescript(_SCHEMA)
@@ -125,6 +129,11 @@ class Listmonk:
         self, request: aiohttp.web.Request, handler: Any
     ) -> aiohttp.web.StreamResponse:
         self.calls.append((request.method, request.path_qs))
+        if self.busy:
+            self.busy -= 1
+            return aiohttp.web.Response(status=429, headers={"Retry-After": "0"})
+        if status := self.broken.get(len(self.calls)):
+            return _failed(status, "broken")
         if request.headers.get("Authorization") != self.credential:
             return _failed(403, "invalid API credentials")
         return await handler(request)
