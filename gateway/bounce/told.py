@@ -14,7 +14,8 @@ _SEGMENT: Final = 1500
 _copy = re.compile(
     r"^(?:-{2,}+[^\n]{0,100}?(?:copy|original|message|header|body|below)"
     r"|(?:received|return-path|from):"
-    r"|[^\n]{0,100}?(?:below this line|copy of the (?:original )?message|original message follows))",
+    r"|[^\n]{0,100}?(?:below this line|copy of the (?:original )?message"
+    r"|original message follows))",
     re.IGNORECASE | re.MULTILINE,
 )
 _another = re.compile(r"(?<![^\s<>@:\"])[^\s<>@:\"]+@[^\s<>@:\"]+\.[^\s<>@:\"]+")

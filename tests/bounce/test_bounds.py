@@ -15,8 +15,8 @@ from gateway.bounce.status import judge
 from tests.bounce.samples import NOTIFICATIONS, OTHERS, feedback
 
 MIB = 1024 * 1024
-SECONDS = 8
-"""Of a mebibyte; measured, the worst takes a tenth of it, and what is quadratic twice as much."""
+SECONDS = 12
+"""Of a mebibyte; the worst takes a twentieth of it, and what is quadratic more than all."""
 
 _WORDS = [
     b"Content-Type: multipart/report; boundary=b\r\n",
