@@ -62,6 +62,9 @@ class Hook(ABC):
     keyed: ClassVar[bool] = False
     """Whether the secret itself may be shown, in the URL or by Basic: where there is no
     signature, or only for those who ask for one.  Never where it is a public key."""
+    sourced: ClassVar[bool] = False
+    """Whether the signature is one for all of the provider's customers, so that
+    :meth:`source` must be the one that the settings name."""
     replies: ClassVar[bool] = False
     """Whether ``answer`` sends the reply."""
 
@@ -99,6 +102,10 @@ class Hook(ABC):
         The default suits providers that sign nothing.
         """
         return False
+
+    def source(self, request: Request) -> str:
+        """Through what of the customer's a signed request came; where ``sourced``."""
+        return ""
 
     def resigned(self, request: Request, url: str, secret: str) -> Request:
         """The request with its signature renewed for the tool's own URL.

@@ -39,6 +39,7 @@ class Sns(Hook):
     name = "sns"
     title = "AWS SNS"
     signs = Signs.BODY
+    sourced = True
 
     def read(self, request: Request) -> tuple[Incoming, ...]:
         """The one message; none where SNS asks whether it may deliver."""
@@ -71,6 +72,10 @@ class Sns(Hook):
         if text_of(notification, "Type") != _NOTIFICATION:
             return False
         return signed_by(notification, secret, now, _VERSIONS)
+
+    def source(self, request: Request) -> str:
+        """The topic's ARN, which is signed: AWS signs for every customer with one key."""
+        return text_of(read_document(request, "text/plain"), "TopicArn")
 
     def compose(self, sender: str, to: str, text: str, account: str) -> Request:
         """``Publish``; whoever sends it signs it (SigV4)."""

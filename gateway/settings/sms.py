@@ -150,7 +150,7 @@ class SmsIncoming(Table):
     provider signs nothing: the key in the tool's URL; default: none."""
     account: str = ""
     """The account's id, where the path of the provider's API names it; default: the
-    route's ``username``."""
+    route's ``username``.  Of Amazon SNS the ARN of the topic, which is needed."""
     stop: StopScope = StopScope.ALL
     confirm: str = ""
     """The text that confirms a STOP, once; empty: none is sent."""

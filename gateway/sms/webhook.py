@@ -19,6 +19,7 @@ from gateway.hook.word import HELP_WORDS, START_WORDS, STOP_WORDS, Lists, Words,
 from gateway.provider.credential import Basic
 from gateway.provider.request import Request
 from gateway.settings import Settings
+from gateway.settings.failure import SettingsError
 from gateway.settings.secret import read_secret
 from gateway.settings.sms import SmsIncoming, SmsRoute
 from gateway.sms.route import Route
@@ -52,10 +53,16 @@ class Webhook(NamedTuple):
                 incoming.forward_secret_file, f"{place}.forward_secret_file"
             )
         topics = _topics(settings, route.settings, incoming)
+        hook = find_hook(route.settings.provider)
+        if hook.sourced and not incoming.account:
+            raise SettingsError(
+                f"{place}.account is missing: {hook.title} signs for all its customers alike; "
+                "name the ARN of your topic (arn:aws:sns:…)"
+            )
         return cls(
             route,
             incoming,
-            find_hook(route.settings.provider),
+            hook,
             _words(settings, topics),
             topics,
             secret,
@@ -65,7 +72,7 @@ class Webhook(NamedTuple):
     def admits(self, request: Request, now: int) -> bool:
         """Whether the caller shows that it is the provider."""
         if self.hook.signed(request, self.settings.public_url, self.secret, now):
-            return True
+            return not self.hook.sourced or self.hook.source(request) == self.settings.account
         return self.hook.keyed and (
             any(_same(shown, self.secret) for shown in _keys(request))
             or ((basic := _BASIC.read(request)) is not None and _same(basic.secret, self.secret))

@@ -44,5 +44,5 @@ def ban_of(ban: Ban) -> str:
 
 
 def covers(wider: str, narrower: str) -> bool:
-    """Whether one entry forbids all that the other does."""
+    """Whether one entry forbids all that the other does, bans and bounces apart."""
     return wider == narrower or (wider == ALL and narrower != DELIVERY)

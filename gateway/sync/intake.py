@@ -28,7 +28,7 @@ from gateway.settings.public import Delivery
 from gateway.sync.entry import DELIVERY, ban_of, covers, entry_of, scope_of
 from gateway.sync.store import Known, SyncStore
 from gateway.sync.tool import Tool
-from gateway.sync.wanted import Wanted, wanted
+from gateway.sync.wanted import Wanted, blind, wanted
 
 log = structlog.get_logger(__name__)
 
@@ -153,7 +153,11 @@ class Intake:
             if change.said is Said.REMOVED:
                 portion.taken.removed += 1
                 scope = scope_of(change.suppression)
-                gone = [(row.subject, row.entry) for row in rows if _ours(row, scope)]
+                gone = [
+                    (row.subject, row.entry)
+                    for row in rows
+                    if _ours(row, scope) or _echoes(tool, row, entry)
+                ]
                 for each in (key, *gone):
                     portion.gone[each] = None
                     portion.rows.pop(each, None)
@@ -167,7 +171,8 @@ class Intake:
                 continue
             if event is not None:
                 portion.events.append((event, contact))
-            for row in self._seen(subject, change.suppression, entry, rows):
+                rows = [row for row in rows if row.entry == entry or row.entry != DELIVERY]
+            for row in self._seen(tool, subject, change.suppression, entry, rows):
                 portion.rows[row.subject, row.entry] = row
                 portion.gone.pop((row.subject, row.entry), None)
         return portion
@@ -188,6 +193,9 @@ class Intake:
         moment = now if at is None and via is Via.HOOK else at
         scope = scope_of(told)
         there = [row for row in rows if not row.gone]
+        echoes = [row for row in there if _echoes(tool, row, entry)]
+        if _says_no_more(told, standing, via) and _before(moment, (), echoes, 0, TOLERANCE):
+            return None
         ours = [row for row in there if _ours(row, scope)]
         same = [row for row in there if row.entry == entry and row.stands]
         # Of a call what we put ourselves is known by its date alone.
@@ -266,7 +274,7 @@ class Intake:
         )
 
     def _seen(
-        self, subject: str, told: Suppression, entry: str, rows: Iterable[Known]
+        self, tool: Tool, subject: str, told: Suppression, entry: str, rows: Iterable[Known]
     ) -> list[Known]:
         """The rows of what was just seen there."""
         now = self._clock()
@@ -275,7 +283,9 @@ class Intake:
         seen = [
             row._replace(at=row.at if at is None else at, seen=now)
             for row in rows
-            if not row.gone and row.subject == subject and (_ours(row, scope) or row.entry == entry)
+            if not row.gone
+            and row.subject == subject
+            and (row.entry == entry or _ours(row, scope) or _echoes(tool, row, entry))
         ]
         if not seen:
             seen.append(Known(subject, entry, at, None, now, now))
@@ -306,6 +316,23 @@ def latest_of(at: int | None, now: int) -> int | None:
 def _ours(row: Known, scope: str) -> bool:
     """Whether we put an entry there that forbids this."""
     return row.put is not None and covers(row.entry, scope)
+
+
+def _echoes(tool: Tool, row: Known, entry: str) -> bool:
+    """Whether an entry may be what we put there for delivery's sake.
+
+    It comes back with another date, and as an objection from a list without reasons.
+    """
+    delivery = row.entry == DELIVERY and row.put is not None
+    return delivery and (entry == DELIVERY or blind(tool.holds))
+
+
+def _says_no_more(told: Suppression, standing: Standing, via: Via) -> bool:
+    """Whether it may be our own word that comes back: a call by a person is none."""
+    if told.reason is Reason.COMPLAINT:
+        known = (*standing.exact.delivery, *standing.wider_complaints())
+        return any(each.reason is DeliveryReason.COMPLAINT for each in known)
+    return via is Via.LIST or told.reason is not Reason.OBJECTION
 
 
 def _may_be_lifted(standing: Standing, channel: Channel) -> bool:

@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.clock import now_ms
 from gateway.connector.suppression import Said
 from gateway.contacts.digest import KeyRing, subject_of
-from gateway.entry.event import EventKind
 from gateway.records import schema
 from gateway.sync.bureau import Bureau
-from gateway.sync.entry import DELIVERY, covers, entry_of, scope_of
+from gateway.sync.entry import ALL, DELIVERY, covers, entry_of, scope_of
 from gateway.sync.push import spellings
 from gateway.sync.session import Session
+from gateway.sync.store import BANNING
 from gateway.sync.tool import Tool
 from gateway.sync.wanted import wanted
 
@@ -79,14 +79,13 @@ async def plan(bureau: Bureau, ring: KeyRing, tool: Tool, session: Session) -> P
             wider = tool.settings.accept_wider
             if tool.settings.push:
                 want = wanted(contact, standing, tool.holds, wider, now_ms(), there=names)
-                found.put.update(scope_of(each).partition(":")[0] for each in want.entries)
+                found.put.update(entry_of(each).partition(":")[0] for each in want.entries)
                 found.left.update(ban.scope.value for ban in want.left)
             forbidden = bureau.pusher.forbidden(contact, standing)
-            found.lifted += sum(
-                not any(covers(one, name) for one in forbidden)
-                for name in names
-                if name != DELIVERY
-            )
+            if DELIVERY in names or any(standing.undeliverable(now_ms())):
+                # It stands there for delivery's sake, whatever the list calls it.
+                forbidden |= {ALL, DELIVERY}
+            found.lifted += sum(not any(covers(one, name) for one in forbidden) for name in names)
     return found
 
 
@@ -133,7 +132,7 @@ async def _banned(bureau: Bureau) -> AsyncIterator[list[str]]:
             .distinct()
             .where(
                 event.subject > after,
-                event.kind.in_([EventKind.BAN.value, EventKind.WITHDRAW.value]),
+                event.kind.in_(BANNING),
                 event.body.contains('"sealed":', autoescape=True),
             )
             .order_by(event.subject)

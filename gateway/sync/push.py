@@ -6,7 +6,8 @@ nothing depends on the order of changes, and doing it twice does no harm.
 
 Nothing is ever taken out of a list.  An entry that is gone there while the ban stands
 here becomes a task and is put again; one that stands there while the ban is lifted here
-becomes a task.
+becomes a task.  So does an entry for delivery's sake, but not where its time is over: it
+ends here by itself, and a person who wants it out there may take it out.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from gateway.entry.standing import Standing
 from gateway.records import schema
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
-from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, scope_of
+from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
 from gateway.sync.session import Session
 from gateway.sync.store import TOGETHER, Failed, Known, Owed, SyncStore
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
-from gateway.sync.wanted import wanted
+from gateway.sync.wanted import Wanted, as_held, wanted
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +143,13 @@ class Pusher:
         digests = {one: self._digests(one) for one in flat}
         asked = [digest for one in flat for digest in digests[one]]
         known = await self._store.known(tool.name, [*asked, *(each.subject for each in owed)])
+        suspects = [
+            row.subject
+            for rows in known.values()
+            for row in rows
+            if row.stands and row.entry == DELIVERY
+        ]
+        reached = await self._store.reached(suspects)
         for each, contacts in pairs:
             if not contacts:
                 lost = self._unopened(each, opened, known.get(each.subject, ()))
@@ -154,15 +162,27 @@ class Pusher:
             for contact in contacts:
                 rows = [row for digest in digests[contact] for row in known.get(digest, ())]
                 digest, standing = digests[contact][0], standings[contact]
-                self._compare(plan, rows, digest, self.forbidden(contact, standing))
-                lacking = self._lacking(tool, contact, standing, rows)
+                forbidden = self.forbidden(contact, standing)
+                if rows and self._wanted(tool, contact, standing, ()).delivery:
+                    forbidden.add(DELIVERY)
+                again = None
+                if not any(standing.undeliverable(self._clock())):
+                    again = max((reached.get(one, -1) for one in digests[contact]), default=-1)
+                self._compare(plan, rows, digest, forbidden, again)
+                there = [row.entry for row in rows if row.stands]
+                lacking = self._wanted(tool, contact, standing, there).entries
                 work.puts += [(digest, entry) for entry in lacking]
             plan.works.append(work)
         return plan
 
     @staticmethod
-    def _compare(plan: _Plan, rows: Sequence[Known], digest: str, forbidden: set[str]) -> None:
-        """Add what a person is to be asked about a contact's entries."""
+    def _compare(
+        plan: _Plan, rows: Sequence[Known], digest: str, forbidden: set[str], again: int | None
+    ) -> None:
+        """Add what a person is to be asked about a contact's entries.
+
+        ``again``: when somebody said that mail can be delivered again; None: it cannot.
+        """
         for row in rows:
             banned = any(covers(one, row.entry) for one in forbidden)
             lifted = Told(digest, row.entry, Why.LIFTED)
@@ -174,7 +194,12 @@ class Pusher:
                 if banned and row.seen != TOGETHER:
                     plan.tasks.append(Told(digest, row.entry, Why.REMOVED))
                 plan.needless.append(lifted)
-            elif row.stands and row.entry != DELIVERY:
+            elif row.stands and row.entry == DELIVERY:
+                if again is None:
+                    plan.needless.append(lifted)
+                elif again >= row.since:
+                    plan.tasks.append(lifted)
+            elif row.stands:
                 (plan.needless if banned else plan.tasks).append(lifted)
 
     def forbidden(self, contact: Contact, standing: Standing) -> set[str]:
@@ -182,14 +207,12 @@ class Pusher:
         bans = standing.standing_bans(contact.channel, self._clock())
         return {ban_of(ban) for ban in bans}
 
-    def _lacking(
-        self, tool: Tool, contact: Contact, standing: Standing, rows: Sequence[Known]
-    ) -> list[Suppression]:
-        """What the tool must hold of a contact and is not known to."""
-        there = [row.entry for row in rows if row.stands]
+    def _wanted(
+        self, tool: Tool, contact: Contact, standing: Standing, there: Sequence[str]
+    ) -> Wanted:
+        """What the tool must hold of a contact, but for what entries there forbid."""
         wider = tool.settings.accept_wider
-        now = self._clock()
-        return list(wanted(contact, standing, tool.holds, wider, now, there=there).entries)
+        return wanted(contact, standing, tool.holds, wider, self._clock(), there=there)
 
     async def _put(self, tool: Tool, session: Session, works: Sequence[_Work]) -> None:
         items = [(work, digest, each) for work in works for digest, each in work.puts]
@@ -198,9 +221,11 @@ class Pusher:
             part = items[at : at + most]
             now = self._clock()
             # Before it is there: what the list then tells of it is known to be ours.
-            rows = [Known(digest, scope_of(each), each.at, now, now, 0) for _, digest, each in part]
+            rows = [Known(digest, entry_of(each), each.at, now, now, 0) for _, digest, each in part]
             await self._store.note(tool.name, rows)
-            results = await session.run(tool.connector.put([each for _, _, each in part]))
+            results = await session.run(
+                tool.connector.put([as_held(each, tool.holds) for _, _, each in part])
+            )
             if len(results) != len(part):
                 raise ToolUnreadable(f"{tool.name}: it answers for other entries than were put")
             stands = []

@@ -28,8 +28,11 @@ LINKS: Final = 32
 TOGETHER: Final = -1
 """As when an entry was seen that is gone with many others."""
 _PORTION: Final = 500
-_BANNING: Final = (EventKind.BAN.value, EventKind.WITHDRAW.value)
-_TELLING: Final = (*_BANNING, EventKind.UNBAN.value)
+BANNING: Final = tuple(
+    kind.value for kind in (EventKind.BAN, EventKind.WITHDRAW, EventKind.UNDELIVERABLE)
+)
+"""Events after which a contact may be owed to a tool that is new."""
+_TELLING: Final = (*BANNING, EventKind.UNBAN.value, EventKind.DELIVERABLE.value)
 _SEALED: Final = '"sealed":'
 _LIFTS: Final = '"lifts":true'
 
@@ -237,7 +240,7 @@ class SyncStore:
                 .distinct()
                 .where(
                     _event.subject > after,
-                    _event.kind.in_(_BANNING),
+                    _event.kind.in_(BANNING),
                     _event.body.contains(_SEALED, autoescape=True),
                 )
                 .order_by(_event.subject)
@@ -380,6 +383,27 @@ class SyncStore:
             return len(rows)
 
         return await self.database.write(work)
+
+    async def reached(self, subjects: Iterable[str]) -> dict[str, int]:
+        """When somebody last said of these contacts that mail can be delivered again (ms)."""
+        asked = list(dict.fromkeys(subjects))
+
+        async def work(connection: AsyncConnection) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for at in range(0, len(asked), _PORTION):
+                query = (
+                    select(_event.subject, func.max(_event.id))
+                    .where(
+                        _event.subject.in_(asked[at : at + _PORTION]),
+                        _event.kind == EventKind.DELIVERABLE.value,
+                    )
+                    .group_by(_event.subject)
+                )
+                for subject, last in await connection.execute(query):
+                    found[subject] = _recorded(last, self._clock())
+            return found
+
+        return await self.database.read(work) if asked else {}
 
     # -- figures ------------------------------------------------------------------
 

@@ -95,6 +95,11 @@ def warnings_of(tool: Tool) -> list[str]:
         else:
             named = ", ".join(sorted(holds.topics)) or "none"
             found.append(f"holds bans of these topics alone: {named}; any other {what}")
+        if not holds.delivery:
+            found.append(
+                "its list has no bounces and complaints: a complaint is put there as a block of "
+                "the whole address, a bounce that others tell of is not"
+            )
     if tool.settings.pull and not holds.reads:
         found.append("its list cannot be read: what is told there comes by webhook or not at all")
     if _in_the_clear(tool.settings.url):

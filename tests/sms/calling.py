@@ -24,6 +24,7 @@ from tests.hook.bits import document, form, webhook
 
 PUBLIC = "https://hooks.lamisnet.example/sms"
 SECRET = "s3cret-of-the-account"
+TOPIC = "arn:aws:sns:eu-north-1:123456789012:MyTopic"
 OURS = "+358457396016"
 
 ED = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -172,7 +173,7 @@ def sns(one: Said) -> Request:
         "Message": orjson.dumps(message).decode(),
         "MessageId": one.id,
         "Timestamp": "2026-05-02T00:54:06.655Z",
-        "TopicArn": "arn:aws:sns:eu-north-1:123456789012:MyTopic",
+        "TopicArn": TOPIC,
         "Type": "Notification",
     }
     text = "".join(f"{name}\n{value}\n" for name, value in fields.items())

@@ -16,14 +16,14 @@ from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
-from gateway.failure import RecordsUnavailable
+from gateway.failure import InputError, RecordsUnavailable
 from gateway.hook.registry import HOOKS, find_hook
 from gateway.provider import signature
 from gateway.provider.request import Request
 from gateway.records.record import Direction
 from gateway.records.unsealing import Unsealer
 from tests.peers.provider import Provider, says, silence
-from tests.sms.calling import CALLS, OURS, PUBLIC, SECRET, SECRETS, said
+from tests.sms.calling import CALLS, OURS, PUBLIC, SECRET, SECRETS, TOPIC, said
 from tests.sms.test_proxy import AUTH, PATH, form
 
 PERSON = "+358401111111"
@@ -75,6 +75,7 @@ def line(sms: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
                 "secret_file": "hook-secret",
                 "forward_to": f"{tool.url}/inbound?of=tool",
                 "timeout": 2,
+                **({"account": TOPIC} if name == "sns" else {}),
                 **TEXTS,
                 **incoming,
             }
@@ -128,6 +129,20 @@ async def test_a_known_stop_bans_and_one_unknown_changes_nothing(line, name):
         if headers:
             url, query = f"{one.tool.url}/inbound", passed._replace(body=heard.body)
             assert find_hook(name).signed(query, url, SECRETS.get(name, SECRET), now_ms())
+
+
+async def test_a_topic_of_another_customer_of_amazon_is_refused_though_amazon_signed_it(line):
+    """One certificate signs for all who have a topic in a region."""
+    async with line("sns", account=f"{TOPIC}2") as one:
+        good = CALLS["sns"](said("Stop!", PERSON))
+        assert await one.call(good) == (401, "Authentication failed\n")
+        assert await one.bans() == []
+
+
+async def test_the_topic_of_amazon_must_be_named(line):
+    with pytest.raises(InputError, match="account is missing"):
+        async with line("sns", account=""):
+            pass
 
 
 async def test_a_plivo_webhook_with_the_older_signature_alone_needs_a_key(line):

@@ -48,9 +48,10 @@ class Plain(Connector):
         topics: frozenset[str] = frozenset({"newsletter"}),
         dated: bool = True,
         reads: bool = True,
+        delivery: frozenset[Reason] = frozenset(),
     ) -> None:
         super().__init__(place)
-        self._holds = Holds(scopes, channels, topics, reads=reads, dated=dated)
+        self._holds = Holds(scopes, channels, topics, reads=reads, dated=dated, delivery=delivery)
 
     @property
     def holds(self) -> Holds:
@@ -116,6 +117,7 @@ def told(each: Suppression) -> Entry:
         "scope": each.scope.value,
         "channel": each.channel,
         "topic": each.topic,
+        "reason": each.reason.value,
         "at": each.at,
     }
 
@@ -156,9 +158,8 @@ class PlainTool:
 
     def tool(self, name: str = "plain", **how: Any) -> Tool:
         """It, as the gateway has it."""
-        holds = {
-            n: how.pop(n) for n in ("scopes", "channels", "topics", "dated", "reads") if n in how
-        }
+        names = ("scopes", "channels", "topics", "dated", "reads", "delivery")
+        holds = {name: how.pop(name) for name in names if name in how}
         settings = SyncTool(
             name=name, kind=ToolKind.HTTP, url=self.url, requests_per_second=1000, **how
         )

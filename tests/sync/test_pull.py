@@ -224,7 +224,8 @@ async def test_bounces_and_complaints_are_no_bans_but_stop_delivery(world, plain
     await world.tell("bounced@example.com", EventKind.DELIVERABLE)
     await world.round(tool, whole=True)
     assert len(await world.events("bounced@example.com")) == 2
-    assert await world.tasks() == []
+    [task] = await world.tasks()
+    assert (task.why, task.entry) == (Why.LIFTED, "delivery")
 
 
 async def test_what_we_put_is_not_taken_for_a_complaint(world, plain):

@@ -1,138 +1,137 @@
-"""What a tool must hold: never narrower than the register says, within what it can hold."""
+"""What a tool must hold: never narrower than the register, bans and delivery kept apart."""
+
+from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.connector.connector import Holds
-from gateway.connector.suppression import Reason, Suppression
+from gateway.connector.suppression import DELIVERY as REASONS
+from gateway.connector.suppression import Reason
 from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
-from gateway.entry.entry import ANY_TOPIC, Ban, Consent, ConsentStatus, Entry, Scope
+from gateway.entry.entry import Ban, DeliveryReason, Entry, Scope, Undeliverable
 from gateway.entry.standing import Standing
-from gateway.sync.entry import ban_of, covers, entry_of, scope_of
-from gateway.sync.wanted import wanted
+from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of, scope_of
+from gateway.sync.wanted import as_held, wanted
 
-NOW = 1_800_000_000_000
-TOPICS = ["news", "shop", "events"]
-MAIL, PHONE = parse_contact("a@example.com"), parse_contact("+358401234567")
+CONTACT = parse_contact("maija@example.com")
+NOW = 1_000_000
+TOPICS = ("news", "offers")
 
-times = st.integers(min_value=NOW - 10, max_value=NOW)
-channels = st.sampled_from(Channel)
-
-
-@st.composite
-def bans(draw):
-    scope = draw(st.sampled_from(Scope))
-    channel = draw(channels) if scope is Scope.CHANNEL else None
-    topic = None
-    if scope is Scope.TOPIC:
-        channel, topic = draw(st.none() | channels), draw(st.sampled_from(TOPICS))
-    return Ban(scope, draw(times), channel, topic, draw(st.sampled_from([b"", b"abcd"])))
-
-
-consents = st.builds(
-    Consent,
-    channels,
-    st.sampled_from([*TOPICS, ANY_TOPIC]),
-    st.sampled_from(ConsentStatus),
-    times,
-    st.none() | st.just(NOW - 1),
-    st.booleans(),
-    st.booleans(),
+bans = st.builds(
+    lambda scope, at, channel, topic, origin: Ban(
+        scope,
+        at,
+        channel if scope is Scope.CHANNEL else None,
+        topic if scope is Scope.TOPIC else None,
+        origin,
+    ),
+    st.sampled_from([Scope.ALL, Scope.CHANNEL, Scope.TOPIC, Scope.CONTACT, Scope.DISCLOSURE]),
+    st.integers(1, NOW),
+    st.sampled_from(Channel),
+    st.sampled_from(TOPICS),
+    st.sampled_from([b"", b"abcd"]),
+)
+told = st.builds(
+    Undeliverable,
+    st.sampled_from(DeliveryReason),
+    st.integers(1, NOW),
+    st.none() | st.integers(1, 2 * NOW),
 )
 entries = st.builds(
     Entry,
-    st.lists(bans(), max_size=4).map(tuple),
-    st.lists(consents, max_size=3).map(tuple),
+    bans=st.lists(bans, max_size=4, unique_by=lambda ban: ban.key).map(tuple),
+    delivery=st.lists(told, max_size=3, unique_by=lambda each: each.reason).map(tuple),
 )
 standings = st.builds(
-    Standing,
-    entries,
-    st.just(True),
-    st.lists(entries, max_size=1).map(tuple),
-    st.lists(entries, max_size=1).map(tuple),
-    hashed=st.lists(entries, max_size=1).map(tuple),
+    Standing, exact=entries, known=st.just(True), base=st.lists(entries, max_size=1).map(tuple)
 )
-holds = st.builds(
+scopes = st.sampled_from(
+    [
+        {Scope.ALL, Scope.CHANNEL},
+        {Scope.ALL, Scope.CHANNEL, Scope.TOPIC},
+        {Scope.ALL},
+        {Scope.CHANNEL},
+        {Scope.CHANNEL, Scope.TOPIC},
+    ]
+)
+holding = st.builds(
     Holds,
-    st.sets(st.sampled_from([Scope.ALL, Scope.CHANNEL, Scope.TOPIC])).map(frozenset),
-    st.sets(channels, min_size=1).map(frozenset),
-    st.sets(st.sampled_from(["News", "shop"])).map(frozenset),
+    scopes.map(frozenset),
+    st.sampled_from([{Channel.EMAIL}, set(Channel)]).map(frozenset),
+    st.sets(st.sampled_from(TOPICS)).map(frozenset),
+    delivery=st.sets(st.sampled_from(sorted(REASONS))).map(frozenset),
 )
-contacts = st.sampled_from([MAIL, PHONE])
+there = st.sets(st.sampled_from([ALL, DELIVERY, "topic:news", "topic:offers"]))
 
 
-def forbids(entry: Suppression, channel: Channel, topic: str | None) -> bool:
-    """Whether a tool that has this entry sends no such message."""
-    if entry.scope is Scope.TOPIC:
-        return topic in (None, entry.topic) and entry.channel in (None, channel)
-    return entry.scope is Scope.ALL or entry.channel is channel
+@given(standings, holding, st.booleans(), there)
+def test_every_ban_has_an_entry_or_is_told_as_left(standing, holds, wider, stands):
+    found = wanted(CONTACT, standing, holds, wider, NOW, there=stands)
+    left = {ban_of(ban) for ban in found.left}
+    for ban in standing.standing_bans(Channel.EMAIL, NOW):
+        name = ban_of(ban)
+        held = found.covers(name) or any(covers(one, name) for one in stands)
+        assert held or name in left
+        if name == ALL and not ({Scope.ALL} == holds.scopes and holds.channels != {Channel.EMAIL}):
+            assert held
+    assert all(each.scope in holds.scopes for each in found.entries)
 
 
-@given(contacts, standings, holds, st.booleans(), st.sampled_from([None, *TOPICS, "else"]))
-def test_never_narrower(contact, standing, held, accept_wider, topic):
-    channel = contact.channel
-    want = wanted(contact, standing, held, accept_wider, NOW)
-    if channel not in held.channels:
-        assert want.entries == ()
-        return
-    facts = standing._replace(organisations=()).facts(channel, topic, None, NOW)
-    forbidden = facts.ban_all or facts.ban_channel or facts.ban_topic or facts.ban_contact
-    if not forbidden:
-        return
-    # By a ban, then, that stands there or that the tool cannot hold.
-    assert any(forbids(entry, channel, topic) for entry in want.entries) or any(
-        ban.covers(channel, topic) for ban in want.left
-    )
+@given(standings, holding, st.booleans(), there)
+def test_delivery_is_an_entry_of_its_own_and_no_ban_is_one(standing, holds, wider, stands):
+    found = wanted(CONTACT, standing, holds, wider, NOW, there=stands)
+    legal = [each for each in found.entries if each.reason.legal]
+    delivery = [each for each in found.entries if not each.reason.legal]
+    assert bool(delivery) == found.delivery
+    without = standing._replace(exact=_bare(standing.exact), base=tuple(map(_bare, standing.base)))
+    # Bounces and complaints change nothing of what is held by law.
+    alone = wanted(CONTACT, without, holds, wider, NOW, there=stands)
+    assert legal == list(alone.entries)
+    assert found.left == alone.left
+    assert len(delivery) <= 1
+    for each in delivery:
+        assert entry_of(each) == DELIVERY
+        assert scope_of(each) == ALL
+        assert ALL not in stands
+        assert DELIVERY not in stands
+        assert ALL not in map(entry_of, legal)
+        assert not found.covers(ALL) or alone.covers(ALL)
 
 
-@given(contacts, standings, holds, st.booleans())
-def test_no_wider_than_it_must_be_and_of_what_the_tool_can_hold(
-    contact, standing, held, accept_wider
+@given(standings, holding, st.booleans())
+def test_what_is_suppressed_now_is_there_as_far_as_the_tool_can(standing, holds, wider):
+    found = wanted(CONTACT, standing, holds, wider, NOW)
+    reasons = {each.reason for each in standing.undeliverable(NOW)}
+    banned = any(entry_of(each) == ALL for each in found.entries)
+    complained = DeliveryReason.COMPLAINT in reasons
+    bounced = DeliveryReason.HARD_BOUNCE in reasons and Reason.BOUNCE in holds.delivery
+    assert found.delivery == ((complained or bounced) and not banned)
+    for each in found.entries:
+        if entry_of(each) == DELIVERY:
+            assert each.reason is (Reason.COMPLAINT if complained else Reason.BOUNCE)
+
+
+@given(standings, holding, st.booleans())
+def test_a_list_is_given_reasons_that_it_has_and_a_bounce_never_as_a_refusal(
+    standing, holds, wider
 ):
-    want = wanted(contact, standing, held, accept_wider, NOW)
-    known = standing.standing_bans(contact.channel, NOW)
-    topics = {topic.lower() for topic in held.topics}
-    for entry in want.entries:
-        assert entry.scope in held.scopes
-        assert entry.reason is Reason.OBJECTION
-        assert entry.scope is not Scope.TOPIC or entry.topic in topics
-        same = [ban for ban in known if covers(ban_of(ban), scope_of(entry))]
-        assert same or accept_wider
-    for ban in want.left:
-        assert ban.scope is Scope.TOPIC or not held.scopes - {Scope.TOPIC} or not accept_wider
-    names = [entry_of(entry) for entry in want.entries]
-    assert len(set(names)) == len(names)
-    assert not any(covers(one, other) for one in names for other in names if one is not other)
+    for each in wanted(CONTACT, standing, holds, wider, NOW).entries:
+        held = as_held(each, holds)
+        assert held.reason.legal or held.reason in holds.delivery
+        assert (held.contact, held.scope, held.at) == (each.contact, each.scope, each.at)
+        if each.reason is Reason.BOUNCE:
+            assert held.reason is Reason.BOUNCE
+        if each.reason.legal:
+            assert held == each
 
 
-@given(contacts, holds, st.booleans(), st.lists(consents, max_size=3))
-def test_nothing_for_whoever_has_refused_nothing(contact, held, accept_wider, agreed):
-    agreed = [each for each in agreed if each.status is not ConsentStatus.WITHDRAWN]
-    standing = Standing(Entry((), tuple(agreed)), True)
-    assert wanted(contact, standing, held, accept_wider, NOW) == wanted(
-        contact, Standing(), held, accept_wider, NOW
-    )
+def test_a_refusal_of_one_service_is_not_told_to_others():
+    refused = Entry(delivery=(Undeliverable(DeliveryReason.REJECTED, 1),))
+    holds = Holds(frozenset({Scope.CHANNEL}), frozenset({Channel.EMAIL}), delivery=REASONS)
+    assert wanted(CONTACT, Standing(refused), holds, False, NOW).entries == ()
 
 
-@given(contacts, standings, holds, st.booleans())
-def test_what_stands_there_is_not_wanted_again(contact, standing, held, accept_wider):
-    want = wanted(contact, standing, held, accept_wider, NOW)
-    there = [entry_of(entry) for entry in want.entries]
-    again = wanted(contact, standing, held, accept_wider, NOW, there=there)
-    assert not any(any(covers(one, entry_of(entry)) for one in there) for entry in again.entries)
-
-
-def test_a_consent_to_all_takes_the_ban_away_and_one_to_a_topic_does_not():
-    ban = Ban(Scope.ALL, NOW - 5)
-    held = Holds(frozenset({Scope.ALL}), frozenset({Channel.EMAIL}))
-
-    def entries_with(topic: str) -> int:
-        consent = Consent(
-            Channel.EMAIL, topic, ConsentStatus.GRANTED, NOW - 1, proven=True, lifts=True
-        )
-        standing = Standing(Entry((ban,), (consent,)), True)
-        return len(wanted(MAIL, standing, held, False, NOW).entries)
-
-    assert entries_with(ANY_TOPIC) == 0
-    assert entries_with("news") == 1
+def _bare(entry: Entry) -> Entry:
+    return Entry(bans=entry.bans, consents=entry.consents)
