@@ -11,7 +11,7 @@ from gateway.bounce.part import Part
 from gateway.bounce.report import Failure, Form, Report
 from gateway.bounce.returned import message_id, returned
 from gateway.bounce.status import TEXT, judge
-from gateway.bounce.told import told_of
+from gateway.bounce.told import told_of, words_of
 from gateway.entry.entry import DeliveryReason
 from gateway.message.headers import HeaderSection
 
@@ -31,13 +31,14 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
         return None
     failures: dict[str, Failure] = {}
     spared = seen = 0
+    told = words_of(parts)
     for status in statuses:
         for block in _blank.split(status.body, MOST)[:MOST]:
             fields = HeaderSection(block.strip(b"\n") + b"\n")
             if b"action" not in fields or seen >= MOST:
                 continue
             seen += 1
-            failure = _failure(fields, parts)
+            failure = _failure(fields, told)
             if failure is None:
                 spared += 1
             else:
@@ -52,7 +53,7 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
     )
 
 
-def _failure(fields: HeaderSection, parts: Sequence[Part]) -> Failure | None:
+def _failure(fields: HeaderSection, told: str) -> Failure | None:
     """The failure that a group of fields tells of; None: it is none, or not a hard one."""
     if not (fields.first(b"action") or "").strip().lower().startswith(_FAILED):
         return None
@@ -70,7 +71,7 @@ def _failure(fields: HeaderSection, parts: Sequence[Part]) -> Failure | None:
     if not verdict.hard and not said:
         # Exim tells of its own refusals in the text for people alone.
         verdict = judge(
-            status, told_of(parts, typed_address(fields.first(b"final-recipient") or ""))
+            status, told_of(told, typed_address(fields.first(b"final-recipient") or ""))
         )
     if not verdict.hard:
         return None

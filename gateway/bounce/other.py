@@ -53,10 +53,11 @@ def read_other(message: bytes, parts: Sequence[Part]) -> Report | None:
     if not gone and not temporary:
         return None
     failures = []
+    told = words_of(parts)
     for recipient in gone:
-        verdict = judge("", told_of(parts, recipient))
+        verdict = judge("", told_of(told, recipient))
         if not (verdict.hard or verdict.status) and len(gone) == 1:
-            verdict = judge("", words_of(parts))
+            verdict = judge("", told)
         if verdict.hard:
             reason = DeliveryReason.HARD_BOUNCE
             failures.append(Failure(recipient, reason, verdict.status, verdict.trouble))

@@ -59,8 +59,11 @@ _after_reply = re.compile(rf"(?<![0-9.])[45][0-9]{{2}}[ -]+(?:\(?#)?({_CODE})").
 _anywhere = re.compile(rf"(?<![0-9.])({_CODE})").search
 _reply = re.compile(r"(?<![0-9.#])([45])[0-5][0-9](?=[ \t-]|$)").search
 
+# Each begins where nothing of its kind stands before, so that a long word is read once.
+_ADDRESS: Final = r"<[^<>\s]*>|(?<!\S)[^\s@]*@\S*|https?:\S*"
+_address = re.compile(_ADDRESS)
 # Names of hosts, addresses and links hold any word.
-_named = re.compile(r"<[^<>\s]*>|\S*@\S*|https?:\S*|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
+_named = re.compile(rf"{_ADDRESS}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++")
 _spares = re.compile(
     r"\bspam|\bblock|\bblack ?list|\bdeny ?list|\bban(?:ned)?\b|\breputation|\bpolic(?:y|ies)\b"
     r"|\bdmarc\b|\bdkim\b|\bspf\b|\bquota\b|\bfull\b|\bover ?quota|\bstorage\b"
@@ -118,7 +121,7 @@ def _code_in(text: str) -> str:
 
 def _named_not_codes(text: str) -> str:
     """The text without what may hold figures of its own."""
-    return re.sub(r"<[^<>\s]*>|\S*@\S*|https?:\S*", " ", text)
+    return _address.sub(" ", text)
 
 
 def _first(match: re.Match[str] | None) -> str:

@@ -157,8 +157,8 @@ class Postmark(Polled):
     def put(self, entries: Sequence[Suppression]) -> Exchange[Sequence[Put]]:
         """One request for each stream, of all its entries.
 
-        Postmark makes manual suppressions of them, so that bounces and complaints, which
-        would be read back as bans, are left out: it finds them itself.
+        Postmark makes manual suppressions of them, so that a bounce or a complaint, which
+        would be read back as a ban, is not taken as what it is.
         """
         results = [unheld(one) or (DONE if self._areas.of(one) else FOREIGN) for one in entries]
         for stream in self._areas.names:

@@ -210,8 +210,9 @@ class Pusher:
             lifted = Told(digest, row.entry, Why.LIFTED)
             if row.gone:
                 plan.gone.append(row)
-                # After a change of keys an entry is known by two digests.
-                if any(row.entry == one.entry and one.stands for one in rows):
+                # After a change of keys an entry is known by two digests; and a wider one
+                # may have come in its place.
+                if any(one.stands and covers(one.entry, row.entry) for one in rows):
                     continue
                 if banned and row.seen != TOGETHER:
                     plan.tasks.append(Told(digest, row.entry, Why.REMOVED))
