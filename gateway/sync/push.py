@@ -33,8 +33,9 @@ from gateway.records import schema
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
 from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
+from gateway.sync.owing import Failed, Owed
 from gateway.sync.session import Session
-from gateway.sync.store import TOGETHER, Failed, Known, Owed, SyncStore
+from gateway.sync.store import TOGETHER, Known, SyncStore
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
 from gateway.sync.wanted import Wanted, as_held, wanted
@@ -133,6 +134,28 @@ class Pusher:
         done.put = sum(len(work.puts) for work in finished if work.failed is None)
         done.failed = len(failed)
         return done
+
+    async def put_now(self, tool: Tool, session: Session, contacts: Sequence[Contact]) -> bool:
+        """Put what the tool lacks of contacts' bans at once; whether it has all of it now.
+
+        For those whose address is about to be destroyed: nothing can be owed of them.
+        Raises as :meth:`push`.
+        """
+        if not tool.settings.push:
+            return True
+        every = [each for contact in contacts for each in spellings(contact)]
+        standings = await self._look_up(every)
+        known = await self._store.known(
+            tool.name, [digest for each in every for digest in self._digests(each)]
+        )
+        work = _Work(Owed("", 0, 0, 0, 0))
+        for contact, standing in zip(every, standings, strict=True):
+            digests = self._digests(contact)
+            there = [row.entry for each in digests for row in known.get(each, ()) if row.stands]
+            lacking = self._wanted(tool, contact, standing, there).entries
+            work.puts += [(digests[0], entry) for entry in lacking]
+        await self._put(tool, session, [work])
+        return work.failed is None
 
     async def _plan(self, tool: Tool, owed: Sequence[Owed]) -> _Plan:
         plan = _Plan()

@@ -162,3 +162,20 @@ async def test_it_is_away_after_some_tries(world, plain, monkeypatch):
     with pytest.raises(ToolAway, match="503"):
         await world.round(plain.tool())
     assert len(plain.asked) == 5
+
+
+async def test_before_an_address_is_destroyed_the_tools_get_what_they_lack(world, plain):
+    from gateway.contacts.parse import parse_contact
+
+    async with PlainTool() as away, PlainTool() as third:
+        tools = [plain.tool("one"), away.tool("two"), third.tool("three", push=False)]
+        await world.round(*tools)
+        await world.ban("a@example.com")
+        away.status = 401
+        contacts = [parse_contact("a@example.com"), parse_contact("b@example.com")]
+        assert await world.bureau.put_now(tools, contacts) == ["two"]
+        assert plain.has("a@example.com")
+        # Who was not banned is not handed on because of an erasure.
+        assert [each["address"] for each in plain.puts] == ["a@example.com"]
+        await world.round(tools[0])
+        assert len(plain.puts) == 1
