@@ -33,8 +33,9 @@ from gateway.records import schema
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
 from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
+from gateway.sync.owing import Failed, Owed
 from gateway.sync.session import Session
-from gateway.sync.store import TOGETHER, Failed, Known, Owed, SyncStore
+from gateway.sync.store import TOGETHER, Known, SyncStore
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
 from gateway.sync.wanted import Wanted, as_held, wanted
