@@ -29,6 +29,8 @@ class Why(StrEnum):
     """The entry is gone from the tool's list, but the ban stands here; it was put again."""
     LIFTED = "lifted"
     """The ban is lifted here, and the entry still stands in the tool's list."""
+    ERASED = "erased"
+    """The list lacks a ban of somebody who was erased: nobody can put it there any more."""
     SHRUNK = "shrunk"
     """So many entries are gone from the list at once that each got no task of its own."""
 
