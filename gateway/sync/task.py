@@ -30,6 +30,8 @@ class Why(StrEnum):
     bounce or complaint) stands here; it was put again."""
     LIFTED = "lifted"
     """What the entry stands for is lifted here, and it still stands in the tool's list."""
+    ERASED = "erased"
+    """The list lacks a ban of somebody who was erased: nobody can put it there any more."""
     SHRUNK = "shrunk"
     """So many entries are gone from the list at once that each got no task of its own."""
 
