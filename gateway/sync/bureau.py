@@ -14,9 +14,11 @@ from gateway.contacts.digest import KeyRing
 from gateway.failure import GatewayError, RecordsUnavailable, RegisterUnavailable
 from gateway.records.database import Database
 from gateway.records.recorder import Exchange
+from gateway.records.seal import Sealer
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
 from gateway.settings import Settings
+from gateway.sync.cursor import CursorSeal
 from gateway.sync.folder import session_of
 from gateway.sync.hooks import Hooks
 from gateway.sync.intake import History, Intake
@@ -50,6 +52,7 @@ class Bureau:
         settings: Settings,
         register: Register,
         database: Database,
+        sealer: Sealer,
         unsealer: Unsealer,
         ring: KeyRing,
         history: History,
@@ -63,7 +66,7 @@ class Bureau:
             tasks=tasks,
             intake=intake,
             pusher=Pusher(register, store, tasks, unsealer, ring),
-            puller=Puller(store, tasks, intake),
+            puller=Puller(store, CursorSeal(sealer), tasks, intake),
             wire=register.connections.wire,
         )
 

@@ -209,10 +209,7 @@ class Drive:
         period = self._settings.full_every * 3_600_000
         now = self._hands.store.now()
         wanted = (
-            whole
-            or bool(cursors.listing)
-            or cursors.listed is None
-            or now - cursors.listed >= period
+            whole or cursors.listing or cursors.listed is None or now - cursors.listed >= period
         )
         if not wanted or not self._listing.due:
             return False

@@ -151,7 +151,8 @@ class Pusher:
             digests = self._digests(contact)
             there = [row.entry for each in digests for row in known.get(each, ()) if row.stands]
             lacking = self._wanted(tool, contact, standing, there).entries
-            work.puts += [(digests[0], entry) for entry in lacking]
+            # That mail bounced is no reason to hand an address on that is to be forgotten.
+            work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
         await self._put(tool, session, [work])
         return work.failed is None
 

@@ -28,14 +28,20 @@ class Cursors(NamedTuple):
     added: int
     pushed: int
     walked: str | None
-    pulled: str
-    listing: str
+    sealed_pulled: bytes
+    """See :class:`gateway.sync.cursor.CursorSeal`."""
+    sealed_listing: bytes
     listed: int | None
     succeeded: int | None
     failing_since: int | None
     cause: str
     rounds: int
     bad: int
+
+    @property
+    def listing(self) -> bool:
+        """Whether a full listing is under way."""
+        return bool(self.sealed_listing)
 
 
 class Known(NamedTuple):
@@ -81,8 +87,8 @@ class SyncStore(Owing):
                 "added": now,
                 "pushed": int(head or 0),
                 "walked": "",
-                "pulled": "",
-                "listing": "",
+                "sealed_pulled": b"",
+                "sealed_listing": b"",
                 "cause": "",
                 "rounds": 0,
                 "bad": 0,

@@ -320,8 +320,12 @@ async def test_what_is_owed_for_too_long_is_told(build):
         assert await flow.hook("one", unsubscribe(NO)) == 200
         late = await flow.gateway.line("sync_late", tool="two", within=60)
         assert (late["late"], late["owed"]) == (1, 1)
-        metrics = (await flow.gateway.get("/metrics"))[1]
-        assert 'gateway_sync_late{tool="two"} 1.0' in metrics
+        for _ in range(100):
+            if 'gateway_sync_late{tool="two"} 1.0' in (await flow.gateway.get("/metrics"))[1]:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            raise AssertionError("it is not told in the metrics")
         assert (await flow.gateway.get("/readyz"))[0] == 200
         assert (await flow.command("sync", "status")).status == 1
 
