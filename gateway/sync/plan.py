@@ -18,9 +18,9 @@ from gateway.contacts.digest import KeyRing, subject_of
 from gateway.records import schema
 from gateway.sync.bureau import Bureau
 from gateway.sync.entry import ALL, DELIVERY, covers, entry_of, scope_of
+from gateway.sync.owing import BANNING
 from gateway.sync.push import spellings
 from gateway.sync.session import Session
-from gateway.sync.store import BANNING
 from gateway.sync.tool import Tool
 from gateway.sync.wanted import wanted
 

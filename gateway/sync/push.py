@@ -33,15 +33,15 @@ from gateway.records import schema
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
 from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
+from gateway.sync.owing import Failed, Owed
 from gateway.sync.session import Session
-from gateway.sync.store import TOGETHER, Failed, Known, Owed, SyncStore
+from gateway.sync.store import TOGETHER, Known, SyncStore
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
 from gateway.sync.wanted import Wanted, as_held, wanted
 
 log = structlog.get_logger(__name__)
 
-ERASED: Final = "the person was erased before the tool had the ban; the address is gone"
 _PORTION: Final = 500
 _KEPT: Final = 4
 """Events of a contact whose sealed addresses are tried, the newest first."""
@@ -74,7 +74,6 @@ class _Plan:
     """What is to be done about all that is looked at together."""
 
     works: list[_Work] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
     tasks: list[Told] = field(default_factory=list)
     needless: list[Told] = field(default_factory=list)
     """Tasks that need no person any more."""
@@ -124,7 +123,7 @@ class Pusher:
         finally:
             # What was put stays known even where the rest of its contact was not.
             settled = [work.owed for work in finished if work.failed is None]
-            failed = plan.failed + [
+            failed = [
                 self._put_off(work.owed, work.failed)
                 for work in finished
                 if work.failed is not None
@@ -133,6 +132,29 @@ class Pusher:
         done.put = sum(len(work.puts) for work in finished if work.failed is None)
         done.failed = len(failed)
         return done
+
+    async def put_now(self, tool: Tool, session: Session, contacts: Sequence[Contact]) -> bool:
+        """Put what the tool lacks of contacts' bans at once; whether it has all of it now.
+
+        For those whose address is about to be destroyed: nothing can be owed of them.
+        Raises as :meth:`push`.
+        """
+        if not tool.settings.push:
+            return True
+        every = [each for contact in contacts for each in spellings(contact)]
+        standings = await self._look_up(every)
+        known = await self._store.known(
+            tool.name, [digest for each in every for digest in self._digests(each)]
+        )
+        work = _Work(Owed("", 0, 0, 0, 0))
+        for contact, standing in zip(every, standings, strict=True):
+            digests = self._digests(contact)
+            there = [row.entry for each in digests for row in known.get(each, ()) if row.stands]
+            lacking = self._wanted(tool, contact, standing, there).entries
+            # That mail bounced is no reason to hand an address on that is to be forgotten.
+            work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
+        await self._put(tool, session, [work])
+        return work.failed is None
 
     async def _plan(self, tool: Tool, owed: Sequence[Owed]) -> _Plan:
         plan = _Plan()
@@ -152,11 +174,12 @@ class Pusher:
         reached = await self._store.reached(suspects)
         for each, contacts in pairs:
             if not contacts:
-                lost = self._unopened(each, opened, known.get(each.subject, ()))
-                if lost is None:
-                    plan.works.append(_Work(each))
-                else:
-                    plan.failed.append(lost)
+                rows = known.get(each.subject, ())
+                # An organisation has no address; what stands there needs none.
+                if each.subject not in opened and not any(row.stands for row in rows):
+                    plan.tasks.append(Told(each.subject, ALL, Why.ERASED))
+                plan.gone += [row for row in rows if row.gone]
+                plan.works.append(_Work(each))
                 continue
             work = _Work(each)
             for contact in contacts:
@@ -246,16 +269,6 @@ class Pusher:
         pause = min(_MOST, _FIRST * 2 ** min(owed.attempts, 20))
         due = self._clock() + int(random.uniform(pause / 2, pause))  # noqa: S311
         return Failed(owed, result.cause or "the tool did not take it", due, result.final)
-
-    def _unopened(
-        self, owed: Owed, opened: dict[str, Contact | None], rows: Sequence[Known]
-    ) -> Failed | None:
-        """What becomes of a contact whose address cannot be told; None: it is done with."""
-        if owed.subject in opened:
-            return None  # an organisation
-        if any(row.stands and row.entry == ALL for row in rows):
-            return None
-        return Failed(owed, ERASED, owed.due, True)
 
     # -- whom it is about ---------------------------------------------------------
 
