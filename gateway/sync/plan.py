@@ -79,10 +79,10 @@ async def plan(bureau: Bureau, ring: KeyRing, tool: Tool, session: Session) -> P
             names |= {row.entry for row in known.get(digest, ()) if row.stands}
             wider = tool.settings.accept_wider
             if tool.settings.push:
-                there = names
+                held = names
                 if tool.holds.apart and not _topics(tool) <= names:
-                    there = names - {ALL}  # it stands in the main list alone
-                want = wanted(contact, standing, tool.holds, wider, now_ms(), there=there)
+                    held = names - {ALL}  # it stands in the main list alone
+                want = wanted(contact, standing, tool.holds, wider, now_ms(), there=held)
                 found.put.update(entry_of(each).partition(":")[0] for each in want.entries)
                 found.left.update(ban.scope.value for ban in want.left)
             forbidden = bureau.pusher.forbidden(contact, standing)
