@@ -65,6 +65,7 @@ class Figures(NamedTuple):
     oldest: int | None
     """Since when the oldest is owed that is still tried, in ms."""
     late: int
+    """Of those that are still tried."""
 
 
 class Owing:
@@ -214,7 +215,7 @@ class Owing:
 
     async def figures(self, late_before: int) -> dict[str, Figures]:
         """What is owed to each tool; ``late_before``: owed since earlier than this is late."""
-        late = func.sum(case((_owed.c.since < late_before, 1), else_=0))
+        late = func.sum(case((and_(_owed.c.since < late_before, _owed.c.final == 0), 1), else_=0))
         query = select(
             _owed.c.tool,
             func.count(),
@@ -281,11 +282,6 @@ def _tells() -> Any:  # noqa: ANN401 - an expression
             _event.kind == EventKind.CONSENT.value,
             _event.body.contains(_LIFTS, autoescape=True),
             sealed,
-        ),
-        # Its address is told no more; a spelling's copy has an origin.
-        and_(
-            _event.kind == EventKind.ERASE.value,
-            ~_event.body.contains('"origin":', autoescape=True),
         ),
     )
 

@@ -42,7 +42,6 @@ from gateway.sync.wanted import Wanted, as_held, wanted
 
 log = structlog.get_logger(__name__)
 
-ERASED: Final = "the person was erased before the tool had the ban; the address is gone"
 _PORTION: Final = 500
 _KEPT: Final = 4
 """Events of a contact whose sealed addresses are tried, the newest first."""
@@ -75,7 +74,6 @@ class _Plan:
     """What is to be done about all that is looked at together."""
 
     works: list[_Work] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
     tasks: list[Told] = field(default_factory=list)
     needless: list[Told] = field(default_factory=list)
     """Tasks that need no person any more."""
@@ -125,7 +123,7 @@ class Pusher:
         finally:
             # What was put stays known even where the rest of its contact was not.
             settled = [work.owed for work in finished if work.failed is None]
-            failed = plan.failed + [
+            failed = [
                 self._put_off(work.owed, work.failed)
                 for work in finished
                 if work.failed is not None
@@ -153,7 +151,8 @@ class Pusher:
             digests = self._digests(contact)
             there = _there(tool, [row for each in digests for row in known.get(each, ())])
             lacking = self._wanted(tool, contact, standing, there).entries
-            work.puts += [(digests[0], entry) for entry in lacking]
+            # That mail bounced is no reason to hand an address on that is to be forgotten.
+            work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
         await self._put(tool, session, [work])
         return work.failed is None
 
@@ -175,11 +174,12 @@ class Pusher:
         reached = await self._store.reached(suspects)
         for each, contacts in pairs:
             if not contacts:
-                lost = self._unopened(each, opened, known.get(each.subject, ()))
-                if lost is None:
-                    plan.works.append(_Work(each))
-                else:
-                    plan.failed.append(lost)
+                rows = known.get(each.subject, ())
+                # An organisation has no address; what stands there needs none.
+                if each.subject not in opened and not any(row.stands for row in rows):
+                    plan.tasks.append(Told(each.subject, ALL, Why.ERASED))
+                plan.gone += [row for row in rows if row.gone]
+                plan.works.append(_Work(each))
                 continue
             work = _Work(each)
             for contact in contacts:
@@ -277,16 +277,6 @@ class Pusher:
         pause = min(_MOST, _FIRST * 2 ** min(owed.attempts, 20))
         due = self._clock() + int(random.uniform(pause / 2, pause))  # noqa: S311
         return Failed(owed, result.cause or "the tool did not take it", due, result.final)
-
-    def _unopened(
-        self, owed: Owed, opened: dict[str, Contact | None], rows: Sequence[Known]
-    ) -> Failed | None:
-        """What becomes of a contact whose address cannot be told; None: it is done with."""
-        if owed.subject in opened:
-            return None  # an organisation
-        if any(row.stands and row.entry == ALL for row in rows):
-            return None
-        return Failed(owed, ERASED, owed.due, True)
 
     # -- whom it is about ---------------------------------------------------------
 

@@ -181,9 +181,28 @@ async def test_a_killed_import_ends_as_if_it_had_run_once(house):
 
 
 @pytest.mark.slow
-async def test_a_cancelled_import_says_what_it_did(house):
+async def test_an_import_goes_on_when_the_gateway_was_stopped_meanwhile(house):
     officer = await house.caller(Role.OFFICER)
     count = 24_000
+    job = await handed_over(officer, many(count))
+    end = time.monotonic() + 60
+    told = job
+    while not told["done"]:
+        _, told = await officer.get(f"/v1/imports/{job['id']}")
+        assert time.monotonic() < end, told
+        await asyncio.sleep(0.05)
+    assert told["state"] == "running", "it was over before it could be stopped"
+    assert await house.gateway.stop() == 0
+    await house.gateway.start()
+    officer.base = f"http://127.0.0.1:{house.gateway.api}"
+    done = await ended(officer, job["id"], within=60)
+    assert (done["state"], done["done"], done["begun"]) == ("done", count, 2)
+
+
+@pytest.mark.slow
+async def test_a_cancelled_import_says_what_it_did(house):
+    officer = await house.caller(Role.OFFICER)
+    count = 60_000
     job = await handed_over(officer, many(count))
     _, waiting = await officer.post("/v1/imports", {"rows": f"email,ban\n{NO},all\n"})
     status, told = await officer.post(f"/v1/imports/{waiting['id']}/cancel", None)

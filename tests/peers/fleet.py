@@ -48,7 +48,7 @@ class One(NamedTuple):
     settings: dict[str, Any]
     stands: Callable[[str], Stands]
     calls: dict[str, Callable[[str], Call]]
-    """By what it tells: ``objection``, ``bounce``, ``complaint``."""
+    """By what it tells: ``objection``, ``bounce``, ``complaint``, ``topic``."""
     topics: bool
     delivery: bool
     """Whether its list has bounces and complaints."""

@@ -70,6 +70,7 @@ async def sendgrid(fleet: Fleet) -> None:
             "objection": call(event="unsubscribe"),
             "bounce": call(event="bounce", type="bounce", status="5.1.1"),
             "complaint": call(event="spamreport"),
+            "topic": call(event="group_unsubscribe", asm_group_id=GROUP),
         },
         topics=True,
         delivery=False,
@@ -108,6 +109,7 @@ async def mailgun(fleet: Fleet) -> None:
             "objection": call("unsubscribed", tags=["*"]),
             "bounce": call("failed", severity="permanent", reason="bounce"),
             "complaint": call("complained"),
+            "topic": call("unsubscribed", tags=["news"]),
         },
         topics=True,
         delivery=True,
@@ -149,6 +151,13 @@ async def postmark(fleet: Fleet) -> None:
             ),
             "bounce": call(RecordType="Bounce", Type="HardBounce", TypeCode=1),
             "complaint": call(RecordType="SpamComplaint"),
+            "topic": call(
+                RecordType="SubscriptionChange",
+                MessageStream="news",
+                SuppressSending=True,
+                SuppressionReason="ManualSuppression",
+                Origin="Recipient",
+            ),
         },
         topics=True,
         delivery=False,
@@ -159,9 +168,9 @@ async def mandrill(fleet: Fleet) -> None:
     """Its webhooks are signed over the URL and the form."""
     account = Mandrill("marketing", "news")
 
-    def call(kind: str) -> Callable[[str], Call]:
+    def call(kind: str, subaccount: str = "marketing") -> Callable[[str], Call]:
         def made(address: str) -> Call:
-            message = {"email": address, "subaccount": "marketing"}
+            message = {"email": address, "subaccount": subaccount}
             event = {"event": kind, "msg": message, "_id": address, "ts": int(time.time())}
             body, signature = signed(MANDRILL_URL, SECRET, [event])
             form = "application/x-www-form-urlencoded"
@@ -194,6 +203,7 @@ async def mandrill(fleet: Fleet) -> None:
             "objection": call("unsub"),
             "bounce": call("hard_bounce"),
             "complaint": call("spam"),
+            "topic": call("unsub", "news"),
         },
         topics=True,
         delivery=True,

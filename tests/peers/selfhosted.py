@@ -26,9 +26,9 @@ async def http(fleet: Fleet) -> None:
             next((row["reason"] for row in rows if row not in legal), ""),
         )
 
-    def call(reason: str) -> Callable[[str], Call]:
+    def call(reason: str, **more: str) -> Callable[[str], Call]:
         def made(address: str) -> Call:
-            entry = {"contact": address, "scope": "channel", "reason": reason, "at": iso()}
+            entry = {"contact": address, "scope": "channel", "reason": reason, "at": iso(), **more}
             return Call(**ledger.webhook(SECRET, int(time.time()), entry))
 
         return made
@@ -41,7 +41,10 @@ async def http(fleet: Fleet) -> None:
         SECRET,
         settings={"topics": {TOPIC: "news"}},
         stands=stands,
-        calls={reason: call(reason) for reason in ("objection", "bounce", "complaint")},
+        calls={
+            **{reason: call(reason) for reason in ("objection", "bounce", "complaint")},
+            "topic": call("objection", scope="topic", topic="news"),
+        },
         topics=True,
         delivery=True,
     )

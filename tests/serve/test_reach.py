@@ -241,6 +241,7 @@ def tools_sources(world: World) -> dict[str, Source]:
         "objection": ("R12", ALL),
         "bounce": ("R15d", BOUNCED),
         "complaint": ("R15d", COMPLAINED),
+        "topic": ("R13", TOPIC_ALONE),
     }
 
     def hook(kind: str, what: str) -> Callable[[str], Awaitable[None]]:

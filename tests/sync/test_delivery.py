@@ -7,11 +7,15 @@ import pytest
 
 from gateway.clock import DAY_MS, now_ms
 from gateway.connector.suppression import DELIVERY
+from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import EventKind
 from gateway.provider.request import Request
 from gateway.sync.intake import Via
+from gateway.sync.plan import plan
+from gateway.sync.session import Session
 from gateway.sync.task import Why
+from gateway.sync.tool import warnings_of
 from tests.sync.plain import PlainTool, signed
 
 HARD, COMPLAINT = DeliveryReason.HARD_BOUNCE, DeliveryReason.COMPLAINT
@@ -162,3 +166,41 @@ async def test_what_a_person_says_by_a_call_just_after_is_heard(world, plain):
     await called(world, telling, {"address": "b@example.com", "reason": "complaint"})
     assert await world.banned("c@example.com")
     assert [event.delivery for event in await world.events("b@example.com")] == [HARD, COMPLAINT]
+
+
+async def test_what_a_list_cannot_hold_is_said(world, plain):
+    said = "a complaint is put there as a block of the whole address, a bounce"
+    assert any(said in line for line in warnings_of(plain.tool()))
+    assert not any("bounce" in line for line in warnings_of(plain.tool(delivery=DELIVERY)))
+    assert not any("bounce" in line for line in warnings_of(plain.tool(push=False)))
+
+
+async def test_a_plan_counts_what_is_put_and_asks_nobody_for_what_stands_there(world, plain):
+    tool, blind = plain.tool(delivery=DELIVERY), plain.tool()
+    plain.add("theirs@example.com", reason="bounce", at=now_ms())
+    await world.round(tool)
+    await give_up(world, "b@example.com", HARD)
+    await give_up(world, "c@example.com", COMPLAINT)
+    await world.ban("a@example.com")
+    await world.stores.archiver.run_once()
+    for one, wanted in ((tool, {"delivery": 2, "all": 1}), (blind, {"delivery": 1, "all": 1})):
+        session = Session(one.settings, one.connector)
+        found = await plan(world.bureau, world.stores.ring, one, session)
+        await session.aclose()
+        assert (dict(found.put), found.take, found.lifted) == (wanted, 0, 0)
+    await world.round(blind)
+    session = Session(blind.settings, blind.connector)
+    found = await plan(world.bureau, world.stores.ring, blind, session)
+    await session.aclose()
+    assert found.nothing
+
+
+async def test_an_erasure_hands_on_no_bounce(world, plain):
+    tool = plain.tool(delivery=DELIVERY)
+    contact = parse_contact("b@example.com")
+    await give_up(world, "b@example.com", HARD)
+    assert await world.bureau.put_now([tool], [contact]) == []
+    assert plain.puts == []
+    await world.ban("b@example.com")
+    assert await world.bureau.put_now([tool], [contact]) == []
+    assert reasons(plain) == {"b@example.com": "objection"}
