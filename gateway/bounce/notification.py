@@ -11,7 +11,7 @@ from gateway.bounce.part import Part
 from gateway.bounce.report import Failure, Form, Report
 from gateway.bounce.returned import message_id, returned
 from gateway.bounce.status import TEXT, judge
-from gateway.bounce.told import told_of
+from gateway.bounce.told import told_of, words_of
 from gateway.entry.entry import DeliveryReason
 from gateway.message.headers import HeaderSection
 
@@ -30,6 +30,7 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
     if not statuses:
         return None
     failures: dict[str, Failure] = {}
+    words = words_of(parts)
     spared = seen = 0
     for status in statuses:
         for block in _blank.split(status.body, MOST)[:MOST]:
@@ -37,7 +38,7 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
             if b"action" not in fields or seen >= MOST:
                 continue
             seen += 1
-            failure = _failure(fields, parts)
+            failure = _failure(fields, words)
             if failure is None:
                 spared += 1
             else:
@@ -52,8 +53,11 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
     )
 
 
-def _failure(fields: HeaderSection, parts: Sequence[Part]) -> Failure | None:
-    """The failure that a group of fields tells of; None: it is none, or not a hard one."""
+def _failure(fields: HeaderSection, words: str) -> Failure | None:
+    """The failure that a group of fields tells of; None: it is none, or not a hard one.
+
+    ``words`` is the text that is for people.
+    """
     if not (fields.first(b"action") or "").strip().lower().startswith(_FAILED):
         return None
     # The address that was written to comes first: the final one is where it was passed on.
@@ -69,9 +73,8 @@ def _failure(fields: HeaderSection, parts: Sequence[Part]) -> Failure | None:
     verdict = judge(status, said)
     if not verdict.hard and not said:
         # Exim tells of its own refusals in the text for people alone.
-        verdict = judge(
-            status, told_of(parts, typed_address(fields.first(b"final-recipient") or ""))
-        )
+        final = typed_address(fields.first(b"final-recipient") or "")
+        verdict = judge(status, told_of(words, final))
     if not verdict.hard:
         return None
     return Failure(recipient, DeliveryReason.HARD_BOUNCE, verdict.status, verdict.trouble)

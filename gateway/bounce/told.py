@@ -12,16 +12,15 @@ _TEXT: Final = 64 * 1024
 _SEGMENT: Final = 1500
 # From here on it is the message that came back, whose words are not the server's.
 _copy = re.compile(
-    r"^(?:-{2,} ?.*(?:copy|original|message|header|body|below).*|(?:received|return-path|from):.*"
+    r"^(?:-{2,}+ ?+.*(?:copy|original|message|header|body|below).*|(?:received|return-path|from):.*"
     r"|.*(?:below this line|copy of the (?:original )?message|original message follows).*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_another = re.compile(r"[^\s<>@:\"]+@[^\s<>@:\"]+\.[^\s<>@:\"]+")
+_another = re.compile(r"(?<![^\s<>@:\"])[^\s<>@:\"]++@[^\s<>@:\"]+\.[^\s<>@:\"]+")
 
 
-def told_of(parts: Sequence[Part], address: str) -> str:
-    """The words about an address, up to the next one or the returned message; "" for none."""
-    text = words_of(parts)
+def told_of(text: str, address: str) -> str:
+    """What :func:`words_of` says about an address, up to the next one; "" for nothing."""
     at = text.lower().find(address.lower()) if address else -1
     if at < 0:
         return ""
