@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
@@ -120,6 +121,26 @@ async def test_what_a_later_consent_has_lifted_is_refused_anew(pages):
     async with pages.house.client() as client:
         assert "1 forwarded" in await client.mail(A)
     assert (await pages.post(url, ONE_CLICK))[0] == 200
+    async with pages.house.client() as client:
+        assert "1 suppressed" in await client.mail(A)
+
+
+@pytest.mark.parametrize("form", [ONE_CLICK, "act=withdraw&topic=newsletter", "act=all"])
+async def test_a_refusal_stands_although_the_consent_is_of_a_clock_that_is_ahead(pages, form):
+    await pages.house.allow(A)
+    await pages.house.tell(
+        A,
+        EventKind.CONSENT,
+        at=now_ms() + 60_000,
+        channel=Channel.EMAIL,
+        topic="newsletter",
+        proven=True,
+        lifts=True,
+        settled=True,
+    )
+    async with pages.house.client() as client:
+        assert "1 forwarded" in await client.mail(A)
+    assert (await pages.post(pages.link(A), form))[0] in (200, 303)
     async with pages.house.client() as client:
         assert "1 suppressed" in await client.mail(A)
 
