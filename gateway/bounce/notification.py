@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.bounce.address import typed_address
+from gateway.bounce.address import typed_address, without_xtext
 from gateway.bounce.part import Part
 from gateway.bounce.report import Failure, Form, Report
 from gateway.bounce.returned import message_id, returned
@@ -60,12 +60,13 @@ def _failure(fields: HeaderSection, words: str) -> Failure | None:
     """
     if not (fields.first(b"action") or "").strip().lower().startswith(_FAILED):
         return None
+    original = typed_address(fields.first(b"original-recipient") or "")
+    final = typed_address(fields.first(b"final-recipient") or "")
+    if original != final:
+        original = without_xtext(original)
     # The address that was written to comes first: the final one is where it was passed on.
-    for name in (b"original-recipient", b"final-recipient"):
-        recipient = typed_address(fields.first(name) or "")
-        if recipient:
-            break
-    else:
+    recipient = original or final
+    if not recipient:
         return None
     diagnostic = (fields.first(b"diagnostic-code") or "")[:TEXT].partition(";")
     said = diagnostic[2] or diagnostic[0]
@@ -73,7 +74,6 @@ def _failure(fields: HeaderSection, words: str) -> Failure | None:
     verdict = judge(status, said)
     if not verdict.hard and not said:
         # Exim tells of its own refusals in the text for people alone.
-        final = typed_address(fields.first(b"final-recipient") or "")
         verdict = judge(status, told_of(words, final))
     if not verdict.hard:
         return None

@@ -61,6 +61,17 @@ async def test_the_address_may_hold_the_token(post):
     assert (await post.entry(MAIJA)).bans
 
 
+async def test_every_link_that_a_message_names_is_in_force(post):
+    """A mail server puts several recipients of one domain into one transaction."""
+    one, two, three = (post.token(MAIJA, topic) for topic in ("news", "offers", "events"))
+    async with post.caller() as client:
+        recipients = [f"{_LOCAL}+{token}@{_DOMAIN}" for token in (one, two)]
+        assert len(await client.begin(*recipients, sender="<>")) == 2
+        assert (await client.data(mail(f"Re: {three}"))).startswith("250 ")
+    topics = {ban.topic for ban in (await post.entry(MAIJA)).bans}
+    assert topics == {"news", "offers", "events"}
+
+
 async def test_a_link_of_a_topic_bans_the_topic_alone(post):
     assert (await post.bring(UNSUBSCRIBE, mail(post.token(MAIJA, "offers")))).startswith("250 ")
     [ban] = (await post.entry(MAIJA)).bans
