@@ -110,7 +110,8 @@ async def test_who_is_not_told_of_hears_what_to_do(post, subject):
 
 async def test_a_changed_token_is_nobodys(post):
     token = post.token(MAIJA)
-    for changed in (token[:-1], token + "A", "A" + token[1:], token.swapcase()):
+    another = "B" if token[0] == "A" else "A"
+    for changed in (token[:-1], token + "A", another + token[1:], token.swapcase()):
         assert (await post.bring(UNSUBSCRIBE, mail(changed))).startswith("550 5.7.1 ")
     assert (await post.entry(MAIJA)).bans == ()
 
