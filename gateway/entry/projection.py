@@ -79,8 +79,9 @@ def _said_at(entry: Entry, event: Event) -> int:
     """
     if event.imported or event.undated or event.recorded - event.at > CLOCK_SKEW_MS:
         return event.at
-    ahead = (each.at for each in entry.consents if each.at > event.recorded > 0)
-    return max((event.at, *ahead))
+    recorded = event.recorded
+    times = (each.at for each in entry.consents)
+    return max((event.at, *(at for at in times if 0 < recorded < at <= recorded + CLOCK_SKEW_MS)))
 
 
 def with_ban(entry: Entry, ban: Ban, *, refresh: bool = True) -> Entry:
