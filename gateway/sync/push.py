@@ -256,7 +256,10 @@ class Pusher:
             part = items[at : at + most]
             now = self._clock()
             # Before it is there: what the list then tells of it is known to be ours.
-            rows = [Known(digest, entry_of(each), each.at, now, now, 0) for _, digest, each in part]
+            rows = [
+                Known(digest, entry_of(each), each.at, now, now, 0, listed=1)
+                for _, digest, each in part
+            ]
             await self._store.note(tool.name, rows)
             results = await session.run(
                 tool.connector.put([as_held(each, tool.holds) for _, _, each in part])

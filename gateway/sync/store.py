@@ -78,6 +78,7 @@ class Known(NamedTuple):
     put: int | None
     since: int
     seen: int
+    listed: int = 0
 
     @property
     def stands(self) -> bool:
@@ -213,7 +214,7 @@ class SyncStore(Owing):
             new = statement.excluded
             statement = statement.on_conflict_do_update(
                 index_elements=[_known.c.tool, _known.c.subject, _known.c.entry],
-                set_={"at": new["at"], "put": new["put"], "seen": new["seen"]},
+                set_={name: new[name] for name in ("at", "put", "seen", "listed")},
             )
             await connection.execute(statement, values)
 
@@ -247,14 +248,16 @@ class SyncStore(Owing):
     async def missing(self, name: str, before: int, most: int, *, together: bool = False) -> int:
         """Note as gone what was not seen since a time (ms); how many, at most ``most``.
 
-        ``together``: too many for a person to be asked about each.
+        ``together``: too many for a person to be asked about each; with what was never in
+        a listing, of which nobody knows whether it would be.
         """
+        listed = [] if together else [_known.c.listed == 1]
         now = self._clock()
 
         async def work(connection: AsyncConnection) -> int:
             query = (
                 select(_known.c.subject, _known.c.entry)
-                .where(_known.c.tool == name, _known.c.seen > 0, _known.c.seen < before)
+                .where(_known.c.tool == name, _known.c.seen > 0, _known.c.seen < before, *listed)
                 .limit(most)
             )
             rows = [(row[0], row[1]) for row in await connection.execute(query)]
@@ -292,6 +295,7 @@ _KNOWN: Final = (
     _known.c.put,
     _known.c.since,
     _known.c.seen,
+    _known.c.listed,
 )
 _FORGET: Final = delete(_known).where(
     _known.c.tool == bindparam("of"),
@@ -327,6 +331,7 @@ async def _gone(
                 "put": None,
                 "since": now,
                 "seen": seen,
+                "listed": 0,
             }
             for subject, entry in entries
         ],
