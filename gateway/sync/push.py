@@ -146,10 +146,12 @@ class Pusher:
         known = await self._store.known(
             tool.name, [digest for each in every for digest in self._digests(each)]
         )
+        anew = (await self._store.tool(tool.name)).anew
         work = _Work(Owed("", 0, 0, 0, 0))
         for contact, standing in zip(every, standings, strict=True):
             digests = self._digests(contact)
-            there = _there(tool, [row for each in digests for row in known.get(each, ())])
+            rows = [row for each in digests for row in known.get(each, ())]
+            there = _there(tool, rows, anew)
             lacking = self._wanted(tool, contact, standing, there).entries
             # That mail bounced is no reason to hand an address on that is to be forgotten.
             work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
@@ -172,6 +174,7 @@ class Pusher:
             if row.stands and row.entry == DELIVERY
         ]
         reached = await self._store.reached(suspects)
+        anew = (await self._store.tool(tool.name)).anew
         for each, contacts in pairs:
             if not contacts:
                 rows = known.get(each.subject, ())
@@ -192,7 +195,7 @@ class Pusher:
                 if not any(standing.undeliverable(self._clock())):
                     again = max((reached.get(one, -1) for one in digests[contact]), default=-1)
                 self._compare(plan, tool, rows, digest, forbidden, again)
-                there = _there(tool, rows)
+                there = _there(tool, rows, anew)
                 lacking = self._wanted(tool, contact, standing, there).entries
                 work.puts += [(digest, entry) for entry in lacking]
             plan.works.append(work)
@@ -365,14 +368,15 @@ class Pusher:
         return list(map(str, self._ring.digests(subject_of(contact))))
 
 
-def _there(tool: Tool, rows: Sequence[Known]) -> list[str]:
+def _there(tool: Tool, rows: Sequence[Known], anew: int) -> list[str]:
     """The names of entries that stand in the tool's list, of those known of a contact.
 
     Where topics have lists of their own, one of all stands in every list if it was put
-    there, and is gone from none since.
+    there, and is gone from none since.  What was seen before ``anew`` may be of another list.
     """
-    there = {row.entry for row in rows if row.stands}
-    put = any(row.stands and row.entry == ALL and row.put is not None for row in rows)
+    standing = [row for row in rows if row.stands and row.seen >= anew]
+    there = {row.entry for row in standing}
+    put = any(row.entry == ALL and row.put is not None for row in standing)
     gone = any(row.gone and row.entry not in there for row in rows)
     if tool.holds.apart and (gone or not put):
         there.discard(ALL)
