@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from gateway.clock import Clock
 from gateway.contacts.contact import Channel, Contact
@@ -63,7 +63,10 @@ class Entrance:
         if visit.method not in _METHODS:
             return Reply(405, b"", headers=(("Allow", ", ".join(_METHODS)),))
         try:
-            link = self.links.open(visit.path, self.clock(), days)
+            # Who passes a link on may write its letters as %XX, which are the same (RFC 3986
+            # section 6.2.2.2), and put a slash behind.
+            token = unquote(visit.path).removesuffix("/")
+            link = self.links.open(token, self.clock(), days)
         except LinkError as error:
             if error.expired:
                 return self.painter.problem("expired", 410, language)

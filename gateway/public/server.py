@@ -120,7 +120,7 @@ class Face:
         name = ""
         try:
             async with asyncio.timeout(self.settings.timeout):
-                name, _, rest = request.raw_path.partition("?")[0].lstrip("/").partition("/")
+                name, _, rest = _path(request).partition("/")
                 part = self.parts.get(name)
                 if part is None:
                     return Reply(404, b"There is nothing here.\n")
@@ -139,6 +139,8 @@ class Face:
         except GatewayError as error:
             log.warning("public_request_failed", part=name, cause=str(error))
             return _later("Try again later.")
+        except (web.RequestPayloadError, ConnectionError):
+            return Reply(400, b"The body did not come whole.\n")
         except Exception:
             log.exception("public_request_failed", part=name)
             return _later("Try again later.")
@@ -171,12 +173,26 @@ class Face:
         """The body; None where it is longer than it may be."""
         if (request.content_length or 0) > self.settings.max_body:
             return None
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # no part of the answer
         body = bytearray()
         while piece := await request.content.readany():
             body += piece
             if len(body) > self.settings.max_body:
                 return None
         return bytes(body)
+
+
+def _path(request: web.BaseRequest) -> str:
+    """The path as it was written, without the slashes before it.
+
+    A target may be a whole URL (RFC 9112 section 3.2.2).
+    """
+    path = request.raw_path.partition("?")[0]
+    if not path.startswith("/"):
+        path = path.partition("://")[2].partition("/")[2]
+    return path.lstrip("/")
 
 
 def _later(text: str) -> Reply:

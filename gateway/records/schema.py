@@ -397,6 +397,9 @@ sync_tool = Table(
     Column("cause", Text, nullable=False),
     Column("rounds", _Big, nullable=False),
     Column("bad", _Big, nullable=False),
+    # What the settings said of it, and since when what was seen there counts.
+    Column("mark", Text, nullable=False),
+    Column("anew", _Big, nullable=False),
 )
 """How far each tool's list is: the chain's link that was looked at last, the subject up to
 which the bans of before the tool was added were looked at (NULL: all of them), the cursor

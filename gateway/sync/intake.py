@@ -295,7 +295,12 @@ class Intake:
             for row in rows
             if not row.gone
             and row.subject == subject
-            and (row.entry == entry or _ours(row, scope) or _echoes(tool, row, entry))
+            # A narrower one beside ours does not say that ours is there still.
+            and (
+                row.entry == entry
+                or (row.put is not None and row.entry == scope)
+                or _echoes(tool, row, entry)
+            )
         ]
         if not seen:
             seen.append(Known(subject, entry, at, None, now, now))

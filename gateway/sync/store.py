@@ -21,6 +21,27 @@ TOGETHER: Final = -1
 """As when an entry was seen that is gone with many others."""
 
 
+class Marks(NamedTuple):
+    """What the settings say of a tool, hashed: they may name persons, and secrets."""
+
+    place: str
+    """Which list it is."""
+    topics: str
+    """What topics are called there."""
+    wishes: str
+    """What is to be put there."""
+
+    @property
+    def text(self) -> str:
+        """As it is kept."""
+        return ".".join(self)
+
+    @classmethod
+    def read(cls, text: str) -> Marks | None:
+        """What :attr:`text` wrote; None for ""."""
+        return cls(*text.split(".")) if text else None
+
+
 class Cursors(NamedTuple):
     """How far one tool is."""
 
@@ -37,6 +58,10 @@ class Cursors(NamedTuple):
     cause: str
     rounds: int
     bad: int
+    mark: str
+    """What the settings said of it, hashed; "": nobody has looked yet."""
+    anew: int
+    """What was seen there before (ms) may be of another list."""
 
     @property
     def listing(self) -> bool:
@@ -92,6 +117,8 @@ class SyncStore(Owing):
                 "cause": "",
                 "rounds": 0,
                 "bad": 0,
+                "mark": "",
+                "anew": 0,
             }
             statement = into(connection, _tool).values(**values).on_conflict_do_nothing()
             await connection.execute(statement)
@@ -129,6 +156,32 @@ class SyncStore(Owing):
     async def answered(self, name: str) -> None:
         """Note that a round that somebody asked for has ended, well or not."""
         await self.change(name, rounds=_tool.c.rounds + 1)
+
+    async def configured(self, name: str, marks: Marks) -> None:
+        """Begin anew with what follows from settings that were changed since the last time.
+
+        Another list is read and filled from its beginning; what topics are called, what a
+        list may hold wider, and whether it is written at all, changes what it lacks.
+        """
+        now = self._clock()
+        query = select(_tool.c.mark).where(_tool.c.name == name)
+
+        async def found(connection: AsyncConnection) -> str | None:
+            return await connection.scalar(query)
+
+        async def work(connection: AsyncConnection) -> None:
+            before = Marks.read(await connection.scalar(query) or "")
+            values: dict[str, Any] = {"mark": marks.text}
+            if before is not None and before != marks:
+                values["walked"] = ""
+                if (before.place, before.topics) != (marks.place, marks.topics):
+                    values["anew"] = now
+                if before.place != marks.place:
+                    values |= {"sealed_pulled": b"", "sealed_listing": b"", "listed": None}
+            await connection.execute(update(_tool).where(_tool.c.name == name).values(**values))
+
+        if await self.database.read(found) != marks.text:
+            await self.database.write(work)
 
     async def count_bad(self, name: str, bad: int) -> None:
         """Count entries that could not be read."""
