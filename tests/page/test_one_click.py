@@ -193,7 +193,7 @@ async def test_who_waits_to_be_told_to_go_on_is_told(pages):
     "write",
     [
         lambda token: f"http://preferences.example/u/{token}",
-        lambda token: f"//u/{token}/",
+        lambda token: f"//u/{token}",
         lambda token: "/u/" + "".join(f"%{ord(one):02X}" for one in token),
     ],
     ids=["a whole URL", "slashes", "percents"],
