@@ -63,10 +63,8 @@ class Entrance:
         if visit.method not in _METHODS:
             return Reply(405, b"", headers=(("Allow", ", ".join(_METHODS)),))
         try:
-            # Who passes a link on may write its letters as %XX, which are the same (RFC 3986
-            # section 6.2.2.2), and put a slash behind.
-            token = unquote(visit.path).removesuffix("/")
-            link = self.links.open(token, self.clock(), days)
+            # Who passes a link on may write its letters as %XX (RFC 3986 section 6.2.2.2).
+            link = self.links.open(unquote(visit.path), self.clock(), days)
         except LinkError as error:
             if error.expired:
                 return self.painter.problem("expired", 410, language)

@@ -1,6 +1,7 @@
 """RFC 8058: one POST by a mail program, and the ban is in force when it is answered."""
 
 import asyncio
+import contextlib
 
 import aiohttp
 import pytest
@@ -146,6 +147,42 @@ async def _raw(
     return line
 
 
+async def test_requests_that_never_end_keep_no_refusal_out(open_pages):
+    """Whoever has no link at all could else hold every place, by a few slow bodies."""
+    public = {"listen": ["127.0.0.1:0"], "url": "https://preferences.example", "max_requests": 2}
+    async with open_pages(public=public) as pages, contextlib.AsyncExitStack() as stack:
+        for _ in range(8):
+            _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
+            stack.callback(writer.close)
+            writer.write(b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nList")
+            await writer.drain()
+        await asyncio.sleep(0.2)
+        assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 200
+        assert await pages.bans(A) == [NEWSLETTER]
+
+
+async def test_bodies_that_together_are_too_large_wait(open_pages):
+    public = {
+        "listen": ["127.0.0.1:0"],
+        "url": "https://preferences.example",
+        "max_requests": 2,
+        "max_body": 1024,
+    }
+    async with open_pages(public=public) as pages, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
+            stack.callback(writer.close)
+            writer.write(
+                b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1024\r\n\r\n" + b"x" * 1020
+            )
+            await writer.drain()
+        await asyncio.sleep(0.2)
+        assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 503
+        await stack.aclose()
+        await asyncio.sleep(0.2)
+        assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 200
+
+
 async def test_who_waits_to_be_told_to_go_on_is_told(pages):
     target = f"/u/{pages.token(A)}"
     assert "200" in await _raw(pages, target, "Expect: 100-continue\r\n", body="")
@@ -156,7 +193,7 @@ async def test_who_waits_to_be_told_to_go_on_is_told(pages):
     "write",
     [
         lambda token: f"http://preferences.example/u/{token}",
-        lambda token: f"//u/{token}/",
+        lambda token: f"//u/{token}",
         lambda token: "/u/" + "".join(f"%{ord(one):02X}" for one in token),
     ],
     ids=["a whole URL", "slashes", "percents"],
@@ -174,7 +211,7 @@ async def test_a_link_whose_topic_is_blank_refuses_its_channel(pages):
 async def test_who_goes_away_half_way_is_no_error_of_ours(pages, capsys):
     for number in range(3):
         _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
-        writer.write(b"POST /u/x%d HTTP/1.1\r\nContent-Length: 9\r\n\r\nList" % number)
+        writer.write(b"POST /u/x%d HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nList" % number)
         await writer.drain()
         await asyncio.sleep(0.05)
         writer.transport.abort()
