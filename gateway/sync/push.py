@@ -266,11 +266,13 @@ class Pusher:
             )
             if len(results) != len(part):
                 raise ToolUnreadable(f"{tool.name}: it answers for other entries than were put")
+            # A tool that put us off for minutes dates it when it took it.
+            taken = self._clock()
             stands = []
             refused = []
             for (work, _, _), row, result in zip(part, rows, results, strict=True):
                 if result.done:
-                    stands.append(row._replace(seen=now))
+                    stands.append(row._replace(put=taken, seen=taken))
                 else:
                     if work.failed is None or result.final:
                         work.failed = result
