@@ -19,13 +19,11 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-import orjson
-
 from gateway.clock import Clock, now_ms
-from gateway.connector.answer import address, document, listed, unreadable
+from gateway.connector.answer import document, list_at, objects
+from gateway.connector.asking import post
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
-    TOLERANCE,
     Connector,
     Exchange,
     Holds,
@@ -37,18 +35,14 @@ from gateway.connector.connector import (
 )
 from gateway.connector.halving import put_halving
 from gateway.connector.joint import OVERLAP, joint_of, marks_of
-from gateway.connector.saying import (
-    hook_document,
-    lacking,
-    lacking_secret,
-    seconds_ms,
-    text,
-)
+from gateway.connector.saying import email_of, seconds_ms, text
+from gateway.connector.setting import lacking
 from gateway.connector.suppression import Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
+from gateway.connector.webhook import expect_fresh, hook_document, secret_of
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
-from gateway.provider.request import JSON, Answer, Request
+from gateway.provider.request import Answer, Request
 from gateway.provider.signature import exact_base64
 
 _PAGE: Final = 500
@@ -98,9 +92,8 @@ class SendGrid(Connector):
         for topic, group in place.topics:
             if not _is_group(group):
                 raise lacking(place, f"topics.{topic}", "write a group's number, as 12345")
-        self._key = _read_key(place) if place.webhook_secret else None
-        super().__init__(replace(place, url=place.url or self.url))
-        self.clock = clock
+        self._key: Any = _read_key(place) if place.webhook_secret else None
+        super().__init__(replace(place, url=place.url or self.url), clock)
         self._topics = Topics(place)
 
     @property
@@ -207,7 +200,7 @@ class SendGrid(Connector):
 
     def _grouped(self, item: object, since: int) -> Iterator[Change | None]:
         """What an entry of a group says; None where it cannot be read."""
-        contact = address(text(item, "email"))
+        contact = email_of(text(item, "email"))
         group = item.get("group_id") if isinstance(item, dict) else None
         if contact is None or not isinstance(item, dict) or type(group) is not int:
             yield None
@@ -235,20 +228,16 @@ class SendGrid(Connector):
 
     def _items(self, answer: Answer) -> list[dict[str, Any]]:
         """A list of objects; raises ToolRefused and ToolUnreadable."""
-        items = document(answer, self)
-        if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
-            raise unreadable(self, "no list")
-        return items
+        return objects(document(answer, self), self)
 
     def _put(self, entries: Sequence[Suppression], path: str) -> Exchange[list[Put]]:
         addresses = [entry.contact.canonical for entry in entries]
 
         def ask(part: Sequence[str]) -> Exchange[list[Put] | None]:
-            body = orjson.dumps({"recipient_emails": list(dict.fromkeys(part))})
-            answer = yield Request("POST", path, "", (("Content-Type", JSON),), body)
+            answer = yield post(path, {"recipient_emails": list(dict.fromkeys(part))})
             if answer.status in (400, 413):
                 return None
-            taken = listed(document(answer, self), "recipient_emails", self)
+            taken = list_at(document(answer, self), "recipient_emails", self)
             there = {one.lower() for one in taken if isinstance(one, str)}
             return [
                 Put(True) if one.lower() in there else Put(False, "SendGrid does not name it")
@@ -281,13 +270,11 @@ class SendGrid(Connector):
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        if self._key is None:
-            raise lacking_secret(self.place)
+        secret_of(self.place)
         stamp, shown = request.header(_STAMP.lower()), request.header(_SIGNATURE.lower())
         if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
             raise HookRefused("no signed time (turn on the signed event webhook)", http=401)
-        if abs(int(stamp) * 1000 - now) > TOLERANCE:
-            raise HookRefused("a webhook that is stale", http=401)
+        expect_fresh(int(stamp), now)
         try:
             octets = exact_base64(shown)
             self._key.verify(octets, stamp.encode() + request.body, ECDSA(SHA256()))
@@ -299,7 +286,7 @@ class SendGrid(Connector):
 
     def _told(self, event: dict[str, Any]) -> Iterator[Change]:
         kind = text(event, "event")
-        contact = address(text(event, "email"))
+        contact = email_of(text(event, "email"))
         if contact is None:
             return
         at, id = seconds_ms(event.get("timestamp")), text(event, "sg_event_id")
@@ -357,7 +344,7 @@ def _mark(item: dict[str, Any]) -> str:
 
 def _listed(item: dict[str, Any], part: _Part) -> Change | None:
     """An entry of a list; None where it cannot be read."""
-    contact = address(item.get("email"))
+    contact = email_of(item.get("email"))
     if contact is None:
         return None
     at, note = seconds_ms(item.get("created")), part.note
