@@ -17,6 +17,8 @@ def now_ms() -> int:
 
 
 DAY_MS = 86_400_000
+CLOCK_SKEW_MS = 5 * 60_000
+"""How far another machine's clock may be ahead of ours or behind."""
 _EPOCH = date(1970, 1, 1).toordinal()
 
 

@@ -21,7 +21,7 @@ _mailbox = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^\s<>@,;:()"]++)@[^\s<>,;:()"@]++
 _embedded = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _plus = re.compile(r"\+(..)?")
 # What an address can have that xtext must write so, and no tag is likely to begin with.
-_XTEXT: Final = {"2B": "+", "3D": "=", "20": " "}
+_XTEXT: Final = {"2B": "+", "3D": "="}
 
 
 def typed_address(field: str) -> str:
@@ -40,13 +40,14 @@ def bare_address(text: str) -> str:
     match = _mailbox.match(text)
     if match is None or len(match[0]) > LONGEST:
         return ""
-    return _without_xtext(match[0])
+    return match[0]
 
 
-def _without_xtext(address: str) -> str:
+def without_xtext(address: str) -> str:
     """The address, xtext undone where every ``+`` in it begins a code that xtext needs.
 
     ``user+2Btag`` is ``user+tag``; a plus tag of the address's own (``user+AB``) stays.
+    For a field that repeats ORCPT alone: elsewhere ``user+2B`` is what it says.
     """
     if "+" in address and all(code in _XTEXT for code in _plus.findall(address)):
         return _plus.sub(lambda match: _XTEXT[match[1]], address)

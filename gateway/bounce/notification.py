@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.bounce.address import typed_address
+from gateway.bounce.address import typed_address, without_xtext
 from gateway.bounce.part import Part
 from gateway.bounce.report import Failure, Form, Report
 from gateway.bounce.returned import message_id, returned
@@ -30,15 +30,15 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
     if not statuses:
         return None
     failures: dict[str, Failure] = {}
+    words = words_of(parts)
     spared = seen = 0
-    told = words_of(parts)
     for status in statuses:
         for block in _blank.split(status.body, MOST)[:MOST]:
             fields = HeaderSection(block.strip(b"\n") + b"\n")
             if b"action" not in fields or seen >= MOST:
                 continue
             seen += 1
-            failure = _failure(fields, told)
+            failure = _failure(fields, words)
             if failure is None:
                 spared += 1
             else:
@@ -53,16 +53,20 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
     )
 
 
-def _failure(fields: HeaderSection, told: str) -> Failure | None:
-    """The failure that a group of fields tells of; None: it is none, or not a hard one."""
+def _failure(fields: HeaderSection, words: str) -> Failure | None:
+    """The failure that a group of fields tells of; None: it is none, or not a hard one.
+
+    ``words`` is the text that is for people.
+    """
     if not (fields.first(b"action") or "").strip().lower().startswith(_FAILED):
         return None
+    original = typed_address(fields.first(b"original-recipient") or "")
+    final = typed_address(fields.first(b"final-recipient") or "")
+    if original != final:
+        original = without_xtext(original)
     # The address that was written to comes first: the final one is where it was passed on.
-    for name in (b"original-recipient", b"final-recipient"):
-        recipient = typed_address(fields.first(name) or "")
-        if recipient:
-            break
-    else:
+    recipient = original or final
+    if not recipient:
         return None
     diagnostic = (fields.first(b"diagnostic-code") or "")[:TEXT].partition(";")
     said = diagnostic[2] or diagnostic[0]
@@ -70,9 +74,7 @@ def _failure(fields: HeaderSection, told: str) -> Failure | None:
     verdict = judge(status, said)
     if not verdict.hard and not said:
         # Exim tells of its own refusals in the text for people alone.
-        verdict = judge(
-            status, told_of(told, typed_address(fields.first(b"final-recipient") or ""))
-        )
+        verdict = judge(status, told_of(words, final))
     if not verdict.hard:
         return None
     return Failure(recipient, DeliveryReason.HARD_BOUNCE, verdict.status, verdict.trouble)

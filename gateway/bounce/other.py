@@ -52,12 +52,11 @@ def read_other(message: bytes, parts: Sequence[Part]) -> Report | None:
     gone = sorted(filter(None, (bare_address(one.decode("utf-8", "replace")) for one in permanent)))
     if not gone and not temporary:
         return None
-    failures = []
-    told = words_of(parts)
+    failures, words = [], words_of(parts)
     for recipient in gone:
-        verdict = judge("", told_of(told, recipient))
+        verdict = judge("", told_of(words, recipient))
         if not (verdict.hard or verdict.status) and len(gone) == 1:
-            verdict = judge("", told)
+            verdict = judge("", words)
         if verdict.hard:
             reason = DeliveryReason.HARD_BOUNCE
             failures.append(Failure(recipient, reason, verdict.status, verdict.trouble))

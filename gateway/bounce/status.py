@@ -59,11 +59,10 @@ _after_reply = re.compile(rf"(?<![0-9.])[45][0-9]{{2}}[ -]+(?:\(?#)?({_CODE})").
 _anywhere = re.compile(rf"(?<![0-9.])({_CODE})").search
 _reply = re.compile(r"(?<![0-9.#])([45])[0-5][0-9](?=[ \t-]|$)").search
 
-# Each begins where nothing of its kind stands before, so that a long word is read once.
-_ADDRESS: Final = r"<[^<>\s]*>|(?<!\S)[^\s@]*@\S*|https?:\S*"
-_address = re.compile(_ADDRESS)
-# Names of hosts, addresses and links hold any word.
-_named = re.compile(rf"{_ADDRESS}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++")
+# Names of hosts, addresses and links hold any word, and figures of their own.
+_bracketed = re.compile(r"<[^<>\s]*>")
+_link = re.compile(r"https?:\S*")
+_host = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++")
 _spares = re.compile(
     r"\bspam|\bblock|\bblack ?list|\bdeny ?list|\bban(?:ned)?\b|\breputation|\bpolic(?:y|ies)\b"
     r"|\bdmarc\b|\bdkim\b|\bspf\b|\bquota\b|\bfull\b|\bover ?quota|\bstorage\b"
@@ -102,8 +101,9 @@ def judge(status: str, diagnostic: str) -> Verdict:
     server gave no code.  Either may be "".
     """
     text = " ".join(diagnostic[:TEXT].split())
-    code = _code_in(text) or _first(_field(status[:64]))
-    words = _named.sub(" ", text)
+    plain = _without_addresses(text)
+    code = _first(_after_reply(text)) or _first(_anywhere(plain)) or _first(_field(status[:64]))
+    words = _host.sub(" ", plain)
     subject = code[2:]
     reply = _reply(text)
     temporary = code.startswith("4") or (not code and reply is not None and reply[1] == "4")
@@ -115,13 +115,10 @@ def judge(status: str, diagnostic: str) -> Verdict:
     return Verdict(told and (not code or subject in _VAGUE), code)
 
 
-def _code_in(text: str) -> str:
-    return _first(_after_reply(text)) or _first(_anywhere(_named_not_codes(text)))
-
-
-def _named_not_codes(text: str) -> str:
-    """The text without what may hold figures of its own."""
-    return _address.sub(" ", text)
+def _without_addresses(text: str) -> str:
+    """The text without what stands in brackets, links, and words with an ``@``."""
+    text = _link.sub(" ", _bracketed.sub(" ", text))
+    return " ".join(word for word in text.split() if "@" not in word)
 
 
 def _first(match: re.Match[str] | None) -> str:

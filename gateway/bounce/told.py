@@ -12,17 +12,15 @@ _TEXT: Final = 64 * 1024
 _SEGMENT: Final = 1500
 # From here on it is the message that came back, whose words are not the server's.
 _copy = re.compile(
-    r"^(?:-{2,}+[^\n]{0,100}?(?:copy|original|message|header|body|below)"
-    r"|(?:received|return-path|from):"
-    r"|[^\n]{0,100}?(?:below this line|copy of the (?:original )?message"
-    r"|original message follows))",
+    r"^(?:-{2,}+ ?+.*(?:copy|original|message|header|body|below).*|(?:received|return-path|from):.*"
+    r"|.*(?:below this line|copy of the (?:original )?message|original message follows).*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_another = re.compile(r"(?<![^\s<>@:\"])[^\s<>@:\"]+@[^\s<>@:\"]+\.[^\s<>@:\"]+")
+_another = re.compile(r"(?<![^\s<>@:\"])[^\s<>@:\"]++@[^\s<>@:\"]+\.[^\s<>@:\"]+")
 
 
 def told_of(text: str, address: str) -> str:
-    """The words about an address in :func:`words_of`, up to the next address; "" for none."""
+    """What :func:`words_of` says about an address, up to the next one; "" for nothing."""
     at = text.lower().find(address.lower()) if address else -1
     if at < 0:
         return ""

@@ -101,6 +101,9 @@ class Holds:
     """Whether its entries say when they began."""
     hooks: bool = True
     """Whether it can call a webhook."""
+    apart: bool = False
+    """Whether topics have lists of their own beside the main one, so that a ban of all has to
+    stand in each of them: what somebody else put stands in one alone."""
     delivery: frozenset[Reason] = frozenset()
     """Of BOUNCE and COMPLAINT those that it can hold so that they do not come back as an
     objection.  A complaint that is not among them is put there as a block of the whole

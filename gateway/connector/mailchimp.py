@@ -68,7 +68,8 @@ class Mailchimp(Connector):
     def holds(self) -> Holds:
         """Bans of e-mail, of all of it or of topics with an audience."""
         channels = frozenset({Channel.EMAIL})
-        return Holds(self._areas.scopes(), channels, self._areas.topics)
+        topics = self._areas.topics
+        return Holds(self._areas.scopes(), channels, topics, apart=bool(topics))
 
     def warnings(self) -> list[str]:
         """What an unknown address costs."""

@@ -81,8 +81,14 @@ class Mandrill(Connector):
     @property
     def holds(self) -> Holds:
         """Bans of e-mail, of all of it or of topics with a subaccount; no whole list."""
-        scopes, channels = self._areas.scopes(), frozenset({Channel.EMAIL})
-        return Holds(scopes, channels, self._areas.topics, lists=False, delivery=DELIVERY)
+        return Holds(
+            self._areas.scopes(),
+            frozenset({Channel.EMAIL}),
+            self._areas.topics,
+            lists=False,
+            apart=bool(self._areas.topics),
+            delivery=DELIVERY,
+        )
 
     def warnings(self) -> list[str]:
         """Its lists know no marketing, and no pages."""

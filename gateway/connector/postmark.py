@@ -64,7 +64,8 @@ class Postmark(Connector):
     def holds(self) -> Holds:
         """Bans of e-mail, of all of it or of topics with a stream."""
         channels = frozenset({Channel.EMAIL})
-        return Holds(self._areas.scopes(), channels, self._areas.topics)
+        topics = self._areas.topics
+        return Holds(self._areas.scopes(), channels, topics, apart=bool(topics))
 
     def warnings(self) -> list[str]:
         """The transactional stream is none for bans of marketing."""

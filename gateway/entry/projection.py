@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gateway.clock import CLOCK_SKEW_MS
 from gateway.entry.entry import (
     ANY_ORIGIN,
     ANY_TOPIC,
@@ -39,7 +40,8 @@ _STRICTNESS = {
 def project(entry: Entry, event: Event) -> Entry:
     """Return the entry after the event; the same object when nothing changes."""
     if event.kind is EventKind.BAN:
-        changed = with_ban(entry, _ban_of(event), refresh=not event.undated)
+        ban = replace(_ban_of(event), at=_said_at(entry, event))
+        changed = with_ban(entry, ban, refresh=not event.undated)
     elif event.kind is EventKind.UNBAN:
         changed = _unbanned(entry, event)
     elif event.kind is EventKind.CONSENT or event.kind is EventKind.WITHDRAW:
@@ -66,6 +68,20 @@ def _ban_of(event: Event) -> Ban:
     channel = event.channel if scope in (Scope.CHANNEL, Scope.TOPIC) else None
     topic = event.topic if scope is Scope.TOPIC else None
     return Ban(scope, event.at, channel, topic, event.origin[:ORIGIN_SIZE])
+
+
+def _said_at(entry: Entry, event: Event) -> int:
+    """When an objection counts as said.
+
+    A consent that is known already when an objection is recorded, yet of a later time, has
+    its time from a clock that is ahead.  Which came first cannot be told, and the objection
+    stands.
+    """
+    if event.imported or event.undated or event.recorded - event.at > CLOCK_SKEW_MS:
+        return event.at
+    recorded = event.recorded
+    times = (each.at for each in entry.consents)
+    return max((event.at, *(at for at in times if 0 < recorded < at <= recorded + CLOCK_SKEW_MS)))
 
 
 def with_ban(entry: Entry, ban: Ban, *, refresh: bool = True) -> Entry:
@@ -133,25 +149,26 @@ def _consented(entry: Entry, event: Event) -> Entry:
     if event.channel is None or event.status is None:
         return entry
     granted = event.status is ConsentStatus.GRANTED
+    withdrawn = event.status is ConsentStatus.WITHDRAWN
     consent = Consent(
         event.channel,
         event.topic or ANY_TOPIC,
         event.status,
-        event.at,
+        _said_at(entry, event) if withdrawn else event.at,
         event.expires,
         event.proven,
         granted and event.lifts and event.proven and not event.imported,
     )
     if event.origin:
         # Of another spelling only the withdrawal counts, and it counts as a ban.
-        if event.status is not ConsentStatus.WITHDRAWN:
+        if not withdrawn:
             return entry
         ban = replace(consent.as_ban(), origin=event.origin[:ORIGIN_SIZE])
         return with_ban(entry, ban, refresh=not event.undated)
-    if event.imported and entry.tombstone and event.status is not ConsentStatus.WITHDRAWN:
+    if event.imported and entry.tombstone and not withdrawn:
         return entry
     changed = with_consent(entry, consent, undated=event.undated)
-    if event.status is not ConsentStatus.WITHDRAWN and event.source and not event.imported:
+    if not withdrawn and event.source and not event.imported:
         changed = replace(changed, source_known=True)
     return changed
 
@@ -206,7 +223,7 @@ def _erased(entry: Entry, event: Event) -> Entry:
 
     At another spelling's base only that ban is left, as of any ban.
     """
-    ban = Ban(Scope.ALL, event.at, origin=event.origin[:ORIGIN_SIZE])
+    ban = Ban(Scope.ALL, _said_at(entry, event), origin=event.origin[:ORIGIN_SIZE])
     if event.origin:
         return with_ban(entry, ban)
     return with_ban(replace(_bans_alone(entry), tombstone=True), ban)

@@ -26,6 +26,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from gateway.clock import CLOCK_SKEW_MS
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import (
     Age,
@@ -51,8 +52,6 @@ from gateway.entry.projection import with_ban, with_consent, with_delivery
 
 _Value = TypeVar("_Value")
 _DAY = 86_400_000
-_CLOCK_SKEW = 5 * 60_000
-"""A consent of a later time than this has not been given yet."""
 _LIFTABLE = frozenset({Scope.ALL, Scope.CHANNEL, Scope.TOPIC})
 _CLASS_ORDER = (PersonClass.NATURAL, PersonClass.WORK, PersonClass.LEGAL)
 _AGE_ORDER = (Age.UNDER_15, Age.MINOR, Age.ADULT)
@@ -227,7 +226,8 @@ class Standing(NamedTuple):
         return any(
             _lifts(consent, ban, channel, topic)
             for consent in self.exact.consents
-            if not consent.expired(now) and consent.at <= now + _CLOCK_SKEW
+            # One of a later time than any clock may show has not been given yet.
+            if not consent.expired(now) and consent.at <= now + CLOCK_SKEW_MS
         )
 
     def _tombstone(self, channel: Channel, topic: str | None, now: int) -> bool:
@@ -251,7 +251,7 @@ class Standing(NamedTuple):
         for consent in self.exact.consents:
             if consent.channel is not channel or consent.topic not in (ANY_TOPIC, topic):
                 continue
-            if consent.status is ConsentStatus.WITHDRAWN or consent.at > now + _CLOCK_SKEW:
+            if consent.status is ConsentStatus.WITHDRAWN or consent.at > now + CLOCK_SKEW_MS:
                 continue
             state = (
                 ConsentState.EXPIRED

@@ -73,38 +73,34 @@ class Desk:
 
     async def _unsubscribe(self, tags: Sequence[str], message: bytes) -> bytes:
         request = await asyncio.to_thread(read_request, message, tags)
-        link = self._link(request.tokens)
-        if link is None:
+        links = self._links(request.tokens)
+        if not links:
             self.metrics.inbound("unsubscribe_without_link")
             log.info("unsubscribe_without_link")
             return self._no_link()
-        topic = link.topic
-        event = Event(
-            kind=EventKind.BAN,
-            at=now_ms(),
-            actor="person",
-            source="mailto",
-            evidence=request.words,
-            scope=Scope.CHANNEL if topic is None else Scope.TOPIC,
-            channel=link.contact.channel,
-            topic=topic,
-        )
-        await self.register.apply_many([(event, link.contact)])
-        await self._record(message, [link.contact], topic=topic, words=request.words)
+        now = now_ms()
+        # Every one that the message names: the reply is true for each.
+        changes = [(_refusal(link, request.words, now), link.contact) for link in links]
+        await self.register.apply_many(changes)
+        topics = {link.topic for link in links}
+        topic = topics.pop() if len(topics) == 1 else None
+        contacts = list(dict.fromkeys(link.contact for link in links))
+        await self._record(message, contacts, topic=topic, words=request.words)
         self.metrics.inbound("unsubscribe")
         log.info("unsubscribed", source="mailto", topic=topic)
         return _IN_FORCE
 
-    def _link(self, tokens: Iterable[str]) -> Link | None:
-        """The first that is a person's link to refuse by."""
+    def _links(self, tokens: Iterable[str]) -> list[Link]:
+        """Those that are a person's link to refuse by, each once."""
+        found: dict[Link, None] = {}
         for token in tokens:
             try:
                 link = self.links.open(token, now_ms(), _FOR_EVER)
             except LinkError:
                 continue
             if link.purpose is Purpose.REFUSE:
-                return link
-        return None
+                found[link] = None
+        return list(found)
 
     def _no_link(self) -> bytes:
         """What somebody hears whose message tells nobody: From proves nothing."""
@@ -158,9 +154,9 @@ class Desk:
             event = self._given_up(complaint.reason, evidence)
         else:
             return []
-        link = self._link(complaint.tokens)
-        if link is not None and link.contact.channel is Channel.EMAIL:
-            return [(event, link.contact)]
+        for link in self._links(complaint.tokens)[:1]:
+            if link.contact.channel is Channel.EMAIL:
+                return [(event, link.contact)]
         return [(event, one) for one in map(_mailbox, complaint.recipients) if one is not None]
 
     def _given_up(self, reason: DeliveryReason, evidence: str) -> Event:
@@ -231,6 +227,20 @@ class Desk:
         canonical = [contact.canonical for contact in contacts]
         await self.recorder.store(Written.of(record), None, canonical)
         self.recorder.note_alike(ids, now, Result.FORWARDED)
+
+
+def _refusal(link: Link, words: str, now: int) -> Event:
+    """The ban of a link's topic in its channel, or of the channel."""
+    return Event(
+        kind=EventKind.BAN,
+        at=now,
+        actor="person",
+        source="mailto",
+        evidence=words,
+        scope=Scope.CHANNEL if link.topic is None else Scope.TOPIC,
+        channel=link.contact.channel,
+        topic=link.topic,
+    )
 
 
 def _mailbox(address: str) -> Contact | None:

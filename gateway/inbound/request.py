@@ -17,8 +17,8 @@ from gateway.contacts.identity_code import mask
 
 WORDS: Final = 500
 """Characters of the person's words that are kept."""
-CANDIDATES: Final = 8
-"""Texts of one message that are tried as tokens."""
+CANDIDATES: Final = 16
+"""Texts of one message that are tried as tokens: of all its recipients, and of the Subject."""
 
 _SUBJECT: Final = 8192
 _BODY: Final = 8192

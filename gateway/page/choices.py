@@ -229,17 +229,19 @@ class Choices:
             failed = say("consent.changed", language)
             return await self._show(visitor, failed=failed, status=409)
         claim = await self.asking.claim(visitor.contact, offer.topic)
-        if claim is not None or view.consent(offer.topic) is None:
+        if claim is None and view.consent(offer.topic) is None:
+            # The message that was sent confirms nothing that was refused after it.
+            failed = say("consent.lately", language, pause=PAUSE_DAYS)
+            return await self._show(visitor, failed=failed, status=429)
+        if claim is not None:
             title = self.painter.title(offer.topic, visitor.channel, language)
             said = Said(say("consent.button", language, topic=title), language)
             event = request(visitor.channel, offer, said, self.clock())
             try:
                 await self.register.apply(event, visitor.contact)
             except GatewayError:
-                if claim is not None:
-                    await self.asking.release(claim)
+                await self.asking.release(claim)
                 raise
-        if claim is not None:
             message = self._confirmation(visitor, offer)
             await self.asking.send(claim, message, visitor.contact)
         return onward(language, Act.CONSENT)

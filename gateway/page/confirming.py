@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from gateway.clock import Clock
+from gateway.clock import DAY_MS, Clock
 from gateway.entry.entry import Consent, ConsentStatus
 from gateway.failure import GatewayError
 from gateway.page.choice import Act, Said, grant, named, withdrawal
@@ -84,9 +84,13 @@ class Confirming:
         offers = offers_in(self.consents, visitor.language)
         view = view_of(standing, visitor.channel, visitor.link.topic, offers, now)
         known = view.consent(topic)
+        asked = may_confirm(standing, visitor.channel, topic, now)
+        if asked is not None and visitor.link.issued + DAY_MS <= asked.at:
+            # Sent for an earlier question: whoever has kept it proves nothing of this one.
+            asked = None
         return State(
             offer=next((one for one in offers if one.topic == topic), None),
-            asked=may_confirm(standing, visitor.channel, topic, now),
+            asked=asked,
             granted=known is not None and known.status is ConsentStatus.GRANTED,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from gateway.clock import Clock
 from gateway.contacts.contact import Channel, Contact
@@ -63,7 +63,8 @@ class Entrance:
         if visit.method not in _METHODS:
             return Reply(405, b"", headers=(("Allow", ", ".join(_METHODS)),))
         try:
-            link = self.links.open(visit.path, self.clock(), days)
+            # Who passes a link on may write its letters as %XX (RFC 3986 section 6.2.2.2).
+            link = self.links.open(unquote(visit.path), self.clock(), days)
         except LinkError as error:
             if error.expired:
                 return self.painter.problem("expired", 410, language)

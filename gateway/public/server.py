@@ -1,8 +1,9 @@
 """The public HTTP server: who calls from where, bounds, and which part answers a path.
 
 Whoever is on the internet may call, so that nothing said here tells whether a contact is
-known.  Bounds: connections, the body's size, requests under way, requests a minute of an
-address, and the time a request may take.  Paths are never logged: they hold secrets.
+known.  Bounds: connections, the size of a body and of all, requests that are being answered,
+requests a minute of an address, and the time a request may take.  Paths are never logged:
+they hold secrets.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class Face:
         self._unrated = unrated
         self._rates: OrderedDict[str, Bucket] = OrderedDict()
         self._under_way = 0
+        self._held = 0
+        """Octets of bodies in memory."""
 
     def server(self) -> Server:
         """A server for listening sockets."""
@@ -114,34 +117,44 @@ class Face:
         return answer
 
     async def _replied(self, request: web.BaseRequest) -> Reply:
-        if self._under_way >= self.settings.max_requests:
-            return _later("Too busy; try again later.")
-        self._under_way += 1
-        name = ""
+        name, body = "", bytearray()
         try:
             async with asyncio.timeout(self.settings.timeout):
-                name, _, rest = request.raw_path.partition("?")[0].lstrip("/").partition("/")
+                name, _, rest = _path(request).partition("/")
                 part = self.parts.get(name)
                 if part is None:
                     return Reply(404, b"There is nothing here.\n")
                 peer = self._peer(request)
                 if name not in self._unrated and not self._take(str(peer)):
                     return Reply(429, b"Too many requests.\n", headers=(("Retry-After", "60"),))
-                body = await self._body(request)
-                if body is None:
-                    return Reply(413, b"That is too much.\n")
+                refused = await self._read(request, body)
+                if refused is not None:
+                    return refused
                 pairs = tuple(request.headers.items())
-                return await part(
-                    Visit(request.method, rest, request.query_string, pairs, body, peer)
+                return await self._answered(
+                    part,
+                    Visit(request.method, rest, request.query_string, pairs, bytes(body), peer),
                 )
         except TimeoutError:
             return _later("It took too long; try again later.")
         except GatewayError as error:
             log.warning("public_request_failed", part=name, cause=str(error))
             return _later("Try again later.")
+        except (web.RequestPayloadError, ConnectionError):
+            return Reply(400, b"The body did not come whole.\n")
         except Exception:
             log.exception("public_request_failed", part=name)
             return _later("Try again later.")
+        finally:
+            self._held -= len(body)
+
+    async def _answered(self, part: Part, visit: Visit) -> Reply:
+        # Counted from here on: who is slow to say what is wanted takes no other's place.
+        if self._under_way >= self.settings.max_requests:
+            return _later("Too busy; try again later.")
+        self._under_way += 1
+        try:
+            return await part(visit)
         finally:
             self._under_way -= 1
 
@@ -167,16 +180,33 @@ class Face:
             self._rates.popitem(last=False)
         return bucket.take(now)
 
-    async def _body(self, request: web.BaseRequest) -> bytes | None:
-        """The body; None where it is longer than it may be."""
-        if (request.content_length or 0) > self.settings.max_body:
-            return None
-        body = bytearray()
+    async def _read(self, request: web.BaseRequest, body: bytearray) -> Reply | None:
+        """Read the body into ``body``; the reply where it is longer than it may be."""
+        settings = self.settings
+        if (request.content_length or 0) > settings.max_body:
+            return Reply(413, b"That is too much.\n")
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # no part of the answer
         while piece := await request.content.readany():
             body += piece
-            if len(body) > self.settings.max_body:
-                return None
-        return bytes(body)
+            self._held += len(piece)
+            if len(body) > settings.max_body:
+                return Reply(413, b"That is too much.\n")
+            if self._held > settings.max_requests * settings.max_body:
+                return _later("Too busy; try again later.")
+        return None
+
+
+def _path(request: web.BaseRequest) -> str:
+    """The path as it was written, without the slashes before it.
+
+    A target may be a whole URL (RFC 9112 section 3.2.2).
+    """
+    path = request.raw_path.partition("?")[0]
+    if not path.startswith("/"):
+        path = path.partition("://")[2].partition("/")[2]
+    return path.lstrip("/")
 
 
 def _later(text: str) -> Reply:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ulid import ULID
 
-from gateway.clock import Clock, now_ms
+from gateway.clock import CLOCK_SKEW_MS, Clock, now_ms
 from gateway.contacts.contact import Contact
 from gateway.contacts.digest import (
     HASHED,
@@ -63,8 +63,6 @@ _SCHEMES = HASHED + "schemes"
 """The subject of the events that name hashing schemes."""
 _WINDOW_SECONDS = 30.0
 """Seconds that a window of an import may take at the least: thousands of entries."""
-_CLOCK_SKEW = 5 * 60_000
-"""Milliseconds that another machine's clock may be ahead of ours."""
 
 
 class Register:
@@ -469,7 +467,7 @@ class Register:
         """
         if event.kind is not EventKind.BAN:
             raise EventError("of a hash only a ban can be told")
-        if event.at > self._clock() + _CLOCK_SKEW:
+        if event.at > self._clock() + CLOCK_SKEW_MS:
             raise EventError("the time of the change lies in the future; give the true one")
         event = replace(event, recorded=self._clock(), sealed=None)
         return await self._hashed.write(event, scheme, values)
@@ -597,7 +595,7 @@ class Register:
         )
 
     def _filled(self, event: Event, address: str) -> Event:
-        if event.at > self._clock() + _CLOCK_SKEW:
+        if event.at > self._clock() + CLOCK_SKEW_MS:
             # It would outrank every ban and withdrawal until then.
             raise EventError("the time of the change lies in the future; give the true one")
         sealed = event.sealed

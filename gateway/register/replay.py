@@ -23,7 +23,7 @@ _ASIDE = frozenset(
         *("sealed", "sealed_evidence"),
     }
 )
-"""Members that bear on no entry, and the time, which is put in for each."""
+"""Members that bear on no entry made anew, and the time, which is put in for each."""
 _TIME = 0x1FFF_FFFF_FFF
 """Stands for the time of the event: as many octets of LEB128 as times from 2004 to 2039.
 

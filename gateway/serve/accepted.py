@@ -6,12 +6,17 @@ edits the file would meet half a line, or serve by settings that no reload accep
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from typing import Final
 
-from gateway.failure import InputError
+from gateway.failure import GatewayError, InputError
 from gateway.settings import Settings
 from gateway.settings.handed import from_json, to_json
+
+_AGAIN: Final = 2.0
+"""Seconds until a reload that was refused for a while is tried again."""
 
 
 def write_accepted(settings: Settings, path: Path) -> None:
@@ -46,3 +51,13 @@ def read_accepted(path: Path) -> Settings:
     except ValueError:
         # No cause attached: it could quote the settings, secrets among them.
         raise InputError(f"{path}: not what the supervisor wrote") from None
+
+
+def reload_later(error: GatewayError, asked: asyncio.Event) -> None:
+    """Ask for a reload again where it was refused only for now, as by a register that is away.
+
+    The other processes may have taken the settings: a new key of links, say, of which one
+    that kept the old ones would know no link.
+    """
+    if error.temporary:
+        asyncio.get_running_loop().call_later(_AGAIN, asked.set)

@@ -25,7 +25,7 @@ from gateway.failure import GatewayError, InputError
 from gateway.page.parts import page_parts
 from gateway.public.server import Face, Part
 from gateway.records.database import Database
-from gateway.serve.accepted import read_accepted
+from gateway.serve.accepted import read_accepted, reload_later
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
@@ -172,6 +172,7 @@ async def _reloads(
             letterbox.renew(settings, parts)
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
+            reload_later(error, asked)
             continue
         face.settings, face.parts = settings.public, renewed
         configure(settings.log, worker=assignment.index)

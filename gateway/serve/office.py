@@ -31,7 +31,7 @@ from gateway.records.database import Database
 from gateway.records.deed import acts
 from gateway.records.feed import Feed
 from gateway.records.intake import Intake
-from gateway.serve.accepted import read_accepted
+from gateway.serve.accepted import read_accepted, reload_later
 from gateway.serve.assembly import Parts, archive_place, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
@@ -162,6 +162,7 @@ async def _reloads(
                 load_certificate(context, settings.api.tls, "api.tls")
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
+            reload_later(error, asked)
             continue
         office.desk = replace(
             office.desk, settings=settings, rules=site.rules, gate=site.gate, tools=tools

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from gateway.clock import now_ms
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError
-from gateway.serve.accepted import read_accepted
+from gateway.serve.accepted import read_accepted, reload_later
 from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
@@ -161,6 +161,7 @@ class Service:
                 site = await parts.rebuild(settings, self._metrics)
             except GatewayError as error:
                 log.error("reload_refused", cause=str(error))
+                reload_later(error, self._reload)
                 continue
             listener.swap(site, context)
             if door is not None and parts.plane is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Select, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.clock import Clock, now_ms
+from gateway.clock import CLOCK_SKEW_MS, Clock, now_ms
 from gateway.contacts.contact import Contact
 from gateway.contacts.identity_code import mask_octets
 from gateway.custody.custody import Custody
@@ -23,7 +23,6 @@ from gateway.subject.people import Acts, Who
 from gateway.subject.request import SOON, Kind, Request, RequestError, State, Step, due
 from gateway.subject.store import PersonStore
 
-_CLOCK_SKEW: Final = 300_000
 _table = schema.request
 
 
@@ -68,7 +67,7 @@ class Requests:
         """
         now = self._clock()
         at = now if received is None else received
-        if at > now + _CLOCK_SKEW:
+        if at > now + CLOCK_SKEW_MS:
             raise RequestError("the request would have been received in the future")
         digest = None if contact is None else self._people.digests(contact)[0]
         if person_id is None and contact is not None:

@@ -100,25 +100,35 @@ class Intake:
         self._clock = clock
 
     async def take(
-        self, tool: Tool, changes: Sequence[Change], via: Via, *, first: bool = False
+        self,
+        tool: Tool,
+        changes: Sequence[Change],
+        via: Via,
+        *,
+        first: bool = False,
+        whole: bool = False,
     ) -> Taken:
         """Take changes in.
 
         ``first``: the whole list has never been read, so that what it does not date may
-        have been there for long.
+        have been there for long.  ``whole``: it is being read whole.
         """
         taken = Taken()
         for at in range(0, len(changes), _PORTION):
-            taken.add(await self._take(tool, changes[at : at + _PORTION], via, first))
+            part = changes[at : at + _PORTION]
+            taken.add(await self._take(tool, part, via, first, whole))
         if taken.news:
             await self._register.settle()
         return taken
 
-    async def _take(self, tool: Tool, changes: Sequence[Change], via: Via, first: bool) -> Taken:
+    async def _take(
+        self, tool: Tool, changes: Sequence[Change], via: Via, first: bool, whole: bool
+    ) -> Taken:
         portion = await self._work_out(tool, changes, via, first)
+        rows = [row._replace(listed=1) if whole else row for row in portion.rows.values()]
         logged = await self._register.apply_many(portion.events, only_changes=True, settled=False)
         # Behind what is in force: a crash in between takes the same in again.
-        await self._store.note(tool.name, portion.rows.values())
+        await self._store.note(tool.name, rows)
         await self._store.lose(tool.name, list(portion.gone))
         portion.taken.news = len(logged)
         return portion.taken
@@ -285,7 +295,12 @@ class Intake:
             for row in rows
             if not row.gone
             and row.subject == subject
-            and (row.entry == entry or _ours(row, scope) or _echoes(tool, row, entry))
+            # A narrower one beside ours does not say that ours is there still.
+            and (
+                row.entry == entry
+                or (row.put is not None and row.entry == scope)
+                or _echoes(tool, row, entry)
+            )
         ]
         if not seen:
             seen.append(Known(subject, entry, at, None, now, now))

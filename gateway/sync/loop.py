@@ -104,6 +104,7 @@ class Drive:
         self._keep = _Pace()
         self._told = ""
         self._answering = False
+        self._configured = False
 
     async def forever(self) -> None:
         """Turn after turn until cancelled."""
@@ -143,7 +144,7 @@ class Drive:
 
     async def _round(self, whole: bool, archived: Callable[[], Awaitable[object]]) -> None:
         store, name = self._hands.store, self.tool.name
-        await store.tool(name)
+        await self._configure()
         await self._catch_up()
         if self.tool.pulls:
             await self._hands.puller.changes(self.tool, self._session, await store.tool(name))
@@ -169,8 +170,17 @@ class Drive:
         while (await self._hands.pusher.push(self.tool, self._session)).looked_at:
             pass
 
+    async def _configure(self) -> None:
+        """Follow what was changed in the settings, once."""
+        if not self._configured:
+            store, name = self._hands.store, self.tool.name
+            await store.tool(name)
+            await store.configured(name, self.tool.marks)
+            self._configured = True
+
     async def _turn(self) -> float:
         store, name = self._hands.store, self.tool.name
+        await self._configure()
         cursors = await store.tool(name)
         asked = await self._asked()
         if asked:

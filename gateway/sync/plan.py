@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.clock import now_ms
 from gateway.connector.suppression import Said
 from gateway.contacts.digest import KeyRing, subject_of
+from gateway.entry.entry import normal_name
 from gateway.records import schema
 from gateway.sync.bureau import Bureau
 from gateway.sync.entry import ALL, DELIVERY, covers, entry_of, scope_of
@@ -78,7 +79,10 @@ async def plan(bureau: Bureau, ring: KeyRing, tool: Tool, session: Session) -> P
             names |= {row.entry for row in known.get(digest, ()) if row.stands}
             wider = tool.settings.accept_wider
             if tool.settings.push:
-                want = wanted(contact, standing, tool.holds, wider, now_ms(), there=names)
+                held = names
+                if tool.holds.apart and not _topics(tool) <= names:
+                    held = names - {ALL}  # it stands in the main list alone
+                want = wanted(contact, standing, tool.holds, wider, now_ms(), there=held)
                 found.put.update(entry_of(each).partition(":")[0] for each in want.entries)
                 found.left.update(ban.scope.value for ban in want.left)
             forbidden = bureau.pusher.forbidden(contact, standing)
@@ -87,6 +91,11 @@ async def plan(bureau: Bureau, ring: KeyRing, tool: Tool, session: Session) -> P
                 forbidden |= {ALL, DELIVERY}
             found.lifted += sum(not any(covers(one, name) for one in forbidden) for name in names)
     return found
+
+
+def _topics(tool: Tool) -> set[str]:
+    """The names of the entries of a tool's topics."""
+    return {f"topic:{normal_name(topic)}" for topic in tool.holds.topics}
 
 
 async def _read(

@@ -104,7 +104,7 @@ class Puller:
         under_way = Listing.read(kept) or Listing("", self._clock())
         first = cursors.listed is None
         page = await session.run(tool.connector.listing(under_way.cursor))
-        taken = await self._intake.take(tool, page.changes, Via.LIST, first=first)
+        taken = await self._intake.take(tool, page.changes, Via.LIST, first=first, whole=True)
         taken.bad += page.bad
         await self._store.count_bad(tool.name, taken.bad)
         self._tell(tool, taken)
@@ -121,16 +121,19 @@ class Puller:
 
     async def _compare(self, tool: Tool, began: int) -> None:
         """What was known to be in the list and was not seen in it is gone."""
-        before = began - _LAG
-        total = await self._store.missing(tool.name, before, _ASKED_SINGLY)
+        before, name = began - _LAG, tool.name
+        total = await self._store.missing(name, before, _ASKED_SINGLY)
+        rest = 0
+        # What only a webhook has told, too: it is put there, and nobody is asked.
+        while count := await self._store.missing(name, before, _PORTION, together=True):
+            rest += count
         if total < _ASKED_SINGLY:
             if total:
-                log.warning("sync_entries_gone", tool=tool.name, count=total)
+                log.warning("sync_entries_gone", tool=name, count=total)
             return
-        while count := await self._store.missing(tool.name, before, _PORTION, together=True):
-            total += count
-        log.error("sync_list_shrank", tool=tool.name, count=total)
-        await self._tasks.tell(tool.name, [Told("", f"{total} entries", Why.SHRUNK)])
+        total += rest
+        log.error("sync_list_shrank", tool=name, count=total)
+        await self._tasks.tell(name, [Told("", f"{total} entries", Why.SHRUNK)])
 
     def _tell(self, tool: Tool, taken: Taken) -> None:
         if taken.bad:

@@ -146,10 +146,12 @@ class Pusher:
         known = await self._store.known(
             tool.name, [digest for each in every for digest in self._digests(each)]
         )
+        anew = (await self._store.tool(tool.name)).anew
         work = _Work(Owed("", 0, 0, 0, 0))
         for contact, standing in zip(every, standings, strict=True):
             digests = self._digests(contact)
-            there = [row.entry for each in digests for row in known.get(each, ()) if row.stands]
+            rows = [row for each in digests for row in known.get(each, ())]
+            there = _there(tool, rows, anew)
             lacking = self._wanted(tool, contact, standing, there).entries
             # That mail bounced is no reason to hand an address on that is to be forgotten.
             work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
@@ -172,6 +174,7 @@ class Pusher:
             if row.stands and row.entry == DELIVERY
         ]
         reached = await self._store.reached(suspects)
+        anew = (await self._store.tool(tool.name)).anew
         for each, contacts in pairs:
             if not contacts:
                 rows = known.get(each.subject, ())
@@ -191,8 +194,8 @@ class Pusher:
                 again = None
                 if not any(standing.undeliverable(self._clock())):
                     again = max((reached.get(one, -1) for one in digests[contact]), default=-1)
-                self._compare(plan, rows, digest, forbidden, again)
-                there = [row.entry for row in rows if row.stands]
+                self._compare(plan, tool, rows, digest, forbidden, again)
+                there = _there(tool, rows, anew)
                 lacking = self._wanted(tool, contact, standing, there).entries
                 work.puts += [(digest, entry) for entry in lacking]
             plan.works.append(work)
@@ -200,7 +203,12 @@ class Pusher:
 
     @staticmethod
     def _compare(
-        plan: _Plan, rows: Sequence[Known], digest: str, forbidden: set[str], again: int | None
+        plan: _Plan,
+        tool: Tool,
+        rows: Sequence[Known],
+        digest: str,
+        forbidden: set[str],
+        again: int | None,
     ) -> None:
         """Add what a person is to be asked about a contact's entries.
 
@@ -212,8 +220,11 @@ class Pusher:
             if row.gone:
                 plan.gone.append(row)
                 # After a change of keys an entry is known by two digests; and a wider one
-                # may have come in its place.
-                if any(one.stands and covers(one.entry, row.entry) for one in rows):
+                # may have come in its place, but not from another list.
+                covering = [one.entry for one in rows if one.stands]
+                if tool.holds.apart:
+                    covering = [one for one in covering if one == row.entry]
+                if any(covers(one, row.entry) for one in covering):
                     continue
                 if banned and row.seen != TOGETHER:
                     plan.tasks.append(Told(digest, row.entry, Why.REMOVED))
@@ -245,18 +256,23 @@ class Pusher:
             part = items[at : at + most]
             now = self._clock()
             # Before it is there: what the list then tells of it is known to be ours.
-            rows = [Known(digest, entry_of(each), each.at, now, now, 0) for _, digest, each in part]
+            rows = [
+                Known(digest, entry_of(each), each.at, now, now, 0, listed=1)
+                for _, digest, each in part
+            ]
             await self._store.note(tool.name, rows)
             results = await session.run(
                 tool.connector.put([as_held(each, tool.holds) for _, _, each in part])
             )
             if len(results) != len(part):
                 raise ToolUnreadable(f"{tool.name}: it answers for other entries than were put")
+            # A tool that put us off for minutes dates it when it took it.
+            taken = self._clock()
             stands = []
             refused = []
             for (work, _, _), row, result in zip(part, rows, results, strict=True):
                 if result.done:
-                    stands.append(row._replace(seen=now))
+                    stands.append(row._replace(put=taken, seen=taken))
                 else:
                     if work.failed is None or result.final:
                         work.failed = result
@@ -352,6 +368,21 @@ class Pusher:
 
     def _digests(self, contact: Contact) -> list[str]:
         return list(map(str, self._ring.digests(subject_of(contact))))
+
+
+def _there(tool: Tool, rows: Sequence[Known], anew: int) -> list[str]:
+    """The names of entries that stand in the tool's list, of those known of a contact.
+
+    Where topics have lists of their own, one of all stands in every list if it was put
+    there, and is gone from none since.  What was seen before ``anew`` may be of another list.
+    """
+    standing = [row for row in rows if row.stands and row.seen >= anew]
+    there = {row.entry for row in standing}
+    put = any(row.entry == ALL and row.put is not None for row in standing)
+    gone = any(row.gone and row.entry not in there for row in rows)
+    if tool.holds.apart and (gone or not put):
+        there.discard(ALL)
+    return sorted(there)
 
 
 def spellings(contact: Contact | None) -> list[Contact]:

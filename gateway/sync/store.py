@@ -21,6 +21,27 @@ TOGETHER: Final = -1
 """As when an entry was seen that is gone with many others."""
 
 
+class Marks(NamedTuple):
+    """What the settings say of a tool, hashed: they may name persons, and secrets."""
+
+    place: str
+    """Which list it is."""
+    topics: str
+    """What topics are called there."""
+    wishes: str
+    """What is to be put there."""
+
+    @property
+    def text(self) -> str:
+        """As it is kept."""
+        return ".".join(self)
+
+    @classmethod
+    def read(cls, text: str) -> Marks | None:
+        """What :attr:`text` wrote; None for ""."""
+        return cls(*text.split(".")) if text else None
+
+
 class Cursors(NamedTuple):
     """How far one tool is."""
 
@@ -37,6 +58,10 @@ class Cursors(NamedTuple):
     cause: str
     rounds: int
     bad: int
+    mark: str
+    """What the settings said of it, hashed; "": nobody has looked yet."""
+    anew: int
+    """What was seen there before (ms) may be of another list."""
 
     @property
     def listing(self) -> bool:
@@ -53,6 +78,7 @@ class Known(NamedTuple):
     put: int | None
     since: int
     seen: int
+    listed: int = 0
 
     @property
     def stands(self) -> bool:
@@ -91,6 +117,8 @@ class SyncStore(Owing):
                 "cause": "",
                 "rounds": 0,
                 "bad": 0,
+                "mark": "",
+                "anew": 0,
             }
             statement = into(connection, _tool).values(**values).on_conflict_do_nothing()
             await connection.execute(statement)
@@ -129,6 +157,32 @@ class SyncStore(Owing):
         """Note that a round that somebody asked for has ended, well or not."""
         await self.change(name, rounds=_tool.c.rounds + 1)
 
+    async def configured(self, name: str, marks: Marks) -> None:
+        """Begin anew with what follows from settings that were changed since the last time.
+
+        Another list is read and filled from its beginning; what topics are called, what a
+        list may hold wider, and whether it is written at all, changes what it lacks.
+        """
+        now = self._clock()
+        query = select(_tool.c.mark).where(_tool.c.name == name)
+
+        async def found(connection: AsyncConnection) -> str | None:
+            return await connection.scalar(query)
+
+        async def work(connection: AsyncConnection) -> None:
+            before = Marks.read(await connection.scalar(query) or "")
+            values: dict[str, Any] = {"mark": marks.text}
+            if before is not None and before != marks:
+                values["walked"] = ""
+                if (before.place, before.topics) != (marks.place, marks.topics):
+                    values["anew"] = now
+                if before.place != marks.place:
+                    values |= {"sealed_pulled": b"", "sealed_listing": b"", "listed": None}
+            await connection.execute(update(_tool).where(_tool.c.name == name).values(**values))
+
+        if await self.database.read(found) != marks.text:
+            await self.database.write(work)
+
     async def count_bad(self, name: str, bad: int) -> None:
         """Count entries that could not be read."""
         if bad:
@@ -160,7 +214,7 @@ class SyncStore(Owing):
             new = statement.excluded
             statement = statement.on_conflict_do_update(
                 index_elements=[_known.c.tool, _known.c.subject, _known.c.entry],
-                set_={"at": new["at"], "put": new["put"], "seen": new["seen"]},
+                set_={name: new[name] for name in ("at", "put", "seen", "listed")},
             )
             await connection.execute(statement, values)
 
@@ -194,14 +248,16 @@ class SyncStore(Owing):
     async def missing(self, name: str, before: int, most: int, *, together: bool = False) -> int:
         """Note as gone what was not seen since a time (ms); how many, at most ``most``.
 
-        ``together``: too many for a person to be asked about each.
+        ``together``: too many for a person to be asked about each; with what was never in
+        a listing, of which nobody knows whether it would be.
         """
+        listed = [] if together else [_known.c.listed == 1]
         now = self._clock()
 
         async def work(connection: AsyncConnection) -> int:
             query = (
                 select(_known.c.subject, _known.c.entry)
-                .where(_known.c.tool == name, _known.c.seen > 0, _known.c.seen < before)
+                .where(_known.c.tool == name, _known.c.seen > 0, _known.c.seen < before, *listed)
                 .limit(most)
             )
             rows = [(row[0], row[1]) for row in await connection.execute(query)]
@@ -239,6 +295,7 @@ _KNOWN: Final = (
     _known.c.put,
     _known.c.since,
     _known.c.seen,
+    _known.c.listed,
 )
 _FORGET: Final = delete(_known).where(
     _known.c.tool == bindparam("of"),
@@ -274,6 +331,7 @@ async def _gone(
                 "put": None,
                 "since": now,
                 "seen": seen,
+                "listed": 0,
             }
             for subject, entry in entries
         ],

@@ -80,9 +80,9 @@ class LinkError(GatewayError):
 class Link:
     """What a token stands for.
 
-    ``topic`` None: all marketing on the contact's channel.  ``issued`` is in ms since
-    1970 and made whole days (UTC), the earlier.  ``language`` is that of the page, ``""``
-    where it is not known.
+    ``topic`` None, or one of blanks: all marketing on the contact's channel.  ``issued`` is
+    in ms since 1970 and made whole days (UTC), the earlier.  ``language`` is that of the
+    page, ``""`` where it is not known.
     """
 
     contact: Contact
@@ -92,7 +92,7 @@ class Link:
     language: str = ""
 
     def __post_init__(self) -> None:
-        """Make the time whole days.
+        """Make the time whole days, and a topic of blanks none.
 
         Raises:
             ValueError: the day is before 1970 or after 2149.
@@ -102,6 +102,8 @@ class Link:
         if not 0 <= day <= _LAST_DAY:
             raise ValueError("a link is issued between 1970 and 2149")
         object.__setattr__(self, "issued", day * DAY_MS)
+        if self.topic is not None and not self.topic.strip():
+            object.__setattr__(self, "topic", None)
 
 
 class Links:

@@ -346,6 +346,19 @@ NOTIFICATIONS = [
         {"matti+uutiset@asiakas.example": "5.1.1"},
     ),
     Sample(
+        "a tag of figures is no xtext: the final recipient says the same",
+        report(
+            "x",
+            *(
+                recipient(
+                    f"m+{tag}@x.example", "5.1.1", Original_Recipient=f"rfc822;m+{tag}@x.example"
+                )
+                for tag in ("20", "2B", "3D")
+            ),
+        ),
+        {"m+20@x.example": "5.1.1", "m+2B@x.example": "5.1.1", "m+3D@x.example": "5.1.1"},
+    ),
+    Sample(
         "a quoted local part",
         report("x", recipient('"matti meikäläinen"@asiakas.example', "5.1.1")),
         {'"matti meikäläinen"@asiakas.example': "5.1.1"},

@@ -6,6 +6,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.clock import CLOCK_SKEW_MS
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Collected, PersonClass
 from gateway.entry.codec import decode, encode
@@ -22,7 +23,7 @@ from gateway.entry.event import Attributes, Event, EventKind
 from gateway.entry.projection import MAX_ORIGINS, project
 from gateway.entry.standing import merge
 
-NOW = 1_000_000
+NOW = 1_000_000_000
 channels = st.sampled_from(Channel)
 topics = st.sampled_from(["*", "news", "offers"])
 scopes = st.sampled_from(Scope)
@@ -111,6 +112,41 @@ def test_a_withdrawn_consent_bans_until_a_later_lifting_one(log, channel, topic)
         kind=EventKind.CONSENT, at=41, actor="a", channel=channel, topic=topic, proven=True
     )
     assert blocked(project(entry, grant), channel, topic)
+
+
+OBJECTIONS = st.sampled_from([EventKind.BAN, EventKind.WITHDRAW, EventKind.ERASE])
+
+
+@given(OBJECTIONS, st.integers(0, CLOCK_SKEW_MS), st.integers(1, CLOCK_SKEW_MS))
+def test_an_objection_outranks_a_consent_that_its_clock_has_not_reached(kind, late, ahead):
+    grant = Event(
+        kind=EventKind.CONSENT,
+        at=NOW + ahead,
+        actor="a",
+        channel=Channel.EMAIL,
+        topic="news",
+        proven=True,
+        lifts=True,
+    )
+    entry = project(EMPTY, grant)
+    assert not blocked(entry, Channel.EMAIL, "news", now=NOW)
+    objection = Event(
+        kind=kind,
+        at=NOW - late,
+        recorded=NOW,
+        actor="a",
+        channel=Channel.EMAIL,
+        topic="news",
+    )
+    objected = project(entry, objection)
+    assert blocked(objected, Channel.EMAIL, "news", now=NOW)
+    # One that tells of long ago does not, and neither does a list's.
+    for old in (
+        replace(objection, at=NOW - CLOCK_SKEW_MS - 1),
+        replace(objection, imported=True),
+    ):
+        if kind is EventKind.BAN:
+            assert not blocked(project(entry, old), Channel.EMAIL, "news", now=NOW)
 
 
 @given(st.lists(events(kinds=(EventKind.BAN, EventKind.UNBAN)), max_size=10), scopes)

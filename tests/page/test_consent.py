@@ -17,6 +17,7 @@ from tests.peers.scripted import Stage
 
 A = "maija.meikalainen@example.com"
 ASK = {"act": "consent", "topic": "newsletter", "version": "2026-1", "lang": "en"}
+CONFIRM = {"act": "confirm", "version": "2026-1"}
 WORDS = CONSENTS["newsletter"]["wording"]["en"]
 
 
@@ -100,14 +101,46 @@ async def test_one_message_only_whoever_asks_how_often(pages, upstream):
         assert (code, "We have sent a message" in html) == (200, True)
     assert len(upstream.messages) == 1
     assert len(await pages.events(A)) == 1
-    # Also where it was taken back in between: the message that was sent still serves.
-    await pages.post(url, {"act": "withdraw", "topic": "newsletter"})
-    assert (await status(pages)).status is ConsentStatus.WITHDRAWN
+
+
+@pytest.mark.parametrize("act", ["withdraw", "topic"])
+async def test_a_message_sent_before_a_refusal_confirms_nothing_after_it(pages, upstream, act):
+    # Whoever was passed the message has both of its links: to ask anew, and to confirm.
+    url = pages.link(A, language="en")
     await pages.post(url, ASK)
-    assert len(upstream.messages) == 1
     confirm = confirm_url(pages, mail_of(upstream)[1])
-    await pages.post(confirm, {"act": "confirm", "version": "2026-1", "lang": "en"})
+    await pages.post(confirm, CONFIRM)
     assert (await status(pages)).status is ConsentStatus.GRANTED
+    await pages.post(url, {"act": act, "topic": "newsletter"})
+    code, html = await pages.post(url, ASK)
+    assert (code, "Nothing has been recorded" in html) == (429, True)
+    assert len(upstream.messages) == 1
+    await pages.post(confirm, CONFIRM)
+    assert (await status(pages)).status is not ConsentStatus.PENDING
+    async with pages.house.client() as client:
+        assert "1 suppressed" in await client.mail(A)
+
+
+async def test_a_message_for_an_earlier_question_confirms_no_later_one(pages, upstream):
+    await pages.post(pages.link(A), ASK)
+    kept = pages.link(A, purpose=Purpose.CONFIRM, age=8, language="en")
+    assert "There is nothing to confirm" in (await pages.get(kept))[1]
+    await pages.post(kept, CONFIRM)
+    assert (await status(pages)).status is ConsentStatus.PENDING
+    await pages.post(confirm_url(pages, mail_of(upstream)[1]), CONFIRM)
+    assert (await status(pages)).status is ConsentStatus.GRANTED
+
+
+async def test_a_refusal_said_again_ends_what_was_asked_for_since(pages, upstream):
+    url = pages.link(A)
+    one_click = {"List-Unsubscribe": "One-Click"}
+    assert (await pages.post(url, one_click))[0] == 200
+    await pages.post(url, ASK)
+    assert (await pages.post(url, one_click))[0] == 200
+    await pages.post(confirm_url(pages, mail_of(upstream)[1]), CONFIRM)
+    assert (await status(pages)).status is ConsentStatus.PENDING
+    async with pages.house.client() as client:
+        assert "1 suppressed" in await client.mail(A)
 
 
 async def test_a_message_that_was_not_sent_is_sent_when_asked_again(pages, upstream):

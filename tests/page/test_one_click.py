@@ -1,10 +1,12 @@
 """RFC 8058: one POST by a mail program, and the ban is in force when it is answered."""
 
 import asyncio
+import contextlib
 
 import aiohttp
 import pytest
 
+from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
@@ -120,6 +122,121 @@ async def test_what_a_later_consent_has_lifted_is_refused_anew(pages):
     async with pages.house.client() as client:
         assert "1 forwarded" in await client.mail(A)
     assert (await pages.post(url, ONE_CLICK))[0] == 200
+    async with pages.house.client() as client:
+        assert "1 suppressed" in await client.mail(A)
+
+
+async def _raw(
+    pages, target: str, head: str, body: str = ONE_CLICK, length: int | None = len(ONE_CLICK)
+) -> str:
+    """The first line that is answered; what ``head`` announces is not sent at once."""
+    announced = "" if length is None else f"Content-Length: {length}\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", pages.port)
+    writer.write(
+        f"POST {target} HTTP/1.1\r\nHost: preferences.example\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\n"
+        f"{announced}{head}\r\n{body}".encode()
+    )
+    async with asyncio.timeout(20):
+        line = (await reader.readline()).decode()
+        if line.startswith("HTTP/1.1 100 "):
+            assert await reader.readline() == b"\r\n"
+            writer.write(ONE_CLICK.encode())
+            line = (await reader.readline()).decode()
+    writer.close()
+    return line
+
+
+async def test_requests_that_never_end_keep_no_refusal_out(open_pages):
+    """Whoever has no link at all could else hold every place, by a few slow bodies."""
+    public = {"listen": ["127.0.0.1:0"], "url": "https://preferences.example", "max_requests": 2}
+    async with open_pages(public=public) as pages, contextlib.AsyncExitStack() as stack:
+        for _ in range(8):
+            _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
+            stack.callback(writer.close)
+            writer.write(b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nList")
+            await writer.drain()
+        await asyncio.sleep(0.2)
+        assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 200
+        assert await pages.bans(A) == [NEWSLETTER]
+
+
+async def test_bodies_that_together_are_too_large_wait(open_pages):
+    public = {
+        "listen": ["127.0.0.1:0"],
+        "url": "https://preferences.example",
+        "max_requests": 2,
+        "max_body": 1024,
+    }
+    async with open_pages(public=public) as pages, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
+            stack.callback(writer.close)
+            writer.write(
+                b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1024\r\n\r\n" + b"x" * 1020
+            )
+            await writer.drain()
+        await asyncio.sleep(0.2)
+        assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 503
+        await stack.aclose()
+        await asyncio.sleep(0.2)
+        assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 200
+
+
+async def test_who_waits_to_be_told_to_go_on_is_told(pages):
+    target = f"/u/{pages.token(A)}"
+    assert "200" in await _raw(pages, target, "Expect: 100-continue\r\n", body="")
+    assert await pages.bans(A) == [NEWSLETTER]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda token: f"http://preferences.example/u/{token}",
+        lambda token: f"//u/{token}",
+        lambda token: "/u/" + "".join(f"%{ord(one):02X}" for one in token),
+    ],
+    ids=["a whole URL", "slashes", "percents"],
+)
+async def test_a_link_that_was_written_otherwise_on_its_way_is_the_same(pages, write):
+    assert "200" in await _raw(pages, write(pages.token(A)), "")
+    assert await pages.bans(A) == [NEWSLETTER]
+
+
+async def test_a_link_whose_topic_is_blank_refuses_its_channel(pages):
+    assert (await pages.post(pages.link(A, " \u2028"), ONE_CLICK))[0] == 200
+    assert await pages.bans(A) == [("channel", "email", None)]
+
+
+async def test_who_goes_away_half_way_is_no_error_of_ours(pages, capsys):
+    for number in range(3):
+        _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
+        writer.write(b"POST /u/x%d HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nList" % number)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+    chunked = "Transfer-Encoding: chunked\r\n"
+    assert "400" in await _raw(pages, f"/u/{pages.token(A)}", chunked, "zz\r\n", length=None)
+    assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 200
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("form", [ONE_CLICK, "act=withdraw&topic=newsletter", "act=all"])
+async def test_a_refusal_stands_although_the_consent_is_of_a_clock_that_is_ahead(pages, form):
+    await pages.house.allow(A)
+    await pages.house.tell(
+        A,
+        EventKind.CONSENT,
+        at=now_ms() + 60_000,
+        channel=Channel.EMAIL,
+        topic="newsletter",
+        proven=True,
+        lifts=True,
+        settled=True,
+    )
+    async with pages.house.client() as client:
+        assert "1 forwarded" in await client.mail(A)
+    assert (await pages.post(pages.link(A), form))[0] in (200, 303)
     async with pages.house.client() as client:
         assert "1 suppressed" in await client.mail(A)
 

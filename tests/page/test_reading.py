@@ -1,5 +1,6 @@
 """What browsers and mail programs send, read without trust."""
 
+import time
 from contextlib import suppress
 
 import pytest
@@ -70,6 +71,17 @@ def test_forms_are_read_in_both_ways(content_type, body, fields):
 def test_a_form_beyond_its_bounds_is_refused(content_type, body):
     with pytest.raises(FormError):
         read_form(content_type, body)
+
+
+def test_a_form_of_parts_in_parts_is_read_in_bounded_time():
+    """The library's reader asks every open boundary of every line: seconds of the loop."""
+    levels = b"".join(
+        b"Content-Type:multipart/a;boundary=%x\r\n\r\n--%x\r\n" % (n, n) for n in range(1, 400)
+    )
+    body = (b"--0\r\n" + levels + b"\n" * LARGEST)[:LARGEST]
+    began = time.process_time()
+    assert read_form("multipart/form-data; boundary=0", body) == {}
+    assert time.process_time() - began < 0.3  # measured: two thousandths
 
 
 @given(st.sampled_from(["multipart/form-data; boundary=x", URLENCODED, ""]), st.binary())

@@ -4,8 +4,16 @@ import os
 import signal
 import ssl
 
+import pytest
+from aiohttp import ClientSession
+
+from gateway.clock import now_ms
+from gateway.contacts.parse import parse_contact
+from gateway.keyfile import add_key
+from gateway.unsubscribe.link import Link, Links, Purpose
 from tests.peers.certificates import self_signed
 from tests.peers.house import client_table
+from tests.peers.losing import LosingServer
 from tests.peers.scripted import ScriptedUpstream
 
 STRANGER = "stranger@example.com"
@@ -185,3 +193,26 @@ async def test_ready_asks_the_upstreams_of_the_new_settings(gateway, upstream):
         gateway.signal(signal.SIGHUP)
         await gateway.line("reloaded")
         assert (await gateway.get("/readyz"))[0] == 200
+
+
+@pytest.mark.slow
+async def test_a_reload_while_the_register_is_away_is_made_when_it_is_back(build):
+    """Workers seal links with a new key; who serves the pages must come to know it."""
+    public = {"listen": ["127.0.0.1:0"], "url": "https://preferences.example"}
+    async with LosingServer() as server:
+        register = {"url": server.url}
+        async with build(register=register, public=public) as gateway, ClientSession() as session:
+            path = gateway.settings.unsubscribe.key_file
+            Links.load_or_create(path)
+            add_key(path)
+            server.kill()
+            gateway.signal(signal.SIGHUP)
+            await gateway.line("reload_refused", count=2, within=30)
+            await server.start()
+            await gateway.line("reloaded", within=30)
+            await gateway.line("public_reloaded", within=30)
+            contact = parse_contact(STRANGER)
+            link = Link(contact, Purpose.REFUSE, None, now_ms())
+            url = f"http://127.0.0.1:{gateway.public}/u/{Links.load_or_create(path).seal(link)}"
+            async with session.get(url) as answer:
+                assert answer.status in (200, 503)  # known; the register may not be whole yet

@@ -264,6 +264,29 @@ async def test_a_tool_that_is_down_catches_up_by_itself(build):
         await flow.gateway.line("sync_recovered", tool="two", within=60)
 
 
+async def test_a_tool_that_is_new_by_reload_gets_all_and_one_that_is_gone_nothing(build):
+    async with build() as flow:
+        tools = flow.gateway.how["sync"]["tools"]
+        await until(lambda: flow.one.asked and flow.two.asked)
+        flow.gateway.configure(sync={"every": 1, "tools": tools[:1]})
+        flow.gateway.signal(signal.SIGHUP)
+        await flow.gateway.line("public_reloaded")
+        assert await flow.hook("one", unsubscribe(NO)) == 200
+        assert await flow.hook("two", unsubscribe(YES)) == 404
+        await asyncio.sleep(3)
+        assert not flow.two.has(NO)
+        flow.gateway.configure(sync={"every": 1, "tools": tools})
+        flow.gateway.signal(signal.SIGHUP)
+        await until(lambda: flow.two.has(NO))
+        assert await flow.hook("two", unsubscribe(YES)) == 200
+        # What cannot be is refused, and the tools that are go on.
+        wrong = [{**tools[0], "secret_file": "nowhere"}]
+        flow.gateway.configure(sync={"every": 1, "tools": wrong})
+        flow.gateway.signal(signal.SIGHUP)
+        await flow.gateway.line("reload_refused")
+        await until(lambda: flow.one.has(YES))
+
+
 async def test_killed_halfway_it_loses_nothing_and_doubles_nothing(build):
     async with build() as flow:
         count = 1200
@@ -289,6 +312,22 @@ async def test_killed_halfway_it_loses_nothing_and_doubles_nothing(build):
         for address in (everybody[0], everybody[-1], everybody[count]):
             history = await flow.command("register", "history", address, "--json")
             assert [row["kind"] for row in history.rows] == ["ban"]
+
+
+async def test_what_is_owed_for_too_long_is_told(build):
+    async with build(alarm_after=0.0005) as flow:
+        flow.two.down = True
+        assert await flow.hook("one", unsubscribe(NO)) == 200
+        late = await flow.gateway.line("sync_late", tool="two", within=60)
+        assert (late["late"], late["owed"]) == (1, 1)
+        for _ in range(100):
+            if 'gateway_sync_late{tool="two"} 1.0' in (await flow.gateway.get("/metrics"))[1]:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            raise AssertionError("it is not told in the metrics")
+        assert (await flow.gateway.get("/readyz"))[0] == 200
+        assert (await flow.command("sync", "status")).status == 1
 
 
 def store_clock_back(gateway: RunningGateway) -> None:

@@ -139,6 +139,21 @@ async def test_a_refusal_of_all_is_heard_although_we_put_as_much_for_a_topic(wor
     assert await world.banned("a@example.com", "another")
 
 
+async def test_what_a_webhook_told_and_no_list_shows_is_nobodys_task(world, plain):
+    tool = plain.tool()
+    await world.round(tool)
+    hooks = world.hooks(tool)
+    await hooks(call({"address": "a@example.com", "at": now_ms()}))
+    await hooks(
+        call({"address": "b@example.com", "scope": "topic", "topic": "plain:7", "at": now_ms()})
+    )
+    world.later(20 * 60_000)
+    await world.round(tool, whole=True)
+    assert await world.tasks() == []
+    assert plain.has("a@example.com")
+    assert await world.banned("b@example.com", "plain:7")
+
+
 async def test_a_call_cut_off_by_a_crash_is_heard_when_it_comes_again(world, plain, monkeypatch):
     """Killed between remembering the call and the register, the tool's repeat must count."""
     hooks = world.hooks(plain.tool())

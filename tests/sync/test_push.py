@@ -197,3 +197,29 @@ async def test_before_an_address_is_destroyed_the_tools_get_what_they_lack(world
         assert [each["address"] for each in plain.puts] == ["a@example.com"]
         await world.round(tools[0])
         assert len(plain.puts) == 1
+
+
+async def test_what_a_slow_tool_took_late_is_still_known_to_be_ours(world):
+    """Put off for minutes, it dates our entry after a consent that came meanwhile."""
+
+    class Slow(PlainTool):
+        async def _put(self, request):
+            world.later(180_000)
+            answer = await super()._put(request)
+            for entry in self.list.values():
+                entry["at"] = world.clock()
+            self.log.clear()
+            return answer
+
+    async with Slow() as slow:
+        tool = slow.tool()
+        world.later(-300_000)
+        await world.round(tool)  # its list is read for the first time
+        begun = world.clock()
+        await world.ban("a@example.com", at=begun - 1000)
+        await world.round(tool)
+        await world.consent("a@example.com", at=begun + 60_000)
+        assert not await world.banned("a@example.com")
+        world.later(120_000)
+        await world.round(tool, whole=True)
+        assert not await world.banned("a@example.com")
