@@ -40,8 +40,7 @@ class Areas:
 
     def scopes(self) -> frozenset[Scope]:
         """What can be told apart."""
-        narrow = {Scope.TOPIC} if self.topics else set()
-        return frozenset({Scope.ALL, Scope.CHANNEL, *narrow})
+        return self._topics.scopes
 
     def meanings(self, area: str) -> Iterator[tuple[Scope, str | None]]:
         """The scope and topic of an entry in this area; of each topic that shares it.

@@ -28,7 +28,6 @@ from gateway.connector.saying import text
 from gateway.connector.suppression import DELIVERY, Change, Suppression
 from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import Scope
 from gateway.provider.request import Request
 
 IN: Final = "/in"
@@ -75,12 +74,10 @@ class File(Connector):
     @property
     def holds(self) -> Holds:
         """Everything but the topics that the settings do not name; no whole list."""
-        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if self.topics.names else set())
-        topics = self.topics.names
         return Holds(
-            frozenset(scopes),
+            self.topics.scopes,
             frozenset(Channel),
-            topics,
+            self.topics.names,
             lists=False,
             hooks=False,
             delivery=DELIVERY,

@@ -33,7 +33,6 @@ from gateway.connector.suppression import DELIVERY, Change, Said, Suppression
 from gateway.connector.topics import Topics
 from gateway.connector.webhook import called, expect_fresh, secret_of
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import Scope
 from gateway.provider.request import Request
 
 SIGNATURE: Final = "Gateway-Signature"
@@ -69,9 +68,8 @@ class Http(Connector):
     @property
     def holds(self) -> Holds:
         """Everything but the topics that the settings do not name."""
-        topics = self._topics.names
-        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if topics else set())
-        return Holds(frozenset(scopes), frozenset(Channel), topics, delivery=DELIVERY)
+        topics = self._topics
+        return Holds(topics.scopes, frozenset(Channel), topics.names, delivery=DELIVERY)
 
     def warnings(self) -> list[str]:
         """Whether it can be heard at once."""

@@ -8,7 +8,10 @@ take: what changes behind the lap is found by the next.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, Self
+
+from gateway.connector.connector import Page
 
 OVERLAP: Final = 15 * 60 * 1000
 """Milliseconds looked back: ten minutes of another clock, five of a transaction's length."""
@@ -42,6 +45,11 @@ class Lap(NamedTuple):
 
     def __str__(self) -> str:
         return ".".join(map(str, self))
+
+
+def closed(at: Lap, page: Page) -> Page:
+    """A page of what is new; the last one leads to the next lap."""
+    return page if page.more else replace(page, cursor=str(at.next()))
 
 
 def numbers(texts: Sequence[str]) -> list[int]:

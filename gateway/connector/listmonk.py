@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 
@@ -35,13 +34,13 @@ from gateway.connector.answer import (
 )
 from gateway.connector.asking import basic, sent
 from gateway.connector.connector import Connector, Exchange, Holds, Page, Place, Put, ToolUnreadable
-from gateway.connector.lap import Lap
+from gateway.connector.lap import Lap, closed
 from gateway.connector.saying import email_of, moment_of, text
-from gateway.connector.setting import need, setting
+from gateway.connector.setting import lacking, need
 from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope, normal_name
-from gateway.failure import InputError
 from gateway.provider.request import Request
 
 _ROWS: Final = 500
@@ -66,23 +65,20 @@ class Listmonk(Connector):
         need(place, "url", place.url, "where listmonk is, as https://lists.example.com")
         need(place, "username", place.username, "the API user's name")
         need(place, "secret_file", place.secret, "a file with the API user's token")
-        self._lists: dict[str, int] = {}
         for topic, name in place.topics:
             if not _is_list_id(name):
-                raise InputError(
-                    f"{setting(place, 'topics')}.{topic}: write the list's id, "
-                    "the number in its address in listmonk"
-                )
-            self._lists[normal_name(topic)] = int(name)
+                what = "write the list's id, the number in its address in listmonk"
+                raise lacking(place, f"topics.{topic}", what)
+        self._topics = Topics(place)
+        self._lists = {normal_name(topic): int(name) for topic, name in place.topics}
 
     @property
     def holds(self) -> Holds:
         """E-mail only; a topic for each list that is named."""
-        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if self._lists else set())
         return Holds(
-            frozenset(scopes),
+            self._topics.scopes,
             frozenset({Channel.EMAIL}),
-            frozenset(self._lists),
+            self._topics.names,
             dated=False,
             hooks=False,
         )
@@ -111,10 +107,7 @@ class Listmonk(Connector):
         """Subscribers, then bounces, that changed since the pass before began."""
         now = self.clock()
         at = Lap.read(cursor, now - DAY_MS, now)
-        page = yield from self._page(at)
-        if page.more:
-            return page
-        return replace(page, cursor=str(at.next()))
+        return closed(at, (yield from self._page(at)))
 
     def listing(self, cursor: str) -> Exchange[Page]:
         """All that are blocklisted or unsubscribed, then all bounces."""

@@ -93,11 +93,8 @@ class Mailgun(Connector):
     @property
     def holds(self) -> Holds:
         """All mail of the domain, and the tags that the settings name."""
-        scopes = {Scope.ALL, Scope.CHANNEL}
-        if self._topics.names:
-            scopes.add(Scope.TOPIC)
         return Holds(
-            scopes=frozenset(scopes),
+            scopes=self._topics.scopes,
             channels=frozenset({Channel.EMAIL}),
             topics=self._topics.names,
             delivery=DELIVERY,

@@ -17,7 +17,6 @@ read in Mautic's ``LeadApiController``, ``Model/DoNotContact`` and ``CommonRepos
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
@@ -36,7 +35,7 @@ from gateway.connector.connector import (
     ToolRefused,
     ToolUnreadable,
 )
-from gateway.connector.lap import Lap
+from gateway.connector.lap import Lap, closed
 from gateway.connector.saying import email_of, moment_of, phone_of, text
 from gateway.connector.setting import need, setting
 from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
@@ -109,10 +108,7 @@ class Mautic(Connector):
         """Entries of a date since the pass before began."""
         now = self.clock()
         at = Lap.read(cursor, now - DAY_MS, now)
-        page = yield from self._page(at)
-        if page.more:
-            return page
-        return replace(page, cursor=str(at.next()))
+        return closed(at, (yield from self._page(at)))
 
     def listing(self, cursor: str) -> Exchange[Page]:
         """All entries by their ids."""

@@ -46,13 +46,15 @@ from gateway.provider.request import Answer, Request
 from gateway.provider.signature import exact_base64
 
 _PAGE: Final = 500
+_STOOD: Final = 5
+"""Pages in a row that may tell nothing new: more have moved than anybody adds meanwhile."""
 _GROUPS: Final = "/v3/asm/groups"
 _GLOBAL: Final = "/v3/asm/suppressions/global"
 _NOT_TAKEN: Final = "SendGrid does not take this address"
 
 _is_status = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}").fullmatch
 _is_group = re.compile(r"[1-9][0-9]{0,18}").fullmatch
-_is_offset = re.compile(r"[0-9]{1,12}").fullmatch
+_counted = re.compile(r"([0-9]{1,12})(?: ([0-9]{1,2}))?").fullmatch
 _is_account = re.compile(r"[!-~]+(?: [!-~]+)?").fullmatch
 
 
@@ -99,11 +101,8 @@ class SendGrid(Connector):
     @property
     def holds(self) -> Holds:
         """All mail of the account, and the groups that the settings name."""
-        scopes = {Scope.ALL, Scope.CHANNEL}
-        if self._topics.names:
-            scopes.add(Scope.TOPIC)
         return Holds(
-            scopes=frozenset(scopes),
+            scopes=self._topics.scopes,
             channels=frozenset({Channel.EMAIL}),
             topics=self._topics.names,
         )
@@ -179,7 +178,8 @@ class SendGrid(Connector):
             groups = [each for item in items for each in self._grouped(item, since)]
             good = tuple([each for each in groups if each is not None])
             return good, len(groups) - len(good), turned
-        offset = int(place.next or "0") if _is_offset(place.next or "0") else 0
+        counted = _counted(place.next)
+        offset, stood = (int(counted[1]), int(counted[2] or 0)) if counted else (0, 0)
         pairs = {"limit": _PAGE, "offset": offset}
         if since:
             pairs["start_time"] = since // 1000
@@ -187,15 +187,20 @@ class SendGrid(Connector):
         items = self._items(answer)
         keys = [_mark(item) for item in items]
         joint = joint_of(place.tail, keys)
-        if joint is None:
+        if joint is None and stood < _STOOD:
             # More has moved than pages overlap: some of it again, that nothing is missed.
-            return (), 0, place.follow(str(max(0, offset - 2 * _PAGE)))
-        found = [_listed(item, part) for item in items[joint:]]
+            return (), 0, place.follow(f"{max(0, offset - 2 * _PAGE)} {stood + 1}")
+        found = [_listed(item, part) for item in items[joint or 0 :]]
         changes = tuple([each for each in found if each is not None])
         bad = len(found) - len(changes)
-        if len(items) == _PAGE and found:
-            after = place.follow(str(offset + _PAGE - OVERLAP), marks_of(keys))
-            return changes, bad, after
+        # A full page of what was read before: as many came in front, or offsets are not heeded.
+        if not found:
+            stood += 1
+        elif place.tail:
+            stood = 0
+        if len(items) == _PAGE and stood <= _STOOD:
+            further = f"{offset + _PAGE - OVERLAP} {stood}"
+            return changes, bad, place.follow(further, marks_of(keys))
         return changes, bad, turned
 
     def _grouped(self, item: object, since: int) -> Iterator[Change | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.connector.connector import Place
-from gateway.entry.entry import normal_name
+from gateway.entry.entry import Scope, normal_name
 
 
 class Topics:
@@ -21,6 +21,12 @@ class Topics:
     def names(self) -> frozenset[str]:
         """The register's topics that have a name there."""
         return frozenset(self._theirs)
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What a list can tell apart that has a name for each of them, and none for others."""
+        narrow = {Scope.TOPIC} if self._theirs else set()
+        return frozenset({Scope.ALL, Scope.CHANNEL, *narrow})
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from gateway.contacts.parse import parse_email
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError, InputError
 from gateway.provider.request import Answer, Request
+from tests.connector.entry import names as addresses
 from tests.hook.bits import text_flips
 from tests.peers.provider import Provider
 from tests.peers.tools.driver import Driver, answered
@@ -49,10 +50,6 @@ async def tool(**changed):
 
 def entry(address, scope=Scope.CHANNEL, reason=Reason.OBJECTION, topic=None, at=None):
     return Suppression(parse_email(address), scope, reason, Channel.EMAIL, topic, at)
-
-
-def addresses(changes):
-    return [change.suppression.contact.canonical for change in changes]
 
 
 def failed(**changed):

@@ -23,6 +23,7 @@ from gateway.contacts.parse import parse_email
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError, InputError
 from gateway.provider.request import Answer, Request
+from tests.connector.entry import names as addresses
 from tests.hook.bits import flips, text_flips
 from tests.peers.provider import Provider
 from tests.peers.tools.driver import Driver, answered
@@ -65,10 +66,6 @@ async def tool(**changed):
 
 def entry(address, scope=Scope.CHANNEL, reason=Reason.OBJECTION, topic=None):
     return Suppression(parse_email(address), scope, reason, Channel.EMAIL, topic)
-
-
-def addresses(changes):
-    return [change.suppression.contact.canonical for change in changes]
 
 
 # -- the stand-in is what SendGrid's SDK takes it for -------------------------------------
@@ -204,6 +201,25 @@ async def test_nothing_is_skipped_of_a_list_that_moves_while_it_is_read(seed):
                 stayed.discard(gone["email"])
             for number in range(chance.choice((0, 1, 15, 40))):
                 lists.add("unsubscribes", f"new{number}.{len(listed)}@example.com", 2e9)
+
+        lists.between = between
+        changes, _ = await carrier.read(connector.listing)
+        assert stayed <= set(addresses(changes))
+
+
+@pytest.mark.parametrize("came", [20, 479, 480, 500, 1000])
+async def test_what_comes_in_front_while_pages_are_read_hides_nothing(came):
+    async with tool() as (lists, connector, carrier):
+        lists.lists["unsubscribes"] = [
+            {"created": 10**9, "email": f"n{number}@example.com"} for number in range(2000)
+        ]
+        stayed = {one["email"] for one in lists.lists["unsubscribes"]}
+        waves = iter(range(3))
+
+        def between():
+            if (wave := next(waves, None)) is not None:
+                for number in range(came):
+                    lists.add("unsubscribes", f"w{wave}x{number}@example.com", 1.1e9)
 
         lists.between = between
         changes, _ = await carrier.read(connector.listing)

@@ -33,6 +33,7 @@ from gateway.contacts.parse import parse_email
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError, InputError
 from gateway.provider.request import Answer, Request
+from tests.connector.entry import names as addresses
 from tests.hook.bits import flips
 from tests.peers.provider import Provider
 from tests.peers.tools import driver
@@ -67,10 +68,6 @@ async def tool(**changed):
 
 def objection(address, reason=Reason.OBJECTION):
     return Suppression(parse_email(address), Scope.CHANNEL, reason, Channel.EMAIL)
-
-
-def addresses(changes):
-    return [change.suppression.contact.canonical for change in changes]
 
 
 def answered(connector, ask, *answers):
