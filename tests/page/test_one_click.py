@@ -203,6 +203,16 @@ async def test_a_link_that_was_written_otherwise_on_its_way_is_the_same(pages, w
     assert await pages.bans(A) == [NEWSLETTER]
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "cut off"])
+async def test_a_path_of_the_public_url_is_known_whether_a_proxy_cuts_it_or_not(open_pages, kept):
+    public = {"listen": ["127.0.0.1:0"], "url": "https://lamisnet.example/our/mail"}
+    async with open_pages(public=public) as pages:
+        target = f"{'/our/mail' if kept else ''}/u/{pages.token(A)}"
+        assert "200" in await _raw(pages, target, "")
+        assert await pages.bans(A) == [NEWSLETTER]
+        assert "404" in await _raw(pages, f"/our{target}", "")
+
+
 async def test_a_link_whose_topic_is_blank_refuses_its_channel(pages):
     assert (await pages.post(pages.link(A, " \u2028"), ONE_CLICK))[0] == 200
     assert await pages.bans(A) == [("channel", "email", None)]
