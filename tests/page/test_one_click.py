@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import aiohttp
 import pytest
@@ -113,6 +114,17 @@ async def test_said_twenty_times_at_once_it_is_in_force_for_every_answer(pages):
     before = len(await pages.events(A))
     assert (await pages.post(url, {"List-Unsubscribe": "One-Click"}))[0] == 200
     assert len(await pages.events(A)) == before
+
+
+async def test_said_again_the_answer_waits_too_until_no_hand_over_is_older(pages):
+    """The first request may not have been answered yet: what it has set is in force no sooner."""
+    url = pages.link(A)
+    assert (await pages.post(url, ONE_CLICK))[0] == 200
+    began = time.monotonic()
+    assert (await pages.post(url, ONE_CLICK))[0] == 200
+    assert time.monotonic() - began >= pages.house.parts.register.settling
+    assert pages.house.parts.register.settling > 0
+    assert len(await pages.events(A)) == 1
 
 
 async def test_what_a_later_consent_has_lifted_is_refused_anew(pages):
