@@ -39,7 +39,7 @@ class EventQuery(Form):
 class Change(Shown):
     """One change of the register, without evidence and without an address."""
 
-    id: str
+    id: str = Field(description="Of one event; with its subject it occurs once.")
     kind: str
     at: datetime | None = Field(description="When it took effect.")
     recorded: datetime | None

@@ -28,6 +28,8 @@ from gateway.subject.access import Access
 from gateway.subject.erasure import Erasure
 from gateway.subject.people import People
 from gateway.subject.requests import Requests
+from gateway.sync.bureau import Bureau
+from gateway.sync.tool import Tool
 
 
 class Decided(Protocol):
@@ -116,6 +118,8 @@ class Desk:
     imports: Importing
     addresses: Callable[[Sequence[Event]], Awaitable[list[str | None]]]
     """Whom events are about, where that can be told."""
+    sync: Bureau
+    tools: Sequence[Tool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,8 @@ def _operation(route: Route, names: Names) -> dict[str, Any]:
     }
     if route.body is not None:
         schema = names[route.body, "validation"]
-        content = {_JSON: {"schema": schema}}
-        content |= {kind: {"schema": {"type": "string"}} for kind in route.takes}
+        content: dict[str, dict[str, Any]] = {_JSON: {"schema": schema}}
+        content |= {kind: {} for kind in route.takes}  # octets: no schema tells them
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

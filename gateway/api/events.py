@@ -84,7 +84,7 @@ def _read(row: ArchivedEvent) -> Event | None:
 def _change(row: ArchivedEvent, event: Event | None, address: str | None) -> changeform.Change:
     if event is None:
         return changeform.Change(
-            id=row.id,
+            id=row.id.partition("/")[0],
             kind=row.kind,
             at=form.moment(row.at),
             recorded=None,

@@ -115,6 +115,7 @@ class Erasing(Shown):
     shared: int
     obstacles: list[Obstacle]
     held_discarded: list[str]
+    tools_untold: list[str] = Field(description="Tools whose lists lack a ban of the person.")
     keys_destroyed: int
     ended: bool
 

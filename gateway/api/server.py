@@ -8,13 +8,11 @@ account and wrong tokens a minute of an address, and the time a request may take
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import unquote
 
 import orjson
 import structlog
@@ -31,10 +29,12 @@ from gateway.api import (
     records,
     requests,
     subjects,
+    sync,
 )
 from gateway.api.account import Account
 from gateway.api.desk import Call, Desk
 from gateway.api.document import document
+from gateway.api.path import RouteTable, not_allowed
 from gateway.api.problem import (
     CONTENT_TYPE,
     BadMember,
@@ -44,6 +44,7 @@ from gateway.api.problem import (
     unavailable,
 )
 from gateway.api.route import Document, Download, Route
+from gateway.api.sending import SECURE, Sending
 from gateway.failure import GatewayError
 from gateway.network import networks_of, peer_address, within
 from gateway.rate import Bucket
@@ -61,6 +62,7 @@ ROUTES: Final[Sequence[Route]] = (
     *held.ROUTES,
     *subjects.ROUTES,
     *requests.ROUTES,
+    *sync.ROUTES,
 )
 """Everything that may be asked, but for the document itself."""
 
@@ -68,18 +70,11 @@ _DOCUMENT: Final = "/v1/openapi.json"
 _WRONG_TOKENS: Final = 30
 _REMEMBERED: Final = 10_000
 """Accounts and addresses whose rate is remembered."""
-_PLACE: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:._-")
-_PLACE_MOST: Final = 64
 _REASON_MOST: Final = 500
-_PIECE: Final = 256 * 1024
 _AT_ONCE: Final = 1024 * 1024
 """Octets of JSON that are read on the loop; more are read beside it."""
 _LARGE_MOST: Final = 2
 """Large bodies that are read at once."""
-_SECURE: Final = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class Office:
@@ -88,7 +83,7 @@ class Office:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._document = orjson.dumps(document(ROUTES), option=orjson.OPT_INDENT_2)
-        self._table = _Table(ROUTES)
+        self._table = RouteTable(ROUTES)
         self._rates = _Rates()
         self._strangers = _Rates()
         self._under_way = 0
@@ -113,7 +108,7 @@ class Office:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._answered(request)
-        if isinstance(answer, _File):
+        if isinstance(answer, Sending):
             await answer.send(request, self.desk.settings.api.timeout)
             return answer
         # Written here, for the library would wait for ever for whoever reads nothing.
@@ -152,7 +147,7 @@ class Office:
         path = request.raw_path.partition("?")[0]
         if path == _DOCUMENT:
             if request.method != "GET":
-                raise _not_allowed(["GET"])
+                raise not_allowed(["GET"])
             return web.Response(body=self._document, content_type="application/json")
         route, places = self._table.find(request.method, path)
         if route.permission is not None and not account.may(route.permission):
@@ -176,17 +171,17 @@ class Office:
                 status=route.status.value,
                 content_type=answer.content_type,
                 charset="utf-8",
-                headers=_SECURE,
+                headers=SECURE,
             )
         if isinstance(answer, Download):
-            return _File(answer)
+            return Sending(answer)
         if answer is None:
-            return web.Response(status=route.status.value, headers=_SECURE)
+            return web.Response(status=route.status.value, headers=SECURE)
         return web.Response(
             body=answer.model_dump_json().encode(),
             status=route.status.value,
             content_type="application/json",
-            headers=_SECURE,
+            headers=SECURE,
         )
 
     async def _account(self, request: web.BaseRequest) -> Account:
@@ -270,86 +265,6 @@ def _queried(model: type[BaseModel], request: web.BaseRequest) -> BaseModel:
     return _validated(model, dict(request.query))
 
 
-class _File(web.StreamResponse):
-    """An answer that is a file, sent piece by piece."""
-
-    def __init__(self, download: Download) -> None:
-        super().__init__(
-            headers={
-                **_SECURE,
-                "Content-Type": f"{download.content_type}; charset=utf-8",
-                "Content-Disposition": f'attachment; filename="{download.name}"',
-            }
-        )
-        self._file = download.file
-
-    async def send(self, request: web.BaseRequest, timeout: float) -> None:
-        """Send it; each piece within the time, or the connection is cut."""
-        try:
-            self.content_length = await asyncio.to_thread(self._file.seek, 0, os.SEEK_END)
-            await asyncio.to_thread(self._file.seek, 0)
-            async with asyncio.timeout(timeout):
-                await self.prepare(request)
-            while piece := await asyncio.to_thread(self._file.read, _PIECE):
-                async with asyncio.timeout(timeout):
-                    await self.write(piece)
-            async with asyncio.timeout(timeout):
-                await self.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        finally:
-            self._file.close()
-
-
-class _Table:
-    """Finds the route of a path."""
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        paths: dict[str, dict[str, Route]] = {}
-        for route in routes:
-            paths.setdefault(route.path, {})[route.method] = route
-        # What is written out comes before what a place could stand for.
-        self._paths = sorted(
-            ((path.split("/"), methods) for path, methods in paths.items()),
-            key=lambda each: sum(part.startswith("{") for part in each[0]),
-        )
-
-    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The route and what its places are filled with; raises Problem."""
-        parts = path.split("/")
-        for pattern, methods in self._paths:
-            places = _filled(pattern, parts)
-            if places is None:
-                continue
-            route = methods.get(method)
-            if route is None:
-                raise _not_allowed([*methods])
-            for name, value in places.items():
-                if not 0 < len(value) <= _PLACE_MOST or not _PLACE.issuperset(value):
-                    raise bad_request(
-                        "the path names nothing that could be there",
-                        BadMember(f"/{name}", "an id is 1 to 64 letters, digits, and : . _ -"),
-                    )
-            return route, places
-        raise Problem(
-            HTTPStatus.NOT_FOUND, "no-path", "there is no such path; see /v1/openapi.json"
-        )
-
-
-def _filled(pattern: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:
-    """What the pattern's places are filled with; None where the path is another."""
-    if len(pattern) != len(parts):
-        return None
-    places: dict[str, str] = {}
-    for wanted, given in zip(pattern, parts, strict=True):
-        if wanted.startswith("{"):
-            places[wanted[1:-1]] = unquote(given, errors="replace")
-        elif wanted != given:
-            return None
-    return places
-
-
 class _Rates:
     """A rate for each of many, the longest unseen forgotten first."""
 
@@ -401,17 +316,7 @@ def _answer(problem: Problem) -> web.Response:
     return web.Response(
         body=orjson.dumps(problem.body()),
         status=problem.status.value,
-        headers={**_SECURE, "Content-Type": CONTENT_TYPE, **problem.headers},
-    )
-
-
-def _not_allowed(methods: Sequence[str]) -> Problem:
-    allowed = ", ".join(sorted(set(methods)))
-    return Problem(
-        HTTPStatus.METHOD_NOT_ALLOWED,
-        "method",
-        f"here is only {allowed}",
-        headers={"Allow": allowed},
+        headers={**SECURE, "Content-Type": CONTENT_TYPE, **problem.headers},
     )
 
 

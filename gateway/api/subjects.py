@@ -179,6 +179,7 @@ async def erase(call: Call) -> personform.Erasing:
             for one in found.obstacles
         ],
         held_discarded=found.discarded,
+        tools_untold=found.untold,
         keys_destroyed=found.keys,
         ended=found.ended,
     )

@@ -58,7 +58,7 @@ class Waiting:
     async def _look(self) -> None:
         while True:
             with suppress(GatewayError):  # whoever waits is told when reading on
-                self._seen = max(self._seen, await self._head())
+                self._seen = await self._head()
             pulse, self._pulse = self._pulse, asyncio.Event()
             pulse.set()
             await asyncio.sleep(_EVERY)

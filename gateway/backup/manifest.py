@@ -58,7 +58,8 @@ class Manifest:
     faults: tuple[str, ...] = ()
     """What the verification of the copy found."""
     keys: Mapping[str, Mapping[str, str]]
-    """Fingerprints of the digest keys and the content keys, by key id."""
+    """Fingerprints of the digest keys, the content keys and, where there are any, the keys
+    of links, by key id."""
     files: Mapping[str, FileNote]
     """By path below the backup's folder."""
 

@@ -62,6 +62,8 @@ class Restored:
     """Files that are there and are not those of the backup."""
     keyless: str
     """Where people's keys are missing; empty: they are there, or the archive has none."""
+    linkless: str
+    """Where keys of links are missing that the backup was made with; empty: none are."""
 
 
 async def restore(
@@ -89,6 +91,7 @@ async def restore(
     with _configuration(config, folder) as placed:
         settings = load_settings(config)
         _require_keys(settings, manifest)
+        linkless = _links(settings, manifest)
         with _alone(settings.data_dir):
             work = _Restore(settings, manifest, folder, force=force, backup_only=backup_only)
             act = Act(
@@ -116,6 +119,7 @@ async def restore(
         placed=(*placed, *rules),
         differs=differs,
         keyless=work.keyless,
+        linkless=linkless,
     )
 
 
@@ -362,6 +366,19 @@ def _require_keys(settings: Settings, manifest: Manifest) -> None:
                     f"{path}: not the {kind} key {key_id!r} that the backup was made with; "
                     "put the keys back first, from where they are kept"
                 )
+
+
+def _links(settings: Settings, manifest: Manifest) -> str:
+    """Where keys of links are missing; empty: they are not.
+
+    The archive can be read without them, and one may have been retired since: that is told
+    and stops nothing.  Raises InputError for a file that cannot be read.
+    """
+    noted, path = manifest.keys.get("link", {}), settings.unsubscribe.key_file
+    if not noted or path is None:
+        return ""
+    there = fingerprints(path) if path.exists() else {}
+    return str(path) if noted.items() - there.items() else ""
 
 
 @contextmanager

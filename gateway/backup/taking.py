@@ -39,7 +39,7 @@ async def take(
     """Make ``folder`` a backup of the archive as it is now, whether a gateway runs or not.
 
     It is there whole or not at all.  ``keys``: another folder, for digest and content
-    keys.  The act is recorded first.
+    keys, and those of links where there are any.  The act is recorded first.
 
     Raises:
         InputError: a folder is there already and not empty, one lies in the other, or
@@ -73,7 +73,7 @@ async def take(
         # Last, when the backup is whole.
         if keys is not None:
             with _becoming(keys) as drafted:
-                for path in _key_files(settings):
+                for path in _key_files(settings).values():
                     await asyncio.to_thread(_copy, path, drafted / path.name)
     return manifest
 
@@ -84,7 +84,6 @@ async def _manifest(settings: Settings, draft: Path, at: int, source: str) -> Ma
         verification = await verify(copied)
     finally:
         await copied.aclose()
-    digest_keys, content_keys = _key_files(settings)
     files = await asyncio.to_thread(
         lambda: {
             str(path.relative_to(draft)): FileNote.of(path)
@@ -101,16 +100,22 @@ async def _manifest(settings: Settings, draft: Path, at: int, source: str) -> Ma
         seq=verification.links,
         head=verification.head,
         faults=verification.faults,
-        keys={"digest": fingerprints(digest_keys), "content": fingerprints(content_keys)},
+        keys={kind: fingerprints(path) for kind, path in _key_files(settings).items()},
         files=files,
     )
 
 
-def _key_files(settings: Settings) -> tuple[Path, Path]:
+def _key_files(settings: Settings) -> dict[str, Path]:
+    """The files that are copied with the keys, by the manifest's words."""
     digest_keys, content_keys = settings.register.keys_file, settings.records.content_key_file
     if digest_keys is None or content_keys is None:
         raise InputError("register.keys_file and records.content_key_file must be set")
-    return digest_keys, content_keys
+    files = {"digest": digest_keys, "content": content_keys}
+    link_keys = settings.unsubscribe.key_file
+    if link_keys is not None and link_keys.exists():
+        # Made when the first link is sealed.
+        files["link"] = link_keys
+    return files
 
 
 def _copy_settings(settings: Settings, config: Path, draft: Path) -> None:

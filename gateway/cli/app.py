@@ -24,6 +24,7 @@ from gateway.cli import (
     rules,
     serve,
     subject,
+    sync,
     wash,
 )
 from gateway.cli.option import is_text
@@ -55,6 +56,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(links.app, name="links")
 app.add_typer(subject.app, name="subject")
 app.add_typer(organisation.app, name="organisation")
+app.add_typer(sync.app, name="sync")
 
 
 def _version(asked: bool) -> None:

@@ -44,7 +44,8 @@ def backup(
     if with_keys is None:
         typer.echo("the keys are not in it; without them it can be read by nobody")
     else:
-        typer.echo(f"{with_keys}: digest and content keys; keep them elsewhere than the backup")
+        kinds = "digest, content and link" if "link" in manifest.keys else "digest and content"
+        typer.echo(f"{with_keys}: {kinds} keys; keep them elsewhere than the backup")
     typer.echo("people's keys are copied by `keys backup` alone, and kept apart from both")
     for fault in manifest.faults:
         typer.echo(f"not whole: {fault}")
@@ -92,11 +93,17 @@ def _tell(done: Restored) -> bool:
         typer.echo(f"{path}: left as it is; the backup has another one")
     if done.replaced:
         typer.echo(f"the replaced archive is kept: {done.replaced}")
-    doubtful = bool(found.faults or done.keyless)
+    doubtful = bool(found.faults or done.keyless or done.linkless)
     if done.keyless:
         typer.echo(
             f"{done.keyless}: people's keys are missing; put the copy that `keys backup` made "
             "there before the start, for without them nobody's records can be read"
+        )
+    if done.linkless:
+        typer.echo(
+            f"{done.linkless}: lacks keys of links that the backup was made with; put them back "
+            "before the start, unless they were retired since, for links in mail that was sent "
+            "end without them"
         )
     for fault in found.faults:
         typer.echo(f"not whole: {fault}")

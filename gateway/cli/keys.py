@@ -131,11 +131,15 @@ async def _rotate(settings: Settings, by: str, reason: str) -> dict[str, Any]:
 
 async def _rewrap(stores: Stores) -> dict[str, int]:
     """Put what may change its seal under the current content key."""
+    # Late, for it loads the database's library.
+    from gateway.sync.cursor import CursorSeal
+
     seal: Sealer = stores.seal
     return {
         "people's keys": await stores.custody.rewrap(seal, seal.is_stale),
         "held messages": await stores.held.rewrap(),
         "contents": await stores.contents.rewrap(),
+        "cursors of tools": await CursorSeal(seal).rewrap(stores.database),
     }
 
 

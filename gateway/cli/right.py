@@ -306,6 +306,7 @@ def _print_erasing(done: Erasing, *, check: bool, json: bool) -> None:
         ("held message discarded", done.discarded),
         ("held message goes on to its others", done.cut),
         ("held message that you must release or discard", done.left),
+        ("tool that lacks a ban; put it there by hand, or erase them there", done.untold),
     ]
     for what, each in lines:
         for one in each:

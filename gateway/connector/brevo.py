@@ -218,8 +218,8 @@ class Brevo(Polled):
     def put(self, entries: Sequence[Suppression]) -> Exchange[Sequence[Put]]:
         """A contact made or changed, one at a time; addresses never stand in a path.
 
-        Brevo's batch changes only contacts that it knows, and is said to go.  Bounces and
-        complaints, which would be read back as bans, are left out: it finds them itself.
+        Brevo's batch changes only contacts that it knows, and is said to go.  A bounce or a
+        complaint, which would be read back as a ban, is not taken as what it is.
         """
         results: list[Put] = []
         for entry in entries:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import parse_qsl
 
 from gateway.connector.connector import HookRefused
@@ -44,9 +45,10 @@ def _shown(request: Request, *, query: bool) -> Iterable[bytes]:
         except (binascii.Error, ValueError):
             return
     if query:
-        for name, one in parse_qsl(request.query, max_num_fields=100):
-            if name == QUERY:
-                yield one.encode(errors="surrogateescape")
+        with suppress(ValueError):
+            for name, one in parse_qsl(request.query, max_num_fields=100):
+                if name == QUERY:
+                    yield one.encode(errors="surrogateescape")
 
 
 def told(secret: str, at: int | None, *parts: object) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeVar
 
-from gateway.connector.suppression import Change, Suppression
+from gateway.connector.suppression import Change, Reason, Suppression
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError
@@ -100,6 +100,13 @@ class Holds:
     """Whether its entries say when they began."""
     hooks: bool = True
     """Whether it can call a webhook."""
+    apart: bool = False
+    """Whether topics have lists of their own beside the main one, so that a ban of all has to
+    stand in each of them: what somebody else put stands in one alone."""
+    delivery: frozenset[Reason] = frozenset()
+    """Of BOUNCE and COMPLAINT those that it can hold so that they do not come back as an
+    objection.  A complaint that is not among them is put there as a block of the whole
+    address; a bounce is not put there, for nobody has refused anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from gateway.connector.connector import Connector, Exchange, Holds, Page, Place, Put
 from gateway.connector.row import COLUMNS, RowError, Topics, change_of, row_of
-from gateway.connector.suppression import Change, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Suppression
 from gateway.connector.wellformed import json_call, list_at, object_in, text_at
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
@@ -74,7 +74,14 @@ class File(Connector):
         """Everything but the topics that the settings do not name; no whole list."""
         scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if self.topics.named else set())
         topics = frozenset(self.topics.named)
-        return Holds(frozenset(scopes), frozenset(Channel), topics, lists=False, hooks=False)
+        return Holds(
+            frozenset(scopes),
+            frozenset(Channel),
+            topics,
+            lists=False,
+            hooks=False,
+            delivery=DELIVERY,
+        )
 
     def warnings(self) -> list[str]:
         """What files cannot do."""

@@ -27,7 +27,7 @@ from gateway.connector.connector import (
     ToolUnreadable,
 )
 from gateway.connector.row import RowError, Topics, change_of, row_of
-from gateway.connector.suppression import Change, Said, Suppression
+from gateway.connector.suppression import DELIVERY, Change, Said, Suppression
 from gateway.connector.wellformed import called, json_call, list_at, need, object_in, setting
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
@@ -67,8 +67,9 @@ class Http(Connector):
     @property
     def holds(self) -> Holds:
         """Everything but the topics that the settings do not name."""
-        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if self._topics.named else set())
-        return Holds(frozenset(scopes), frozenset(Channel), frozenset(self._topics.named))
+        topics = frozenset(self._topics.named)
+        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if topics else set())
+        return Holds(frozenset(scopes), frozenset(Channel), topics, delivery=DELIVERY)
 
     def warnings(self) -> list[str]:
         """Whether it can be heard at once."""

@@ -75,7 +75,8 @@ class Mailchimp(Polled):
     def holds(self) -> Holds:
         """Bans of e-mail, of all of it or of topics with an audience."""
         channels = frozenset({Channel.EMAIL})
-        return Holds(self._areas.scopes(), channels, self._areas.topics)
+        topics = self._areas.topics
+        return Holds(self._areas.scopes(), channels, topics, apart=bool(topics))
 
     def warnings(self) -> list[str]:
         """What an unknown address costs."""
@@ -171,8 +172,8 @@ class Mailchimp(Polled):
     def put(self, entries: Sequence[Suppression]) -> Exchange[Sequence[Put]]:
         """One request for each audience, of all its entries, which become unsubscribed.
 
-        Bounces and complaints, which would be read back as bans, are left out: Mailchimp
-        finds those itself.
+        A bounce or a complaint, which would be read back as a ban, is not taken as what
+        it is.
         """
         results = [unheld(one) or (DONE if self._areas.of(one) else FOREIGN) for one in entries]
         for area in self._areas.names:

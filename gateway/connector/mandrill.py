@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.clock import DAY_MS, Clock, now_ms
+from gateway.clock import Clock, now_ms
 from gateway.connector.answer import address, canonical, document, moment, refused, unreadable
 from gateway.connector.area import Areas
 from gateway.connector.caller import told
@@ -68,9 +68,15 @@ class Mandrill(Polled):
 
     @property
     def holds(self) -> Holds:
-        """Bans of e-mail, of all of it or of topics with a subaccount."""
-        channels = frozenset({Channel.EMAIL})
-        return Holds(self._areas.scopes(), channels, self._areas.topics, delivery=DELIVERY)
+        """Bans of e-mail, of all of it or of topics with a subaccount; no whole list."""
+        return Holds(
+            self._areas.scopes(),
+            frozenset({Channel.EMAIL}),
+            self._areas.topics,
+            lists=False,
+            apart=bool(self._areas.topics),
+            delivery=DELIVERY,
+        )
 
     def warnings(self) -> list[str]:
         """Its lists know no marketing, and no pages."""
@@ -99,9 +105,12 @@ class Mandrill(Polled):
     # -- reading ----------------------------------------------------------------------
 
     def changes(self, cursor: str) -> Exchange[Page]:
-        """What one list shows of what is new; a list of more entries than that shows not all."""
+        """What one list shows of what is new, and all that it shows where "" is asked for.
+
+        A list of more entries than Mandrill shows has others, which webhooks tell of.
+        """
         now = self.clock()
-        reach = Reach.read(cursor, self._areas.names, now - DAY_MS)
+        reach = Reach.read(cursor, self._areas.names, 0)
         entries = yield from self._entries(reach.name)
         times = [_newest(one) for one in entries]
         on = reach.done(now, max(times, default=0))
@@ -272,7 +281,7 @@ class Mandrill(Polled):
 
     def _signed(self, request: Request, pairs: Pairs, key: str) -> bool:
         shown = request.header(_SIGNATURE)
-        return same(shown, signature(key, self.place.webhook_source, pairs))
+        return shown.isascii() and same(shown, signature(key, self.place.webhook_source, pairs))
 
     def _heard(self, event: Mapping[str, Any]) -> Iterator[Change] | None:
         """What an event tells; None: it is of something else, or of a list that is not ours."""

@@ -62,7 +62,8 @@ class Postmark(Polled):
     def holds(self) -> Holds:
         """Bans of e-mail, of all of it or of topics with a stream."""
         channels = frozenset({Channel.EMAIL})
-        return Holds(self._areas.scopes(), channels, self._areas.topics)
+        topics = self._areas.topics
+        return Holds(self._areas.scopes(), channels, topics, apart=bool(topics))
 
     def warnings(self) -> list[str]:
         """The transactional stream is none for bans of marketing."""
@@ -157,8 +158,8 @@ class Postmark(Polled):
     def put(self, entries: Sequence[Suppression]) -> Exchange[Sequence[Put]]:
         """One request for each stream, of all its entries.
 
-        Postmark makes manual suppressions of them, so that bounces and complaints, which
-        would be read back as bans, are left out: it finds them itself.
+        Postmark makes manual suppressions of them, so that a bounce or a complaint, which
+        would be read back as a ban, is not taken as what it is.
         """
         results = [unheld(one) or (DONE if self._areas.of(one) else FOREIGN) for one in entries]
         for stream in self._areas.names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
@@ -25,6 +26,10 @@ class Reason(StrEnum):
     def legal(self) -> bool:
         """Whether it is a ban; else the address is suppressed for delivery's sake."""
         return self in (Reason.OBJECTION, Reason.BLOCKED)
+
+
+DELIVERY: Final = frozenset({Reason.BOUNCE, Reason.COMPLAINT})
+"""The reasons that are no legal bans."""
 
 
 @dataclass(frozen=True, slots=True)

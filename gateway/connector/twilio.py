@@ -41,6 +41,7 @@ _SENDERS: Final = 5
 _is_sender = re.compile(r"MG[0-9a-f]{32}|\+[1-9][0-9]{6,14}").fullmatch
 _is_account = re.compile(r"(AC|SK)[0-9a-f]{32}").fullmatch
 _SENDER_PROBLEM = "INVALID_SENDER_ID"
+_LEFT_OUT = Put(False, "Twilio's answer leaves it out")
 _CONTACT_PROBLEM = "INVALID_CONTACT_ID"
 
 
@@ -102,23 +103,22 @@ class Twilio(Connector):
     def put(self, entries: Sequence[Suppression]) -> Exchange[Sequence[Put]]:
         """An ``opt-out`` of each number for each sender; done where all senders have it."""
         results: dict[int, Put] = {}
-        items: dict[str, tuple[int, dict[str, str]]] = {}
+        items: dict[str, dict[str, str]] = {}
+        wanted: dict[int, list[str]] = {}
         for index, entry in enumerate(entries):
             if entry.contact.channel is not Channel.SMS or entry.scope is Scope.TOPIC:
                 results[index] = Put(False, "Twilio holds numbers only, and no topics", final=True)
                 continue
-            for sender in self._senders:
-                item = _item(entry, sender)
-                items[item["correlation_id"]] = (index, item)
+            made = [_item(entry, sender) for sender in self._senders]
+            wanted[index] = [item["correlation_id"] for item in made]
+            items |= {item["correlation_id"]: item for item in made}
         told: dict[str, Put] = {}
-        asked = [item for _, item in items.values()]
+        asked = list(items.values())
         for at in range(0, len(asked), _ITEMS):
             told |= yield from self._told(asked[at : at + _ITEMS])
-        for correlation, (index, _) in items.items():
-            result = told.get(correlation, Put(False, "Twilio's answer leaves it out"))
-            before = results.get(index)
-            if before is None or (before.done and not result.done):
-                results[index] = result
+        for index, correlations in wanted.items():
+            answers = [told.get(one, _LEFT_OUT) for one in correlations]
+            results[index] = next((one for one in answers if not one.done), Put(True))
         return [results[index] for index in range(len(entries))]
 
     def _told(self, items: Sequence[dict[str, str]]) -> Exchange[dict[str, Put]]:

@@ -176,20 +176,14 @@ class Standing(NamedTuple):
 
     def undeliverable(self, now_ms: int) -> Iterator[Undeliverable]:
         """Yield the delivery suppressions that hold at ``now_ms`` (ms since the epoch)."""
-        for each in self.exact.delivery:
+        for each in (*self.exact.delivery, *self.wider_complaints()):
             if not each.expired(now_ms):
                 yield each
-        if self.base:
-            for each in self.wider_complaints():
-                if not each.expired(now_ms):
-                    yield each
 
     def wider_complaints(self) -> Iterator[Undeliverable]:
         """Yield the complaints that came by another spelling of the mailbox, expired ones too."""
-        for entry in self.base:
-            for each in entry.delivery:
-                if each.reason is DeliveryReason.COMPLAINT:
-                    yield each
+        told = (each for entry in self.base for each in entry.delivery)
+        yield from (each for each in told if each.reason is DeliveryReason.COMPLAINT)
 
     def standing_bans(self, channel: Channel, now_ms: int, *, lifted: bool = False) -> list[Ban]:
         """The contact's own bans of marketing in a channel, but for an organisation's.

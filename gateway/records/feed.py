@@ -64,7 +64,10 @@ BEGINNING: Final = Place(0, bytes(_MARK_OCTETS))
 
 
 class ArchivedEvent(NamedTuple):
-    """An event's row: its columns, and all of it in JSON."""
+    """An event's row: its columns, and all of it in JSON.
+
+    ``id`` is the event's own and its subject's: of a hashed list many have one event's.
+    """
 
     id: str
     kind: str

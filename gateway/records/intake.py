@@ -24,7 +24,7 @@ from gateway.records.database import Database
 from gateway.records.identifier import new_id
 from gateway.records.seal import Sealer
 
-LEASE: Final = 20_000
+LEASE: Final = 10_000
 """After so many ms without a word of its process a job is claimed anew."""
 OPEN_MOST: Final = 20
 """Jobs that wait or run."""

@@ -30,6 +30,8 @@ _WORDS: Final = {
     ("record", "sealed_address"): "addresses of records",
     ("held", "sealed_envelope"): "held messages",
     ("content", "sealed_key"): "contents",
+    ("sync_tool", "sealed_pulled"): "cursors of tools",
+    ("sync_tool", "sealed_listing"): "listings under way",
     ("content_chunk", "data"): "pieces of contents",
 }
 

@@ -389,14 +389,17 @@ sync_tool = Table(
     Column("added", _Big, nullable=False),
     Column("pushed", _Big, nullable=False),
     Column("walked", Text),
-    Column("pulled", Text, nullable=False),
-    Column("listing", Text, nullable=False),
+    Column("sealed_pulled", LargeBinary, nullable=False),
+    Column("sealed_listing", LargeBinary, nullable=False),
     Column("listed", _Big),
     Column("succeeded", _Big),
     Column("failing_since", _Big),
     Column("cause", Text, nullable=False),
     Column("rounds", _Big, nullable=False),
     Column("bad", _Big, nullable=False),
+    # What the settings said of it, and since when what was seen there counts.
+    Column("mark", Text, nullable=False),
+    Column("anew", _Big, nullable=False),
 )
 """How far each tool's list is: the chain's link that was looked at last, the subject up to
 which the bans of before the tool was added were looked at (NULL: all of them), the cursor
@@ -412,11 +415,13 @@ sync_known = Table(
     Column("put", _Big),
     Column("since", _Big, nullable=False),
     Column("seen", _Big, nullable=False),
+    Column("listed", Integer, nullable=False),
     Index("sync_known_seen", "tool", "seen"),
 )
 """What stands in each tool's list: the tool's own date of it, when it was put there by us
 (NULL: it never was), since when it is known, and when it was last seen (0: it was to be put
-and nobody knows whether it was; below 0: it is gone)."""
+and nobody knows whether it was; below 0: it is gone).  Listed: it was in a full listing, or
+put there."""
 
 sync_owed = Table(
     "sync_owed",

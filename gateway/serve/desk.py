@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
+from gateway.contacts.contact import Contact
 from gateway.contacts.digest import KeyRing
 from gateway.custody.custody import Custody
 from gateway.records.database import Database
@@ -56,6 +58,7 @@ class Desk:
                 stores.custody,
                 requests,
                 stores.catch_up,
+                tell_tools=partial(_tell_tools, settings, stores),
             ),
             access=Access(
                 people,
@@ -71,6 +74,17 @@ class Desk:
             spreader=spreader,
             organisations=Organisations(stores.database, stores.register, recorder),
         )
+
+
+async def _tell_tools(settings: Settings, stores: Stores, contacts: Sequence[Contact]) -> list[str]:
+    """Put bans of contacts into tools' lists that lack them; the tools that lack them still."""
+    if not settings.sync.tools:
+        return []
+    # Late: few who serve people erase them, and the tools' connectors are many.
+    from gateway.serve.tools import bureau_of
+    from gateway.sync.tool import tools_of
+
+    return await bureau_of(settings, stores).put_now(tools_of(settings), contacts)
 
 
 @asynccontextmanager

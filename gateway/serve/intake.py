@@ -106,10 +106,23 @@ class Importer:
                     log.info("import_cancelled", job=job.id, rows=result.written)
                     return 0
             return await self._end(job, work, result)
+        except asyncio.CancelledError:
+            await self._stopped(job, work, result)
+            raise
         finally:
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
+
+    async def _stopped(
+        self, job: ImportJob, work: asyncio.Future[None], result: ImportResult
+    ) -> None:
+        """The process ends: leave the job to the next one, without its lease."""
+        work.cancel()
+        await asyncio.wait({work})
+        report = _report(result, "the gateway was stopped meanwhile; it is begun again")
+        with contextlib.suppress(GatewayError):
+            await self._intake.yield_up(job.id, self._owner, report)
 
     async def _import(self, job: ImportJob, octets: bytes, result: ImportResult) -> None:
         options = job.options

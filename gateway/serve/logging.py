@@ -1,16 +1,19 @@
 """The log: structlog, one JSON object a line on standard error.
 
 Addresses and numbers of recipients are never logged; aiosmtpd, which would log
-whole commands, is held at warnings.
+whole commands, is held at warnings.  Of an error that nobody foresaw only its kind and
+the places are told that it came through: what it says may quote what somebody sent.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from traceback import extract_tb
 
 import structlog
 
+from gateway.failure import GatewayError
 from gateway.settings.model import Log
 
 _LEVELS = {
@@ -19,6 +22,9 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+_LINES = 200
+"""Lines of one exception, about, at the most."""
 
 
 def configure(settings: Log, **context: object) -> None:
@@ -37,7 +43,7 @@ def configure(settings: Log, **context: object) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _places,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
@@ -48,3 +54,32 @@ def configure(settings: Log, **context: object) -> None:
     structlog.contextvars.bind_contextvars(**context)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("mail.log").setLevel(logging.WARNING)
+
+
+def _places(
+    _logger: object, _method: str, members: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """An exception as where it came from; of our own kinds with their text, which names nobody."""
+    told = members.pop("exc_info", None)
+    error = sys.exc_info()[1] if told is True else told
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        members["exception"] = "\n".join(_lines(error))
+    return members
+
+
+def _lines(error: BaseException | None) -> list[str]:
+    lines: list[str] = []
+    while error is not None:
+        text = f": {error}" if isinstance(error, GatewayError) else ""
+        lines.append(f"{type(error).__module__}.{type(error).__qualname__}{text}")
+        lines += [
+            f"  {each.filename}:{each.lineno} in {each.name}"
+            for each in reversed(extract_tb(error.__traceback__))
+        ]
+        # What it came of, as Python itself tells it.
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if len(lines) > _LINES:
+            break
+    return lines

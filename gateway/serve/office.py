@@ -40,7 +40,9 @@ from gateway.serve.holding import Holding
 from gateway.serve.intake import Importer
 from gateway.serve.logging import configure
 from gateway.serve.stores import Stores, open_custody, stores_on
+from gateway.serve.tools import bureau_of
 from gateway.settings import Settings
+from gateway.sync.tool import tools_of
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +138,8 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores, importer: Importer
         known=stores.known,
         imports=importer,
         addresses=stores.unsealer.addresses,
+        sync=bureau_of(settings, stores),
+        tools=tools_of(settings),
     )
 
 
@@ -152,6 +156,7 @@ async def _reloads(
         asked.clear()
         try:
             settings = read_accepted(Path(assignment.settings))
+            tools = tools_of(settings)
             site = await parts.rebuild(settings, metrics)
             if context is not None and settings.api.tls is not None:
                 load_certificate(context, settings.api.tls, "api.tls")
@@ -159,6 +164,8 @@ async def _reloads(
             log.error("reload_refused", cause=str(error))
             reload_later(error, asked)
             continue
-        office.desk = replace(office.desk, settings=settings, rules=site.rules, gate=site.gate)
+        office.desk = replace(
+            office.desk, settings=settings, rules=site.rules, gate=site.gate, tools=tools
+        )
         configure(settings.log, worker=assignment.index)
         log.info("api_reloaded", rules=site.rules.name, version=site.rules.version)

@@ -55,6 +55,7 @@ def bureau_of(settings: Settings, stores: Stores) -> Bureau:
         settings,
         stores.register,
         stores.database,
+        stores.seal,
         stores.unsealer,
         stores.ring,
         stores.history,

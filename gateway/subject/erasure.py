@@ -1,9 +1,10 @@
 """Erasure (GDPR 17): content and identity go, a tombstone stays so that bans go on.
 
 Each step may be done again, and whatever is cut off is ended by asking for the same
-again.  In this order: the act; tombstones in the register under every live key; held
-messages; the keys, with which all that was ever kept becomes unreadable in the archive
-and in every copy of it; the row.
+again.  In this order: the act; bans that tools' lists still lack, for which the address
+is needed; tombstones in the register under every live key; held messages; the keys, with
+which all that was ever kept becomes unreadable in the archive and in every copy of it;
+the row.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class Erasing:
     """Held messages to several that go on without this person."""
     left: list[str] = field(default_factory=list)
     """Held messages that a person has to release or discard."""
+    untold: list[str] = field(default_factory=list)
+    """Tools whose lists lack a ban of the person: nobody can put it there later."""
     keys: int = 0
     """The person's keys, destroyed."""
     language: Language = Language.FI
@@ -103,8 +106,13 @@ class Erasure:
         requests: Requests,
         catch_up: Callable[[], Awaitable[object]],
         clock: Clock = now_ms,
+        tell_tools: Callable[[Sequence[Contact]], Awaitable[list[str]]] | None = None,
     ) -> None:
-        """``catch_up`` archives what waits, so that no address waits sealed otherwise."""
+        """``catch_up`` archives what waits, so that no address waits sealed otherwise.
+
+        ``tell_tools`` puts bans of contacts into the lists of tools that lack them; which
+        tools lack them still.
+        """
         self._people = people
         self._store = people.store
         self._register = register
@@ -114,6 +122,7 @@ class Erasure:
         self._requests = requests
         self._catch_up = catch_up
         self._clock = clock
+        self._tell_tools = tell_tools
 
     async def check(self, person_id: str, who: Who) -> Erasing:
         """What an erasure would do, without doing it; raises PersonStateError."""
@@ -156,6 +165,8 @@ class Erasure:
             )
             # As it was looked at: a contact that was linked since would be left.
             await self._store.begin_erasure(row.id, row.changed)
+            if self._tell_tools is not None and contacts:
+                erasing.untold = await self._tell_tools(contacts)
             await self._bury(contacts, who)
             await self._drop_held(contacts, who, erasing)
             await self._catch_up()

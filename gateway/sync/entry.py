@@ -32,7 +32,7 @@ def scope_of(suppression: Suppression) -> str:
         if suppression.channel is not suppression.contact.channel:
             raise ValueError("an entry of a channel that is not the contact's")
         return ALL
-    topic = normal_name(suppression.topic or "")
+    topic = _keyed(normal_name(suppression.topic or ""))
     if suppression.scope is Scope.TOPIC and 0 < len(topic) <= _TOPIC_MOST:
         return _TOPIC + topic
     raise ValueError("an entry of no scope that a list has")
@@ -40,9 +40,14 @@ def scope_of(suppression: Suppression) -> str:
 
 def ban_of(ban: Ban) -> str:
     """The name of the entry that a ban of marketing would be in its contact's channel."""
-    return f"{_TOPIC}{ban.topic}" if ban.scope is Scope.TOPIC else ALL
+    return f"{_TOPIC}{_keyed(ban.topic or '')}" if ban.scope is Scope.TOPIC else ALL
 
 
 def covers(wider: str, narrower: str) -> bool:
-    """Whether one entry forbids all that the other does."""
+    """Whether one entry forbids all that the other does, bans and bounces apart."""
     return wider == narrower or (wider == ALL and narrower != DELIVERY)
+
+
+def _keyed(topic: str) -> str:
+    """A topic as part of a key: PostgreSQL takes no NUL in a text."""
+    return topic.replace("\0", "\ufffd")

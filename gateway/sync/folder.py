@@ -168,7 +168,7 @@ class Folder(Session):
     def _dropped(self) -> dict[str, _Place]:
         """The files that somebody dropped."""
         for folder in (self._done, self._refused, self._out):
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _make(folder)
         names = [name for name in os.listdir(self._in) if _plain(name)]  # noqa: PTH208
         found = {name: self._like(name) for name in names}
         return {name: place for name, place in found.items() if place is not None}
@@ -256,7 +256,7 @@ class Folder(Session):
 
     def _write(self, request: Request) -> Answer:
         entries: list[dict[str, Any]] = orjson.loads(request.body)["entries"]
-        self._out.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _make(self._out)
         target = _free(self._out, f"suppressions-{self._time()}")
         with open_draft(target) as draft:
             draft.write(sheet_of(entries))
@@ -279,6 +279,13 @@ class Folder(Session):
 def session_of(tool: SyncTool, connector: Connector) -> Session:
     """What answers a tool's connector: the tool, or the folder."""
     return (Folder if tool.kind is ToolKind.FILE else Session)(tool, connector)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder where there is none; raises OSError where a link leads elsewhere."""
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise NotADirectoryError(folder)
 
 
 def _plain(name: str) -> bool:

@@ -81,7 +81,7 @@ class SyncGauges:
         )
         self._failing = gauge("gateway_sync_failing", "1 while a tool cannot be read or written")
         self._tasks = Gauge(
-            "gateway_sync_tasks", "Tasks about tools that wait for a person", registry=registry
+            "gateway_sync_tasks", "Questions about tools that nobody has settled", registry=registry
         )
 
     def show(self, figures: SyncFigures | None) -> None:

@@ -1,7 +1,8 @@
 """The tools' webhooks, at ``/hooks/NAME``: what they tell is in force before they hear 200.
 
-A call that comes again (a replay, or the tool's own repeat) is answered 200 and not heard.
-Whatever is away here is answered 503, so that the tool calls again.
+A call that comes again (a replay, or the tool's own repeat) is answered 200 and not heard,
+once what it told is in force.  While that is not known yet, and whatever is away here, it is
+answered 503, so that the tool calls again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,18 @@ BODY_MOST: Final = 4 * 1024 * 1024
 """Octets of one call at the most; the public server's own bound holds too."""
 _WITHIN: Final = 5.0
 _REMEMBERED: Final = b"%d" % (2 * TOLERANCE)
+_UNDER_WAY: Final = b"45000"
+"""Milliseconds for which a call that began may be going on; longer than the public server
+lets one take.  Whoever died in it is repeated by the tool after that."""
+_HEARD: Final = b"1"
 _PREFIX: Final = "/hooks/"
+
+
+class HookUnderWay(GatewayError):
+    """The same call is being heard, or its hearer died: the tool is to call again."""
+
+    code = 451
+    status = "4.3.0"
 
 
 class Hooks:
@@ -71,6 +83,8 @@ class Hooks:
             if key:
                 await self._release(key)
             raise
+        if key:
+            await self._keep(key)
         if taken.bad:
             log.warning("hook_entries_unreadable", tool=tool.name, count=taken.bad)
         if taken.news or taken.removed:
@@ -84,12 +98,24 @@ class Hooks:
         return f"sg:{{rec}}:hook:{tool.name}:{digest}".encode()
 
     async def _claim(self, key: bytes) -> bool:
-        """Whether nobody has called with this before; raises RegisterUnavailable."""
-        command = (b"SET", key, b"1", b"NX", b"PX", _REMEMBERED)
-        (reply,) = await self._wire.exchange([command], _WITHIN)
-        if isinstance(reply, Exception):
+        """Whether nobody has called with this before.
+
+        Raises HookUnderWay where somebody does now, and RegisterUnavailable.
+        """
+        claim = (b"SET", key, b"", b"NX", b"PX", _UNDER_WAY)
+        claimed, known = await self._wire.exchange([claim, (b"GET", key)], _WITHIN)
+        if isinstance(claimed, Exception) or isinstance(known, Exception):
             raise RegisterUnavailable("a webhook's call cannot be remembered")
-        return reply is not None
+        if claimed is None and known != _HEARD:
+            raise HookUnderWay("the same call of a webhook is under way")
+        return claimed is not None
+
+    async def _keep(self, key: bytes) -> None:
+        """Remember that what was told is in force; where that fails, the tool may repeat it."""
+        try:
+            await self._wire.exchange([(b"SET", key, _HEARD, b"PX", _REMEMBERED)], _WITHIN)
+        except GatewayError as error:
+            log.error("hook_not_remembered", cause=str(error))
 
     async def _release(self, key: bytes) -> None:
         """Let the tool call again with what could not be taken."""

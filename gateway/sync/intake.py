@@ -15,9 +15,9 @@ from typing import Final
 
 import structlog
 
-from gateway.clock import Clock, now_ms
+from gateway.clock import DAY_MS, Clock, now_ms
 from gateway.connector.suppression import Change, Reason, Said, Suppression
-from gateway.contacts.contact import Contact
+from gateway.contacts.contact import Channel, Contact
 from gateway.contacts.digest import KeyRing, subject_of
 from gateway.entry.entry import DeliveryReason
 from gateway.entry.event import Event, EventError, EventKind
@@ -25,10 +25,10 @@ from gateway.entry.period import delivery_expiry
 from gateway.entry.standing import Standing
 from gateway.register.register import Register
 from gateway.settings.public import Delivery
-from gateway.sync.entry import DELIVERY, covers, entry_of, scope_of
+from gateway.sync.entry import DELIVERY, ban_of, covers, entry_of, scope_of
 from gateway.sync.store import Known, SyncStore
 from gateway.sync.tool import Tool
-from gateway.sync.wanted import wanted
+from gateway.sync.wanted import Wanted, blind, wanted
 
 log = structlog.get_logger(__name__)
 
@@ -100,25 +100,35 @@ class Intake:
         self._clock = clock
 
     async def take(
-        self, tool: Tool, changes: Sequence[Change], via: Via, *, first: bool = False
+        self,
+        tool: Tool,
+        changes: Sequence[Change],
+        via: Via,
+        *,
+        first: bool = False,
+        whole: bool = False,
     ) -> Taken:
         """Take changes in.
 
         ``first``: the whole list has never been read, so that what it does not date may
-        have been there for long.
+        have been there for long.  ``whole``: it is being read whole.
         """
         taken = Taken()
         for at in range(0, len(changes), _PORTION):
-            taken.add(await self._take(tool, changes[at : at + _PORTION], via, first))
+            part = changes[at : at + _PORTION]
+            taken.add(await self._take(tool, part, via, first, whole))
         if taken.news:
             await self._register.settle()
         return taken
 
-    async def _take(self, tool: Tool, changes: Sequence[Change], via: Via, first: bool) -> Taken:
+    async def _take(
+        self, tool: Tool, changes: Sequence[Change], via: Via, first: bool, whole: bool
+    ) -> Taken:
         portion = await self._work_out(tool, changes, via, first)
+        rows = [row._replace(listed=1) if whole else row for row in portion.rows.values()]
         logged = await self._register.apply_many(portion.events, only_changes=True, settled=False)
         # Behind what is in force: a crash in between takes the same in again.
-        await self._store.note(tool.name, portion.rows.values())
+        await self._store.note(tool.name, rows)
         await self._store.lose(tool.name, list(portion.gone))
         portion.taken.news = len(logged)
         return portion.taken
@@ -153,7 +163,11 @@ class Intake:
             if change.said is Said.REMOVED:
                 portion.taken.removed += 1
                 scope = scope_of(change.suppression)
-                gone = [(row.subject, row.entry) for row in rows if _ours(row, scope)]
+                gone = [
+                    (row.subject, row.entry)
+                    for row in rows
+                    if _ours(row, scope) or _echoes(tool, row, entry)
+                ]
                 for each in (key, *gone):
                     portion.gone[each] = None
                     portion.rows.pop(each, None)
@@ -167,7 +181,8 @@ class Intake:
                 continue
             if event is not None:
                 portion.events.append((event, contact))
-            for row in self._seen(subject, change.suppression, entry, rows):
+                rows = [row for row in rows if row.entry == entry or row.entry != DELIVERY]
+            for row in self._seen(tool, subject, change.suppression, entry, rows):
                 portion.rows[row.subject, row.entry] = row
                 portion.gone.pop((row.subject, row.entry), None)
         return portion
@@ -184,25 +199,34 @@ class Intake:
     ) -> Event | None:
         """The change that an entry is; None where it is no news."""
         now = self._clock()
-        at = None if told.at is None else max(0, min(told.at, now))
+        at = latest_of(told.at, now)
         moment = now if at is None and via is Via.HOOK else at
         scope = scope_of(told)
         there = [row for row in rows if not row.gone]
+        echoes = [row for row in there if _echoes(tool, row, entry)]
+        if _says_no_more(told, standing, via) and _before(moment, (), echoes, 0, TOLERANCE):
+            return None
         ours = [row for row in there if _ours(row, scope)]
         same = [row for row in there if row.entry == entry and row.stands]
-        holds, wider = tool.holds, tool.settings.accept_wider
-        if (same or ours) and entry != DELIVERY:
-            in_force = wanted(told.contact, standing, holds, wider, now).covers(scope)
-            if in_force and _before(moment, same, ours, TOLERANCE, TOLERANCE):
-                return None
-        if via is Via.LIST and entry == DELIVERY and _before(moment, same, ours, 0, 2 * TOLERANCE):
+        # Of a call what we put ourselves is known by its date alone.
+        known = _before(moment, same if via is Via.LIST else (), ours, 0, _MOMENT)
+        if not known and not _may_be_lifted(standing, told.contact.channel):
+            # Nor may it be more than the register says, where we put more than that.
+            known = _before(moment, same, ours, TOLERANCE, TOLERANCE) and (
+                self._forbidden(tool, told.contact, standing).covers(scope)
+                if via is Via.LIST
+                else _forbids(standing, told.contact.channel, scope, now)
+            )
+        if entry == DELIVERY:
             # A list without a word for objections calls what we put there a complaint,
             # by its own clock, and somewhat later than we noted it.
-            return None
-        if via is Via.LIST and entry != DELIVERY and _before(moment, same, ours, 0, _MOMENT):
-            kept = wanted(told.contact, standing, holds, wider, now, lifted=True)
-            if kept.covers(scope) or await self._lifted(
-                told.contact, min(row.since for row in (*same, *ours))
+            if via is Via.LIST and (known or _before(moment, same, ours, 0, 2 * TOLERANCE)):
+                return None
+        elif known:
+            forbidden = self._forbidden(tool, told.contact, standing)
+            since = min(row.since for row in (*same, *ours))
+            if forbidden.covers(scope) or (
+                via is Via.LIST and await self._lifted(told.contact, since)
             ):
                 return None
         if entry == DELIVERY:
@@ -221,6 +245,11 @@ class Intake:
             # Not there when the list was last read whole: then it has come since.
             undated=moment is None and first,
         )
+
+    def _forbidden(self, tool: Tool, contact: Contact, standing: Standing) -> Wanted:
+        """What would stand in the tool's list if no consent had lifted anything."""
+        wider = tool.settings.accept_wider
+        return wanted(contact, standing, tool.holds, wider, self._clock(), lifted=True)
 
     def _undeliverable(
         self, tool: Tool, told: Suppression, at: int | None, via: Via, *, undated: bool
@@ -255,18 +284,26 @@ class Intake:
         )
 
     def _seen(
-        self, subject: str, told: Suppression, entry: str, rows: Iterable[Known]
+        self, tool: Tool, subject: str, told: Suppression, entry: str, rows: Iterable[Known]
     ) -> list[Known]:
         """The rows of what was just seen there."""
         now = self._clock()
+        at = latest_of(told.at, now)
         scope = scope_of(told)
         seen = [
-            row._replace(at=told.at if told.at is not None else row.at, seen=now)
+            row._replace(at=row.at if at is None else at, seen=now)
             for row in rows
-            if not row.gone and row.subject == subject and (_ours(row, scope) or row.entry == entry)
+            if not row.gone
+            and row.subject == subject
+            # A narrower one beside ours does not say that ours is there still.
+            and (
+                row.entry == entry
+                or (row.put is not None and row.entry == scope)
+                or _echoes(tool, row, entry)
+            )
         ]
         if not seen:
-            seen.append(Known(subject, entry, told.at, None, now, now))
+            seen.append(Known(subject, entry, at, None, now, now))
         return seen
 
     async def _look_up(self, contacts: Sequence[Contact]) -> list[Standing]:
@@ -276,9 +313,51 @@ class Intake:
         return list(map(str, self._ring.digests(subject_of(contact))))
 
 
+def latest_of(at: int | None, now: int) -> int | None:
+    """The latest time that a tool's date may stand for, and no later than now; milliseconds.
+
+    Most tools tell whole seconds, some whole days: a consent of the same second or day is
+    not taken for a later one.
+    """
+    if at is None:
+        return None
+    if at % DAY_MS == 0:
+        at += DAY_MS - 1
+    elif at % 1000 == 0:
+        at += 999
+    return max(0, min(at, now))
+
+
 def _ours(row: Known, scope: str) -> bool:
     """Whether we put an entry there that forbids this."""
     return row.put is not None and covers(row.entry, scope)
+
+
+def _echoes(tool: Tool, row: Known, entry: str) -> bool:
+    """Whether an entry may be what we put there for delivery's sake.
+
+    It comes back with another date, and as an objection from a list without reasons.
+    """
+    delivery = row.entry == DELIVERY and row.put is not None
+    return delivery and (entry == DELIVERY or blind(tool.holds))
+
+
+def _says_no_more(told: Suppression, standing: Standing, via: Via) -> bool:
+    """Whether it may be our own word that comes back: a call by a person is none."""
+    if told.reason is Reason.COMPLAINT:
+        known = (*standing.exact.delivery, *standing.wider_complaints())
+        return any(each.reason is DeliveryReason.COMPLAINT for each in known)
+    return via is Via.LIST or told.reason is not Reason.OBJECTION
+
+
+def _may_be_lifted(standing: Standing, channel: Channel) -> bool:
+    """Whether a consent may lift some of what is forbidden in a channel: then dates decide."""
+    return any(each.lifts and each.channel is channel for each in standing.exact.consents)
+
+
+def _forbids(standing: Standing, channel: Channel, scope: str, now: int) -> bool:
+    """Whether the register itself forbids all of a scope."""
+    return any(covers(ban_of(ban), scope) for ban in standing.standing_bans(channel, now))
 
 
 def _before(

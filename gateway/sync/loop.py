@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -62,6 +63,10 @@ class Hands:
     puller: Puller
 
 
+async def _nothing() -> None:
+    """Where a running gateway archives."""
+
+
 class _Pace:
     """When something that may fail is tried next."""
 
@@ -98,6 +103,8 @@ class Drive:
         self._listing = _Pace()
         self._keep = _Pace()
         self._told = ""
+        self._answering = False
+        self._configured = False
 
     async def forever(self) -> None:
         """Turn after turn until cancelled."""
@@ -114,20 +121,31 @@ class Drive:
             self._keep.bad(error)
             pause = max(_TICK, self._keep.at - time.monotonic())
         await self._tell()
+        if self._answering and (pause or self._cause):
+            with suppress(GatewayError):
+                await self._hands.store.answered(self.tool.name)
+                self._answering = False
         return pause
 
-    async def round(self, *, whole: bool = False) -> None:
+    async def round(
+        self, *, whole: bool = False, archived: Callable[[], Awaitable[object]] = _nothing
+    ) -> None:
         """All that there is to be done now; ``whole``: the whole list is read too.
 
-        Raises what stands against it.
+        ``archived`` archives what waits, where no running gateway does.  Raises what
+        stands against it, which is kept as well.
         """
+        try:
+            await self._round(whole, archived)
+        except GatewayError as error:
+            with suppress(GatewayError):
+                await self._hands.store.failed(self.tool.name, str(error))
+            raise
+
+    async def _round(self, whole: bool, archived: Callable[[], Awaitable[object]]) -> None:
         store, name = self._hands.store, self.tool.name
-        await store.tool(name)
-        while await store.follow(name):
-            pass
-        while await store.walk(name, _WALK):
-            await self._drain()
-        await self._drain()
+        await self._configure()
+        await self._catch_up()
         if self.tool.pulls:
             await self._hands.puller.changes(self.tool, self._session, await store.tool(name))
             cursors = await store.tool(name)
@@ -136,22 +154,39 @@ class Drive:
                     self.tool, self._session, await store.tool(name)
                 ):
                     pass
-            await self._drain()
+            await archived()
+            await self._catch_up()
         await store.succeeded(name)
+
+    async def _catch_up(self) -> None:
+        store, name = self._hands.store, self.tool.name
+        while await store.follow(name):
+            pass
+        while await store.walk(name, _WALK):
+            await self._drain()
+        await self._drain()
 
     async def _drain(self) -> None:
         while (await self._hands.pusher.push(self.tool, self._session)).looked_at:
             pass
 
+    async def _configure(self) -> None:
+        """Follow what was changed in the settings, once."""
+        if not self._configured:
+            store, name = self._hands.store, self.tool.name
+            await store.tool(name)
+            await store.configured(name, self.tool.marks)
+            self._configured = True
+
     async def _turn(self) -> float:
         store, name = self._hands.store, self.tool.name
+        await self._configure()
         cursors = await store.tool(name)
         asked = await self._asked()
         if asked:
-            self._push.good()
-            self._changes.good()
-            if asked == b"whole":
-                self._listing.good()
+            self._answering = True
+            for pace in (self._push, self._changes, self._listing):
+                pace.good()
         more = await store.follow(name)
         if cursors.walked is not None and not await store.due(name, 1):
             more = await store.walk(name, _WALK) or more
@@ -163,13 +198,13 @@ class Drive:
             except GatewayError as error:
                 self._push.bad(error)
         if self.tool.pulls:
-            more = await self._pull(asked) or more
-        elif asked or self._changes.due:
+            more = await self._pull(whole=asked == b"whole") or more
+        elif self._changes.due:
             self._changes.good(self._settings.every)
-            await self._done(asked)
+            await self._done()
         return 0.0 if more else _TICK
 
-    async def _pull(self, asked: bytes) -> bool:
+    async def _pull(self, *, whole: bool) -> bool:
         """Read what is new, and go on with the whole list; whether there is more of that."""
         puller, store, name = self._hands.puller, self._hands.store, self.tool.name
         if self._changes.due:
@@ -179,15 +214,12 @@ class Drive:
             except GatewayError as error:
                 self._changes.bad(error)
             else:
-                await self._done(asked)
+                await self._done()
         cursors = await store.tool(name)
         period = self._settings.full_every * 3_600_000
         now = self._hands.store.now()
         wanted = (
-            asked == b"whole"
-            or bool(cursors.listing)
-            or cursors.listed is None
-            or now - cursors.listed >= period
+            whole or cursors.listing or cursors.listed is None or now - cursors.listed >= period
         )
         if not wanted or not self._listing.due:
             return False
@@ -202,15 +234,15 @@ class Drive:
         return False
 
     async def _asked(self) -> bytes:
-        (reply,) = await self._hands.wire.exchange([(b"GET", asked_key(self.tool.name))], _WITHIN)
+        """What somebody asks for, once."""
+        command = (b"GETDEL", asked_key(self.tool.name))
+        (reply,) = await self._hands.wire.exchange([command], _WITHIN)
         return reply if isinstance(reply, bytes) else b""
 
-    async def _done(self, asked: bytes) -> None:
-        """Note a round that was done, and tell whoever asked for it."""
+    async def _done(self) -> None:
+        """Note that all that is new was read."""
         if not self._cause:
             await self._hands.store.succeeded(self.tool.name)
-        if asked:
-            await self._hands.wire.exchange([(b"DEL", asked_key(self.tool.name))], _WITHIN)
 
     @property
     def _cause(self) -> str:
@@ -278,20 +310,27 @@ async def _run(hands: Hands, tool: Tool, settings: Sync) -> None:
 async def _hold(hands: Hands, tool: Tool, settings: Sync, lease: Lease) -> None:
     """Drive the tool while the lease is ours."""
     session = session_of(tool.settings, tool.connector)
-    drive = Drive(hands, tool, settings, session)
-    driving = asyncio.create_task(drive.forever())
-    renewing = asyncio.create_task(_renew(lease))
     try:
-        await asyncio.wait({driving, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        await renewed(lease, Drive(hands, tool, settings, session).forever())
     finally:
-        for task in (driving, renewing):
-            task.cancel()
-        await asyncio.gather(driving, renewing, return_exceptions=True)
         await session.aclose()
         with suppress(GatewayError):
             await lease.release()
-    if driving.done() and not driving.cancelled():
-        driving.result()
+
+
+async def renewed(lease: Lease, work: Coroutine[Any, Any, None]) -> None:
+    """Do work while the lease is kept; where it is lost the work is cut off."""
+    working = asyncio.create_task(work)
+    renewing = asyncio.create_task(_renew(lease))
+    try:
+        await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        finished = working.done()
+    finally:
+        for task in (working, renewing):
+            task.cancel()
+        await asyncio.gather(working, renewing, return_exceptions=True)
+    if finished:
+        working.result()
 
 
 async def _renew(lease: Lease) -> None:

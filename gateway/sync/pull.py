@@ -13,6 +13,8 @@ import orjson
 import structlog
 
 from gateway.clock import Clock, now_ms
+from gateway.connector.connector import ToolUnreadable
+from gateway.sync.cursor import Course, CursorSeal
 from gateway.sync.intake import Intake, Taken, Via
 from gateway.sync.session import Session
 from gateway.sync.store import Cursors, SyncStore
@@ -55,9 +57,15 @@ class Puller:
     """Reads tools' lists; raises ToolAway, and as the connector and the intake do."""
 
     def __init__(
-        self, store: SyncStore, tasks: Tasks, intake: Intake, clock: Clock = now_ms
+        self,
+        store: SyncStore,
+        seal: CursorSeal,
+        tasks: Tasks,
+        intake: Intake,
+        clock: Clock = now_ms,
     ) -> None:
         self._store = store
+        self._seal = seal
         self._tasks = tasks
         self._intake = intake
         self._clock = clock
@@ -65,7 +73,7 @@ class Puller:
     async def changes(self, tool: Tool, session: Session, cursors: Cursors) -> Taken:
         """Take in what is new since the last time."""
         taken = Taken()
-        cursor = cursors.pulled
+        cursor = self._seal.open(tool.name, Course.PULLED, cursors.sealed_pulled)
         first = cursors.listed is None
         for _ in range(_PAGES):
             page = await session.run(tool.connector.changes(cursor))
@@ -75,9 +83,12 @@ class Puller:
             taken.add(part)
             moved, cursor = page.cursor != cursor, page.cursor
             if moved:
-                await self._store.change(tool.name, pulled=cursor)
-            if not page.more or not moved:
+                sealed = self._seal.close(tool.name, Course.PULLED, cursor)
+                await self._store.change(tool.name, sealed_pulled=sealed)
+            if not page.more:
                 break
+            if not moved:
+                raise _standing()
         self._tell(tool, taken)
         return taken
 
@@ -87,38 +98,53 @@ class Puller:
         Of a tool that has no whole list nothing is missed.
         """
         if not tool.holds.lists:
-            await self._store.change(tool.name, listing="", listed=self._clock())
+            await self._store.change(tool.name, sealed_listing=b"", listed=self._clock())
             return False
-        under_way = Listing.read(cursors.listing) or Listing("", self._clock())
+        kept = self._seal.open(tool.name, Course.LISTING, cursors.sealed_listing)
+        under_way = Listing.read(kept) or Listing("", self._clock())
         first = cursors.listed is None
         page = await session.run(tool.connector.listing(under_way.cursor))
-        taken = await self._intake.take(tool, page.changes, Via.LIST, first=first)
+        taken = await self._intake.take(tool, page.changes, Via.LIST, first=first, whole=True)
         taken.bad += page.bad
         await self._store.count_bad(tool.name, taken.bad)
         self._tell(tool, taken)
-        if page.more and page.cursor != under_way.cursor:
+        if page.more:
+            if page.cursor == under_way.cursor:
+                raise _standing()
             further = Listing(page.cursor, under_way.began)
-            await self._store.change(tool.name, listing=further.text)
+            sealed = self._seal.close(tool.name, Course.LISTING, further.text)
+            await self._store.change(tool.name, sealed_listing=sealed)
             return True
         await self._compare(tool, under_way.began)
-        await self._store.change(tool.name, listing="", listed=under_way.began)
+        await self._store.change(tool.name, sealed_listing=b"", listed=under_way.began)
         return False
 
     async def _compare(self, tool: Tool, began: int) -> None:
         """What was known to be in the list and was not seen in it is gone."""
-        before = began - _LAG
-        total = await self._store.missing(tool.name, before, _ASKED_SINGLY)
+        before, name = began - _LAG, tool.name
+        total = await self._store.missing(name, before, _ASKED_SINGLY)
+        rest = 0
+        # What only a webhook has told, too: it is put there, and nobody is asked.
+        while count := await self._store.missing(name, before, _PORTION, together=True):
+            rest += count
         if total < _ASKED_SINGLY:
             if total:
-                log.warning("sync_entries_gone", tool=tool.name, count=total)
+                log.warning("sync_entries_gone", tool=name, count=total)
             return
-        while count := await self._store.missing(tool.name, before, _PORTION, together=True):
-            total += count
-        log.error("sync_list_shrank", tool=tool.name, count=total)
-        await self._tasks.tell(tool.name, [Told("", f"{total} entries", Why.SHRUNK)])
+        total += rest
+        log.error("sync_list_shrank", tool=name, count=total)
+        await self._tasks.tell(name, [Told("", f"{total} entries", Why.SHRUNK)])
 
     def _tell(self, tool: Tool, taken: Taken) -> None:
         if taken.bad:
             log.warning("sync_entries_unreadable", tool=tool.name, count=taken.bad)
         if taken.news or taken.removed:
             log.info("sync_taken", tool=tool.name, news=taken.news, removed=taken.removed)
+
+
+def _standing() -> ToolUnreadable:
+    """A page that is not the last leads to itself.
+
+    Taken for the end, it would make all that is further on count as gone.
+    """
+    return ToolUnreadable("the tool says that its list goes on, and its cursor stays where it was")

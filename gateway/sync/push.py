@@ -6,7 +6,8 @@ nothing depends on the order of changes, and doing it twice does no harm.
 
 Nothing is ever taken out of a list.  An entry that is gone there while the ban stands
 here becomes a task and is put again; one that stands there while the ban is lifted here
-becomes a task.
+becomes a task.  So does an entry for delivery's sake, but not where its time is over: it
+ends here by itself, and a person who wants it out there may take it out.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from gateway.entry.standing import Standing
 from gateway.records import schema
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
-from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, scope_of
+from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
+from gateway.sync.owing import Failed, Owed
 from gateway.sync.session import Session
-from gateway.sync.store import TOGETHER, Failed, Known, Owed, SyncStore
+from gateway.sync.store import TOGETHER, Known, SyncStore
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
-from gateway.sync.wanted import wanted
+from gateway.sync.wanted import Wanted, as_held, wanted
 
 log = structlog.get_logger(__name__)
 
-ERASED: Final = "the person was erased before the tool had the ban; the address is gone"
 _PORTION: Final = 500
 _KEPT: Final = 4
 """Events of a contact whose sealed addresses are tried, the newest first."""
@@ -73,7 +74,6 @@ class _Plan:
     """What is to be done about all that is looked at together."""
 
     works: list[_Work] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
     tasks: list[Told] = field(default_factory=list)
     needless: list[Told] = field(default_factory=list)
     """Tasks that need no person any more."""
@@ -123,7 +123,7 @@ class Pusher:
         finally:
             # What was put stays known even where the rest of its contact was not.
             settled = [work.owed for work in finished if work.failed is None]
-            failed = plan.failed + [
+            failed = [
                 self._put_off(work.owed, work.failed)
                 for work in finished
                 if work.failed is not None
@@ -132,6 +132,31 @@ class Pusher:
         done.put = sum(len(work.puts) for work in finished if work.failed is None)
         done.failed = len(failed)
         return done
+
+    async def put_now(self, tool: Tool, session: Session, contacts: Sequence[Contact]) -> bool:
+        """Put what the tool lacks of contacts' bans at once; whether it has all of it now.
+
+        For those whose address is about to be destroyed: nothing can be owed of them.
+        Raises as :meth:`push`.
+        """
+        if not tool.settings.push:
+            return True
+        every = [each for contact in contacts for each in spellings(contact)]
+        standings = await self._look_up(every)
+        known = await self._store.known(
+            tool.name, [digest for each in every for digest in self._digests(each)]
+        )
+        anew = (await self._store.tool(tool.name)).anew
+        work = _Work(Owed("", 0, 0, 0, 0))
+        for contact, standing in zip(every, standings, strict=True):
+            digests = self._digests(contact)
+            rows = [row for each in digests for row in known.get(each, ())]
+            there = _there(tool, rows, anew)
+            lacking = self._wanted(tool, contact, standing, there).entries
+            # That mail bounced is no reason to hand an address on that is to be forgotten.
+            work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
+        await self._put(tool, session, [work])
+        return work.failed is None
 
     async def _plan(self, tool: Tool, owed: Sequence[Owed]) -> _Plan:
         plan = _Plan()
@@ -142,39 +167,74 @@ class Pusher:
         digests = {one: self._digests(one) for one in flat}
         asked = [digest for one in flat for digest in digests[one]]
         known = await self._store.known(tool.name, [*asked, *(each.subject for each in owed)])
+        suspects = [
+            row.subject
+            for rows in known.values()
+            for row in rows
+            if row.stands and row.entry == DELIVERY
+        ]
+        reached = await self._store.reached(suspects)
+        anew = (await self._store.tool(tool.name)).anew
         for each, contacts in pairs:
             if not contacts:
-                lost = self._unopened(each, opened, known.get(each.subject, ()))
-                if lost is None:
-                    plan.works.append(_Work(each))
-                else:
-                    plan.failed.append(lost)
+                rows = known.get(each.subject, ())
+                # An organisation has no address; what stands there needs none.
+                if each.subject not in opened and not any(row.stands for row in rows):
+                    plan.tasks.append(Told(each.subject, ALL, Why.ERASED))
+                plan.gone += [row for row in rows if row.gone]
+                plan.works.append(_Work(each))
                 continue
             work = _Work(each)
             for contact in contacts:
                 rows = [row for digest in digests[contact] for row in known.get(digest, ())]
                 digest, standing = digests[contact][0], standings[contact]
-                self._compare(plan, rows, digest, self.forbidden(contact, standing))
-                lacking = self._lacking(tool, contact, standing, rows)
+                forbidden = self.forbidden(contact, standing)
+                if rows and self._wanted(tool, contact, standing, ()).delivery:
+                    forbidden.add(DELIVERY)
+                again = None
+                if not any(standing.undeliverable(self._clock())):
+                    again = max((reached.get(one, -1) for one in digests[contact]), default=-1)
+                self._compare(plan, tool, rows, digest, forbidden, again)
+                there = _there(tool, rows, anew)
+                lacking = self._wanted(tool, contact, standing, there).entries
                 work.puts += [(digest, entry) for entry in lacking]
             plan.works.append(work)
         return plan
 
     @staticmethod
-    def _compare(plan: _Plan, rows: Sequence[Known], digest: str, forbidden: set[str]) -> None:
-        """Add what a person is to be asked about a contact's entries."""
+    def _compare(
+        plan: _Plan,
+        tool: Tool,
+        rows: Sequence[Known],
+        digest: str,
+        forbidden: set[str],
+        again: int | None,
+    ) -> None:
+        """Add what a person is to be asked about a contact's entries.
+
+        ``again``: when somebody said that mail can be delivered again; None: it cannot.
+        """
         for row in rows:
             banned = any(covers(one, row.entry) for one in forbidden)
             lifted = Told(digest, row.entry, Why.LIFTED)
             if row.gone:
                 plan.gone.append(row)
-                # After a change of keys an entry is known by two digests.
-                if any(row.entry == one.entry and one.stands for one in rows):
+                # After a change of keys an entry is known by two digests; and a wider one
+                # may have come in its place, but not from another list.
+                covering = [one.entry for one in rows if one.stands]
+                if tool.holds.apart:
+                    covering = [one for one in covering if one == row.entry]
+                if any(covers(one, row.entry) for one in covering):
                     continue
                 if banned and row.seen != TOGETHER:
                     plan.tasks.append(Told(digest, row.entry, Why.REMOVED))
                 plan.needless.append(lifted)
-            elif row.stands and row.entry != DELIVERY:
+            elif row.stands and row.entry == DELIVERY:
+                if again is None:
+                    plan.needless.append(lifted)
+                elif again >= row.since:
+                    plan.tasks.append(lifted)
+            elif row.stands:
                 (plan.needless if banned else plan.tasks).append(lifted)
 
     def forbidden(self, contact: Contact, standing: Standing) -> set[str]:
@@ -182,14 +242,12 @@ class Pusher:
         bans = standing.standing_bans(contact.channel, self._clock())
         return {ban_of(ban) for ban in bans}
 
-    def _lacking(
-        self, tool: Tool, contact: Contact, standing: Standing, rows: Sequence[Known]
-    ) -> list[Suppression]:
-        """What the tool must hold of a contact and is not known to."""
-        there = [row.entry for row in rows if row.stands]
+    def _wanted(
+        self, tool: Tool, contact: Contact, standing: Standing, there: Sequence[str]
+    ) -> Wanted:
+        """What the tool must hold of a contact, but for what entries there forbid."""
         wider = tool.settings.accept_wider
-        now = self._clock()
-        return list(wanted(contact, standing, tool.holds, wider, now, there=there).entries)
+        return wanted(contact, standing, tool.holds, wider, self._clock(), there=there)
 
     async def _put(self, tool: Tool, session: Session, works: Sequence[_Work]) -> None:
         items = [(work, digest, each) for work in works for digest, each in work.puts]
@@ -198,16 +256,23 @@ class Pusher:
             part = items[at : at + most]
             now = self._clock()
             # Before it is there: what the list then tells of it is known to be ours.
-            rows = [Known(digest, scope_of(each), each.at, now, now, 0) for _, digest, each in part]
+            rows = [
+                Known(digest, entry_of(each), each.at, now, now, 0, listed=1)
+                for _, digest, each in part
+            ]
             await self._store.note(tool.name, rows)
-            results = await session.run(tool.connector.put([each for _, _, each in part]))
+            results = await session.run(
+                tool.connector.put([as_held(each, tool.holds) for _, _, each in part])
+            )
             if len(results) != len(part):
                 raise ToolUnreadable(f"{tool.name}: it answers for other entries than were put")
+            # A tool that put us off for minutes dates it when it took it.
+            taken = self._clock()
             stands = []
             refused = []
             for (work, _, _), row, result in zip(part, rows, results, strict=True):
                 if result.done:
-                    stands.append(row._replace(seen=now))
+                    stands.append(row._replace(put=taken, seen=taken))
                 else:
                     if work.failed is None or result.final:
                         work.failed = result
@@ -220,16 +285,6 @@ class Pusher:
         pause = min(_MOST, _FIRST * 2 ** min(owed.attempts, 20))
         due = self._clock() + int(random.uniform(pause / 2, pause))  # noqa: S311
         return Failed(owed, result.cause or "the tool did not take it", due, result.final)
-
-    def _unopened(
-        self, owed: Owed, opened: dict[str, Contact | None], rows: Sequence[Known]
-    ) -> Failed | None:
-        """What becomes of a contact whose address cannot be told; None: it is done with."""
-        if owed.subject in opened:
-            return None  # an organisation
-        if any(row.stands and row.entry == ALL for row in rows):
-            return None
-        return Failed(owed, ERASED, owed.due, True)
 
     # -- whom it is about ---------------------------------------------------------
 
@@ -313,6 +368,21 @@ class Pusher:
 
     def _digests(self, contact: Contact) -> list[str]:
         return list(map(str, self._ring.digests(subject_of(contact))))
+
+
+def _there(tool: Tool, rows: Sequence[Known], anew: int) -> list[str]:
+    """The names of entries that stand in the tool's list, of those known of a contact.
+
+    Where topics have lists of their own, one of all stands in every list if it was put
+    there, and is gone from none since.  What was seen before ``anew`` may be of another list.
+    """
+    standing = [row for row in rows if row.stands and row.seen >= anew]
+    there = {row.entry for row in standing}
+    put = any(row.entry == ALL and row.put is not None for row in standing)
+    gone = any(row.gone and row.entry not in there for row in rows)
+    if tool.holds.apart and (gone or not put):
+        there.discard(ALL)
+    return sorted(there)
 
 
 def spellings(contact: Contact | None) -> list[Contact]:

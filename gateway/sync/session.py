@@ -102,13 +102,18 @@ class Session:
                         raise ToolAway(f"does not answer ({type(error).__name__})") from None
                     await asyncio.sleep(pause)
                     continue
-                if answer.status != 429 and answer.status < 500:
+                if self._is_said(answer):
                     return answer
                 asked = asked_pause(dict(_lowered(answer.headers)), self._clock())
                 if last or asked > _WAIT_MOST:
                     raise ToolAway(f"answers {answer.status}", max(asked, pause))
                 await asyncio.sleep(max(asked, pause))
         raise AssertionError
+
+    def _is_said(self, answer: Answer) -> bool:
+        """Whether the tool answers the request, and does not put it off or break down."""
+        status = answer.status
+        return (status != 429 and status < 500) or status in self._connector.speaks
 
     async def _rated(self) -> None:
         """Wait until another request is within the rate."""

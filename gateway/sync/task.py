@@ -26,9 +26,12 @@ class Why(StrEnum):
     """Why a person is asked."""
 
     REMOVED = "removed"
-    """The entry is gone from the tool's list, but the ban stands here; it was put again."""
+    """The entry is gone from the tool's list, but the ban (or, of an entry ``delivery``, the
+    bounce or complaint) stands here; it was put again."""
     LIFTED = "lifted"
-    """The ban is lifted here, and the entry still stands in the tool's list."""
+    """What the entry stands for is lifted here, and it still stands in the tool's list."""
+    ERASED = "erased"
+    """The list lacks a ban of somebody who was erased: nobody can put it there any more."""
     SHRUNK = "shrunk"
     """So many entries are gone from the list at once that each got no task of its own."""
 

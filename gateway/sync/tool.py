@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from gateway.failure import InputError
 from gateway.settings import Settings
 from gateway.settings.secret import read_secret
 from gateway.settings.sync import SyncTool, ToolKind
+from gateway.sync.store import Marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,20 @@ class Tool:
     def pulls(self) -> bool:
         """Whether its list is read."""
         return self.settings.pull and self.holds.reads
+
+    @property
+    def marks(self) -> Marks:
+        """What tells these settings of it from others."""
+        of = self.settings
+        return Marks(
+            _mark(of.kind.value, of.url, of.place, of.folder),
+            _mark(*sorted(of.topics.items())),
+            _mark(of.push, of.accept_wider),
+        )
+
+
+def _mark(*members: object) -> str:
+    return blake2b(repr(members).encode(), digest_size=8).hexdigest()
 
 
 def tools_of(settings: Settings) -> list[Tool]:
@@ -95,6 +111,11 @@ def warnings_of(tool: Tool) -> list[str]:
         else:
             named = ", ".join(sorted(holds.topics)) or "none"
             found.append(f"holds bans of these topics alone: {named}; any other {what}")
+        if not holds.delivery:
+            found.append(
+                "its list has no bounces and complaints: a complaint is put there as a block of "
+                "the whole address, a bounce that others tell of is not"
+            )
     if tool.settings.pull and not holds.reads:
         found.append("its list cannot be read: what is told there comes by webhook or not at all")
     if _in_the_clear(tool.settings.url):

@@ -1,4 +1,5 @@
-"""What a tool's list must hold of a contact: its bans, as narrow as the tool can hold them.
+"""What a tool's list must hold of a contact: its bans, as narrow as the tool can hold them,
+and that mail to it bounces or was complained of.
 
 Pure.  Never narrower than the register says within what the tool can hold: where a ban
 has no entry of its own there, the next wider is taken.  That is done unasked where it
@@ -9,22 +10,33 @@ one that the tool cannot hold.
 Not held: bans of organisations, which are no addresses, and of disclosure.  A consent
 takes away a ban that it lifts wholly; what it lifts in part stays whole in a tool, for no
 list can say "all but".
+
+What is suppressed for delivery's sake is an entry of its own, apart from bans, and none
+where a ban of the whole address stands: that forbids as much and says more.  In a tool
+without such entries a complaint, the person's own word, becomes a block of the whole
+address (:func:`as_held`), and a bounce is left out: an unsubscribe that nobody made would
+be false.  That one service refuses to deliver (``rejected``) is no other's concern.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.connector.connector import Holds
 from gateway.connector.suppression import Reason, Suppression
 from gateway.contacts.contact import Contact
-from gateway.entry.entry import Ban, Scope, normal_name
+from gateway.entry.entry import Ban, DeliveryReason, Scope, normal_name
 from gateway.entry.standing import Standing
-from gateway.sync.entry import ban_of, covers, scope_of
+from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of, scope_of
 
 _WIDE: Final = (Scope.ALL, Scope.CONTACT)
+_REASONS: Final = {
+    # The stricter word first.
+    DeliveryReason.COMPLAINT: Reason.COMPLAINT,
+    DeliveryReason.HARD_BOUNCE: Reason.BOUNCE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +48,13 @@ class Wanted:
     """Bans that the tool cannot hold."""
 
     def covers(self, entry: str) -> bool:
-        """Whether one of the entries forbids all that the named one does."""
-        return any(covers(scope_of(each), entry) for each in self.entries)
+        """Whether one of the entries forbids all that the named one does, by the same law."""
+        return any(covers(entry_of(each), entry) for each in self.entries)
+
+    @property
+    def delivery(self) -> bool:
+        """Whether an entry for delivery's sake is among them."""
+        return any(entry_of(each) == DELIVERY for each in self.entries)
 
 
 NOTHING: Final = Wanted()
@@ -82,7 +99,36 @@ def wanted(
             if not any(other != name and covers(other, name) for other in found)
         )
     )
-    return Wanted(kept.entries, tuple(ban for ban in left if not kept.covers(ban_of(ban))))
+    entries = kept.entries
+    if ALL not in found and not {ALL, DELIVERY} & set(there):
+        entries += _delivery(contact, standing, holds, now)
+    return Wanted(entries, tuple(ban for ban in left if not kept.covers(ban_of(ban))))
+
+
+def as_held(entry: Suppression, holds: Holds) -> Suppression:
+    """An entry as the tool is given it: with a reason that its list has."""
+    if entry.reason.legal or entry.reason in holds.delivery:
+        return entry
+    return replace(entry, reason=Reason.BLOCKED)
+
+
+def blind(holds: Holds) -> bool:
+    """Whether what is put there for delivery's sake is told as an objection."""
+    return Reason.COMPLAINT not in holds.delivery
+
+
+def _delivery(
+    contact: Contact, standing: Standing, holds: Holds, now: int
+) -> tuple[Suppression, ...]:
+    """The entry for delivery's sake, of which there is one at the most."""
+    known = {each.reason: each for each in standing.undeliverable(now)}
+    scopes = [scope for scope in (Scope.CHANNEL, Scope.ALL) if scope in holds.scopes]
+    for told, reason in _REASONS.items():
+        if scopes and told in known and (reason in holds.delivery or reason is Reason.COMPLAINT):
+            channel = contact.channel if scopes[0] is Scope.CHANNEL else None
+            at = known[told].at
+            return (Suppression(contact, scopes[0], reason, channel, at=at),)
+    return ()
 
 
 def _before(known: Suppression, entry: Suppression) -> bool:

@@ -149,8 +149,11 @@ async def test_who_reads_is_recorded_before_he_reads(house):
 @pytest.mark.parametrize(
     ("role", "allowed"),
     [
-        (Role.TOOL, {"/v1/decisions", "/v1/bans", "/v1/consents", "/v1/consents/withdraw"}),
-        (Role.VIEWER, {"/v1/decisions", "/v1/records/search", "/v1/held"}),
+        (
+            Role.TOOL,
+            {"/v1/decisions", "/v1/bans", "/v1/consents", "/v1/consents/withdraw", "/v1/events"},
+        ),
+        (Role.VIEWER, {"/v1/decisions", "/v1/records/search", "/v1/held", "/v1/events"}),
     ],
 )
 async def test_a_role_may_what_it_is_for_and_no_more(house, role, allowed):
@@ -167,6 +170,12 @@ async def test_a_role_may_what_it_is_for_and_no_more(house, role, allowed):
         ("POST", "/v1/records/search"): {},
         ("GET", "/v1/records/01ABC"): None,
         ("GET", "/v1/acts"): None,
+        ("GET", "/v1/events"): None,
+        ("GET", "/v1/lists/hashed?scheme=md5:uid2"): None,
+        ("POST", "/v1/imports"): {"rows": "email\n"},
+        ("GET", "/v1/imports"): None,
+        ("GET", "/v1/imports/01ABC"): None,
+        ("POST", "/v1/imports/01ABC/cancel"): None,
         ("GET", "/v1/held"): None,
         ("GET", "/v1/held/01ABC"): None,
         ("POST", "/v1/held/01ABC/release"): {"reason": "x"},

@@ -142,7 +142,7 @@ async def handed_over(caller, rows):
 @pytest.mark.slow
 async def test_a_killed_import_ends_as_if_it_had_run_once(house):
     officer = await house.caller(Role.OFFICER)
-    count = 60_000
+    count = 24_000
     job = await handed_over(officer, many(count))
     _, second = await officer.post("/v1/imports", {"rows": f"email,ban\n{NO},all\n"})
     end = time.monotonic() + 60
@@ -170,7 +170,7 @@ async def test_a_killed_import_ends_as_if_it_had_run_once(house):
     assert done["changed"] < count
     assert (await ended(officer, second["id"]))["state"] == "done"
     # Every ban once: as many events as if it had run once.
-    for start in range(0, count, 20_000):
+    for start in range(0, count, 8_000):
         some = [f"person.{n}@example{n % 50}.com" for n in range(start, start + 1000)]
         assert set(await outcome(officer, *some)) == {"R11"}
     await house.gateway.stop()
@@ -178,6 +178,25 @@ async def test_a_killed_import_ends_as_if_it_had_run_once(house):
     assert sql(archive, "SELECT count(*), count(DISTINCT subject) FROM event WHERE kind = 'ban'")[
         0
     ] == (count + 1, count + 1)
+
+
+@pytest.mark.slow
+async def test_an_import_goes_on_when_the_gateway_was_stopped_meanwhile(house):
+    officer = await house.caller(Role.OFFICER)
+    count = 24_000
+    job = await handed_over(officer, many(count))
+    end = time.monotonic() + 60
+    told = job
+    while not told["done"]:
+        _, told = await officer.get(f"/v1/imports/{job['id']}")
+        assert time.monotonic() < end, told
+        await asyncio.sleep(0.05)
+    assert told["state"] == "running", "it was over before it could be stopped"
+    assert await house.gateway.stop() == 0
+    await house.gateway.start()
+    officer.base = f"http://127.0.0.1:{house.gateway.api}"
+    done = await ended(officer, job["id"], within=60)
+    assert (done["state"], done["done"], done["begun"]) == ("done", count, 2)
 
 
 @pytest.mark.slow

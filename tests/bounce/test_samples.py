@@ -58,9 +58,10 @@ def test_microsofts_field_names_the_recipient() -> None:
     assert report.complaint.recipients == ("matti@live.example",)
 
 
-@pytest.mark.parametrize(
-    "kind", ["not-spam", "auth-failure", "dmarc", "", "abuse\nFeedback-Type: not-spam"]
-)
+TWO = [f"{one}\nFeedback-Type: not-spam" for one in ("abuse", "fraud", "virus", "other")]
+
+
+@pytest.mark.parametrize("kind", ["not-spam", "auth-failure", "dmarc", "", *TWO])
 def test_what_is_no_complaint_gives_no_reason(kind: str) -> None:
     complaint = read_report(feedback(kind, "Original-Rcpt-To: matti@asiakas.example")).complaint
     assert complaint is not None

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.clock import now_ms
 from gateway.connector.connector import ToolRefused, ToolUnreadable
-from gateway.connector.listmonk import Listmonk, _these
+from gateway.connector.listmonk import Listmonk as ListmonkConnector
+from gateway.connector.listmonk import _these
 from gateway.connector.registry import connector_of
 from gateway.connector.suppression import Reason, Said, Suppression
 from gateway.contacts.contact import Channel
@@ -166,6 +168,27 @@ async def test_changes_are_heard_whatever_its_clock_says(skew):
     }
     # What is as new as two clocks may differ is told again.
     assert set(told(again)) == set(told(found))
+
+
+async def test_a_pass_that_comes_late_begins_before_the_one_before():
+    """The tool's clock is ten minutes behind, and hours lie between two looks."""
+    tool = Tool()
+    tool.skew = -600
+    times = [now_ms(), now_ms() + 3 * 3_600_000]
+    one = ListmonkConnector(place(), times[0].__int__)
+    async with served(tool.app) as server:
+        _, cursor = await server.changed(one, "")
+        tool.add("new@example.com", "blocklisted")
+        one.clock = times[1].__int__
+        found, _ = await server.changed(one, cursor)
+    assert [change.suppression.contact.canonical for change in found] == ["new@example.com"]
+
+
+def test_a_clock_that_was_ahead_leaves_nothing_out():
+    now = 1_700_000_000_000
+    one = ListmonkConnector(place(), now.__int__)
+    request = next(one.changes(f"{now + 10**9}.0.0.0"))
+    assert "updated_at >= to_timestamp(1699999100)" in unquote_plus(request.query)
 
 
 async def test_changes_are_not_told_for_ever():
@@ -370,7 +393,7 @@ def test_the_expressions_are_postgresqls(postgresql):
             await database.execute("INSERT INTO subscriber_lists VALUES (3, 9, 'unsubscribed')")
             for cursor in ("", "1.1.0.0", "1.1.0.99"):
                 one = connector()
-                assert isinstance(one, Listmonk)
+                assert isinstance(one, ListmonkConnector)
                 request = next(one.changes(cursor))
                 condition = dict(pair.split("=", 1) for pair in request.query.split("&"))["query"]
                 found = await database.fetch(QUERY.format(unquote_plus(condition)), [])

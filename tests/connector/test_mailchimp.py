@@ -461,7 +461,10 @@ def test_every_bit_of_the_secret_counts():
             assert refused.value.http == 401
 
 
-@pytest.mark.parametrize("query", ["", "key", "key=", "secret=correct-horse-battery", "&&&"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "key", "key=", "secret=correct-horse-battery", "&&&", "key=%ff", "key=ä", "a=b&" * 200],
+)
 def test_strangers_are_refused(query):
     with pytest.raises(HookRefused) as refused:
         connector().hook(call("cleaned", query), now_ms())

@@ -146,14 +146,17 @@ async def test_what_is_new_is_told_though_clocks_differ(tool, skew):
             assert f"new{number}@example.com" in names(found)
 
 
-async def test_what_is_old_is_not_told_as_new(tool):
-    tool.add("marketing", "old@example.com", at=now_ms() - 3 * DAY_MS)
+async def test_all_that_is_shown_is_told_once_and_then_what_is_new(tool):
+    tool.add("marketing", "old@example.com", at=now_ms() - 300 * DAY_MS)
     tool.add("marketing", "renewed@example.com", at=now_ms() - 3 * DAY_MS)
-    entry = tool.lists["marketing"]["renewed@example.com"]
-    tool.add("marketing", "now@example.com")
-    entry["last_event_at"] = tool.lists["marketing"]["now@example.com"]["last_event_at"]
     async with Driver(connector(tool.url)) as driver:
-        found, _ = await driver.read(driver.connector.changes)
+        found, cursor = await driver.read(driver.connector.changes)
+        assert set(names(found)) == {"old@example.com", "renewed@example.com"}
+        tool.add("marketing", "now@example.com")
+        entry = tool.lists["marketing"]["renewed@example.com"]
+        entry["last_event_at"] = tool.lists["marketing"]["now@example.com"]["last_event_at"]
+        _, cursor = await driver.read(driver.connector.changes, cursor)
+        found, _ = await driver.read(driver.connector.changes, cursor)
     assert set(names(found)) == {"renewed@example.com", "now@example.com"}
 
 
@@ -312,6 +315,7 @@ def test_what_it_holds_and_warns_of():
     made = connector_of("mandrill", connector().place)
     assert made.holds.scopes == {Scope.ALL, Scope.CHANNEL, Scope.TOPIC}
     assert made.holds.topics == {"news"}
+    assert not made.holds.lists
     assert len(made.warnings()) == 1
     assert any("receipts" in line for line in connector(place="").warnings())
     assert any("webhook_source" in line for line in connector(webhook_source="").warnings())
@@ -484,6 +488,10 @@ def test_another_header_or_more_fields_are_refused():
     with pytest.raises(HookRefused) as refused:
         made.hook(changed, now_ms())
     assert refused.value.http == 401
+    for odd_value in ("", "ä", "\udcff", value + "=", f" {value}"):
+        with pytest.raises(HookRefused) as refused:
+            made.hook(request.with_headers({"X-Mandrill-Signature": odd_value}), now_ms())
+        assert refused.value.http == 401
     with pytest.raises(HookRefused) as refused:
         made.hook(request.with_body(request.body + b"&more=1"), now_ms())
     assert refused.value.http == 401

@@ -5,11 +5,13 @@ import hashlib
 import hmac
 import json
 from collections import Counter
+from urllib.parse import parse_qsl
 
 import pytest
 
 from gateway.clock import now_ms
 from gateway.connector.connector import HookRefused, ToolRefused, ToolUnreadable
+from gateway.connector.mautic import Mautic as MauticConnector
 from gateway.connector.registry import connector_of
 from gateway.connector.suppression import Reason, Said, Suppression
 from gateway.contacts.contact import Channel
@@ -93,6 +95,27 @@ async def test_changes_are_heard_whatever_its_clock_says(skew):
     )
     [at] = {change.suppression.at // 1000 for change in found}
     assert abs(at - now_ms() // 1000 - skew) < 60
+
+
+async def test_a_pass_that_comes_late_begins_before_the_one_before():
+    """The tool's clock is ten minutes behind, and hours lie between two looks."""
+    tool = Tool()
+    tool.skew = -600
+    times = [now_ms(), now_ms() + 3 * 3_600_000]
+    one = MauticConnector(place(), times[0].__int__)
+    async with served(tool.app) as server:
+        _, cursor = await server.changed(one, "")
+        tool.enter(tool.contact(email="new@example.com"), "email", 1)
+        one.clock = times[1].__int__
+        found, _ = await server.changed(one, cursor)
+    assert [change.suppression.contact.canonical for change in found] == ["new@example.com"]
+
+
+def test_a_clock_that_was_ahead_leaves_nothing_out():
+    now = 1_700_000_000_000
+    one = MauticConnector(place(), now.__int__)
+    request = next(one.changes(f"{now + 10**9}.0.0"))
+    assert dict(parse_qsl(request.query))["where[1][val]"] == "2023-11-14 21:58:20"
 
 
 async def test_what_nobody_can_be_reached_by_is_counted_as_bad():

@@ -429,6 +429,8 @@ def test_every_bit_of_the_secret_counts():
         (),
         (("Authorization", ""),),
         (("Authorization", "Basic !"),),
+        (("Authorization", "Basic ä\udcff"),),
+        (("X-Gateway-Secret", "ä\udcff"),),
         (("Authorization", basic("")),),
         (("Authorization", "Bearer"),),
         (("X-Postmark-Secret", SECRET),),

@@ -95,6 +95,14 @@ async def test_every_sender_has_it():
     assert len(tool.consents) == 75
 
 
+async def test_the_same_twice_is_put_once():
+    tool = Tool()
+    async with served(tool.app) as server:
+        results = await server.put(connector(), [ban(NUMBER), ban(NUMBER, Scope.ALL)])
+    assert [result.done for result in results] == [True, True]
+    assert len(tool.items) == 1
+
+
 async def test_one_bad_number_does_not_harm_the_others():
     tool = Tool()
     tool.failing = {"+358401200002"}

@@ -1,4 +1,8 @@
-"""A house whose mail comes in as well, in this process; on uvloop, as in service."""
+"""A house whose mail comes in as well, in this process; on uvloop, as in service.
+
+A gateway in processes of its own, and the programs around it, are asked from asyncio's loop:
+uvloop fails where a program has ended before all of its input was written.
+"""
 
 import asyncio
 import ssl
@@ -28,6 +32,8 @@ STRANGER, OURS, BILLING = "127.0.0.9", "127.0.0.1", "127.0.0.3"
 def pytest_asyncio_loop_factories(
     config, item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.path.name == "test_running.py":
+        return {"asyncio": asyncio.new_event_loop}
     return {"uvloop": uvloop.new_event_loop}
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.backup.gap import Gap
-from gateway.backup.manifest import Manifest
+from gateway.backup.manifest import Manifest, fingerprints
 from gateway.backup.restoring import restore
 from gateway.backup.taking import take
 from gateway.clock import now_ms
@@ -22,6 +23,7 @@ from gateway.contacts.parse import parse_email
 from gateway.custody.custody import Custody
 from gateway.failure import InputError
 from gateway.held.message import State
+from gateway.keyfile import add_key
 from gateway.records.act import Action
 from gateway.records.database import Database
 from gateway.records.recorder import Recorder
@@ -31,6 +33,7 @@ from gateway.serve import assembly
 from gateway.serve.rebuilding import rebuild
 from gateway.serve.stores import open_stores
 from gateway.settings.load import load_settings
+from gateway.unsubscribe.link import Links
 from tests.held.test_store import message as held_message
 from tests.peers.postgresql import sql
 from tests.peers.process import Tongue, tables, write_config
@@ -384,6 +387,36 @@ async def test_on_a_new_machine_backup_and_keys_are_enough_in_either_kind_of_dat
         assert len(found) == 2
         assert (await stores.archive.show(found[0].record_id)).address == "a@b.fi"
         assert (await stores.archive.verify()).whole
+
+
+@in_a_file
+async def test_keys_of_links_go_along_and_are_missed(house):
+    await house.happen()
+    file = house.settings.unsubscribe.key_file
+    assert "link" not in (await house.take()).keys
+    assert not (house.keys / file.name).exists()
+    shutil.rmtree(house.keys)
+    shutil.rmtree(house.backup)
+    Links.load_or_create(file)
+    manifest = await house.take()
+    copy = house.keys / file.name
+    assert copy.read_bytes() == file.read_bytes()
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert manifest.keys["link"] == fingerprints(file)
+    assert (await house.restore(force=True)).linkless == ""
+    # A key that was added since is no loss; one that is gone, or another's, is told.
+    add_key(file)
+    assert (await house.restore(force=True)).linkless == ""
+    file.unlink()
+    assert (await house.restore(force=True)).linkless == str(file)
+    Links.load_or_create(file)
+    assert (await house.restore(force=True)).linkless == str(file)
+    # A file that cannot be read stops it before anything changes.
+    before = await house.seen()
+    file.write_text("{}")
+    with pytest.raises(InputError, match="not a key file"):
+        await house.restore(force=True)
+    assert await house.seen() == before
 
 
 async def test_an_archive_moves_from_a_file_into_a_server_and_back(house, postgresql, monkeypatch):

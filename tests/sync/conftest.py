@@ -23,6 +23,7 @@ from gateway.serve.stores import Stores, stores_on
 from gateway.settings.public import Delivery
 from gateway.settings.sync import Sync
 from gateway.sync.bureau import Bureau
+from gateway.sync.cursor import CursorSeal
 from gateway.sync.hooks import Hooks
 from gateway.sync.intake import Intake
 from gateway.sync.loop import Drive
@@ -53,7 +54,7 @@ class World:
             tasks=tasks,
             intake=intake,
             pusher=Pusher(stores.register, store, tasks, stores.unsealer, stores.ring, self.clock),
-            puller=Puller(store, tasks, intake, self.clock),
+            puller=Puller(store, CursorSeal(SEALER), tasks, intake, self.clock),
             wire=stores.register.connections.wire,
         )
 

@@ -48,9 +48,10 @@ class Plain(Connector):
         topics: frozenset[str] = frozenset({"newsletter"}),
         dated: bool = True,
         reads: bool = True,
+        delivery: frozenset[Reason] = frozenset(),
     ) -> None:
         super().__init__(place)
-        self._holds = Holds(scopes, channels, topics, reads=reads, dated=dated)
+        self._holds = Holds(scopes, channels, topics, reads=reads, dated=dated, delivery=delivery)
 
     @property
     def holds(self) -> Holds:
@@ -116,6 +117,7 @@ def told(each: Suppression) -> Entry:
         "scope": each.scope.value,
         "channel": each.channel,
         "topic": each.topic,
+        "reason": each.reason.value,
         "at": each.at,
     }
 
@@ -134,6 +136,10 @@ class PlainTool:
         self.puts: list[Entry] = []
         self.asked: list[str] = []
         self.page = page
+        self.stuck = False
+        """Whether a page that is not the last leads to itself."""
+        self.called = ""
+        """What its cursors begin with."""
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -156,9 +162,8 @@ class PlainTool:
 
     def tool(self, name: str = "plain", **how: Any) -> Tool:
         """It, as the gateway has it."""
-        holds = {
-            n: how.pop(n) for n in ("scopes", "channels", "topics", "dated", "reads") if n in how
-        }
+        names = ("scopes", "channels", "topics", "dated", "reads", "delivery")
+        holds = {name: how.pop(name) for name in names if name in how}
         settings = SyncTool(
             name=name, kind=ToolKind.HTTP, url=self.url, requests_per_second=1000, **how
         )
@@ -196,17 +201,21 @@ class PlainTool:
     async def _changes(self, request: web.Request) -> web.Response:
         if away := self._away(request):
             return away
-        start = int(request.query["cursor"] or 0)
-        return self._paged(self.log, start)
+        return self._paged(self.log, self._start(request))
 
     async def _listed(self, request: web.Request) -> web.Response:
         if away := self._away(request):
             return away
-        return self._paged(list(self.list.values()), int(request.query["cursor"] or 0))
+        return self._paged(list(self.list.values()), self._start(request))
+
+    def _start(self, request: web.Request) -> int:
+        return int(request.query["cursor"].removeprefix(self.called) or 0)
 
     def _paged(self, entries: list[Entry], start: int) -> web.Response:
         end = min(len(entries), start + self.page)
-        body = {"entries": entries[start:end], "cursor": str(end), "more": end < len(entries)}
+        more = end < len(entries)
+        cursor = f"{self.called}{start if more and self.stuck else end}"
+        body = {"entries": entries[start:end], "cursor": cursor, "more": more}
         return web.Response(body=orjson.dumps(body), content_type=JSON)
 
     async def _put(self, request: web.Request) -> web.Response:

@@ -289,6 +289,16 @@ async def test_a_folder_that_is_not_there_is_told(tmp_path):
         await drop.put(ban("a@example.com"))
 
 
+async def test_a_link_in_place_of_a_folder_is_not_followed(drop):
+    elsewhere = drop.path / "elsewhere"
+    elsewhere.mkdir()
+    (drop.inbox / "refused").symlink_to(elsewhere)
+    drop.drop("bad.csv", "nobody\n")
+    with pytest.raises(ToolRefused, match="NotADirectoryError"):
+        await drop.page("")
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_folder_must_be_named():
     with pytest.raises(InputError, match="folder is not set"):
         Folder(SyncTool(name="crm", kind=ToolKind.FILE), connector_of("file", Place("crm")))

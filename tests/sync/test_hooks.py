@@ -1,5 +1,7 @@
 """Webhooks: heard once, in force before the answer, and never believed unsigned."""
 
+import asyncio
+
 import orjson
 import pytest
 
@@ -8,6 +10,8 @@ from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
 from gateway.failure import RegisterUnavailable
 from gateway.public.server import Visit
+from gateway.sync import hooks as module
+from gateway.sync.hooks import HookUnderWay
 from gateway.sync.task import Why
 from tests.sync.plain import PlainTool, signed
 
@@ -122,3 +126,75 @@ async def test_it_reaches_every_other_tool(world, plain):
         await world.round(first, other)
         assert second.has("a@example.com")
         assert plain.puts == []
+
+
+async def test_a_refusal_of_all_is_heard_although_we_put_as_much_for_a_topic(world, plain):
+    tool = plain.tool(scopes=frozenset({Scope.ALL, Scope.CHANNEL}), accept_wider=True)
+    await world.ban("a@example.com", Scope.TOPIC, topic="newsletter")
+    await world.round(tool)
+    assert not await world.banned("a@example.com", "another")
+    told = {"address": "a@example.com", "at": now_ms() + 30_000}
+    world.later(30_000)
+    await world.hooks(tool)(call(told))
+    assert await world.banned("a@example.com", "another")
+
+
+async def test_what_a_webhook_told_and_no_list_shows_is_nobodys_task(world, plain):
+    tool = plain.tool()
+    await world.round(tool)
+    hooks = world.hooks(tool)
+    await hooks(call({"address": "a@example.com", "at": now_ms()}))
+    await hooks(
+        call({"address": "b@example.com", "scope": "topic", "topic": "plain:7", "at": now_ms()})
+    )
+    world.later(20 * 60_000)
+    await world.round(tool, whole=True)
+    assert await world.tasks() == []
+    assert plain.has("a@example.com")
+    assert await world.banned("b@example.com", "plain:7")
+
+
+async def test_a_call_cut_off_by_a_crash_is_heard_when_it_comes_again(world, plain, monkeypatch):
+    """Killed between remembering the call and the register, the tool's repeat must count."""
+    hooks = world.hooks(plain.tool())
+    visit = call({"address": "a@example.com", "at": now_ms()}, once="token-3")
+    monkeypatch.setattr(module, "_UNDER_WAY", b"300")
+    with monkeypatch.context() as crash:
+
+        async def die(*_, **__):
+            raise RegisterUnavailable("cut off")
+
+        async def nothing(*_):
+            """A process that is dead lets go of nothing."""
+
+        crash.setattr(world.register, "apply_many", die)
+        crash.setattr(hooks, "_release", nothing)
+        with pytest.raises(RegisterUnavailable):
+            await hooks(visit)
+    with pytest.raises(HookUnderWay):
+        await hooks(visit)  # answered 503: perhaps somebody hears it still
+    await asyncio.sleep(0.4)
+    assert (await hooks(visit)).status == 200
+    assert await world.banned("a@example.com")
+
+
+async def test_of_two_calls_alike_at_once_none_is_told_done_before_it_is(world, plain, monkeypatch):
+    hooks = world.hooks(plain.tool())
+    visit = call({"address": "a@example.com", "at": now_ms()}, once="token-4")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    apply_many = world.register.apply_many
+
+    async def slow(*args, **more):
+        begun.set()
+        await go_on.wait()
+        return await apply_many(*args, **more)
+
+    monkeypatch.setattr(world.register, "apply_many", slow)
+    first = asyncio.create_task(hooks(visit))
+    await begun.wait()
+    with pytest.raises(HookUnderWay):
+        await hooks(visit)
+    go_on.set()
+    assert (await first).status == 200
+    assert (await hooks(visit)).status == 200
+    assert len(await world.events("a@example.com")) == 1

@@ -70,6 +70,24 @@ async def test_listmonk(world, tmp_path):
     assert await world.banned("reader@example.com", "newsletter")
 
 
+async def test_a_wider_entry_in_place_of_a_narrower_one_is_no_loss(world, tmp_path):
+    listmonk = Listmonk()
+    reader = listmonk.add("reader@example.com", lists=(3,))
+    listmonk.unsubscribed_by_link(reader, everywhere=False, lists=(3,))
+    async with served(listmonk.app) as server:
+        tool = Tool(world, tmp_path, "listmonk", url=server.url)
+        await tool.round()
+        assert await world.banned("reader@example.com", "newsletter")
+        # Then everything: the entry of the list is told no more.
+        listmonk.unsubscribed_by_link(reader, everywhere=True, lists=(3,))
+        await tool.round()
+        world.later(20 * 60_000)
+        await tool.round(whole=True)
+        await tool.round()
+    assert await world.banned("reader@example.com", "another")
+    assert not await world.tasks()
+
+
 async def test_mautic(world, tmp_path):
     mautic = Mautic()
     theirs = mautic.contact(email="theirs@example.com", mobile=NUMBER)

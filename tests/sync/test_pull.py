@@ -3,11 +3,20 @@
 import time
 
 import pytest
+from sqlalchemy import select
 
 from gateway.clock import now_ms
+from gateway.connector.connector import ToolUnreadable
 from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
+from gateway.failure import SealError
+from gateway.records import schema
+from gateway.records.keyusage import KeyUsage
+from gateway.records.seal import Sealer, fingerprint
+from gateway.sync.cursor import Course, CursorSeal
+from gateway.sync.session import Session
 from gateway.sync.task import Why
+from tests.sync.conftest import SEALER
 from tests.sync.plain import PlainTool
 
 DAY = 86_400_000
@@ -30,7 +39,7 @@ async def test_each_scope_is_taken_as_it_is(world, plain):
     assert not await world.banned("topic@example.com", "another")
     [event] = await world.events("all@example.com")
     assert (event.kind, event.source, event.actor) == (EventKind.BAN, "sync:plain", "tool:plain")
-    assert (event.at, event.imported, event.undated) == (1_700_000_000_000, True, False)
+    assert (event.at, event.imported, event.undated) == (1_700_000_000_999, True, False)
     [event] = await world.events("channel@example.com")
     assert event.undated
     assert "@" not in event.evidence
@@ -94,6 +103,14 @@ async def test_a_later_objection_there_counts_again(world, plain):
     assert not await world.banned("a@example.com")
     plain.add("a@example.com", at=now_ms() - 1000)
     await world.round(tool)
+    assert await world.banned("a@example.com")
+
+
+async def test_a_date_in_whole_seconds_is_not_before_a_consent_of_that_second(world, plain):
+    second = (now_ms() - DAY) // 1000 * 1000
+    await world.consent("a@example.com", at=second + 500)
+    plain.add("a@example.com", at=second)
+    await world.round(plain.tool())
     assert await world.banned("a@example.com")
 
 
@@ -216,7 +233,8 @@ async def test_bounces_and_complaints_are_no_bans_but_stop_delivery(world, plain
     await world.tell("bounced@example.com", EventKind.DELIVERABLE)
     await world.round(tool, whole=True)
     assert len(await world.events("bounced@example.com")) == 2
-    assert await world.tasks() == []
+    [task] = await world.tasks()
+    assert (task.why, task.entry) == (Why.LIFTED, "delivery")
 
 
 async def test_what_we_put_is_not_taken_for_a_complaint(world, plain):
@@ -239,3 +257,67 @@ async def test_a_topic_of_the_tools_own_is_not_widened_into_it(world, plain):
         await world.round(tool, whole=True)
     assert plain.puts == []
     assert not await world.banned("a@example.com", "newsletter")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_list_that_stands_still_is_an_error_and_nothing_counts_as_gone(world, plain, whole):
+    plain.page = 2
+    tool = plain.tool()
+    addresses = [f"{number}@example.com" for number in range(5)]
+    for address in addresses:
+        plain.add(address)
+    await world.round(tool, whole=True)
+    world.later(DAY)
+    for address in addresses:
+        plain.add(address)
+    plain.stuck = True
+    with pytest.raises(ToolUnreadable, match="stays where it was"):
+        await world.round(tool, whole=whole)
+    plain.stuck = False
+    await world.round(tool, whole=True)
+    assert await world.tasks() == []
+
+
+async def test_no_cursor_lies_in_the_clear(world, plain):
+    plain.page = 1
+    plain.called = "behind-anna@example.com-"
+    tool = plain.tool()
+    for number in range(3):
+        plain.add(f"{number}@example.com")
+    # Page by page, so that a listing is under way and there is a cursor of what is new.
+    cursors = await world.bureau.store.tool(tool.name)
+    session = Session(tool.settings, tool.connector)
+    try:
+        assert await world.bureau.puller.listing(tool, session, cursors)
+        await world.bureau.puller.changes(tool, session, cursors)
+    finally:
+        await session.aclose()
+    cursors = await world.bureau.store.tool(tool.name)
+    assert cursors.listing
+    seal = CursorSeal(SEALER)
+    pulled = seal.open(tool.name, Course.PULLED, cursors.sealed_pulled)
+    assert pulled == "behind-anna@example.com-3"
+    # What the database has of it opens nowhere else, and tells nothing.
+    for other, course in ((tool.name, Course.LISTING), ("other", Course.PULLED)):
+        with pytest.raises(SealError):
+            seal.open(other, course, cursors.sealed_pulled)
+    async with world.stores.database.engine.connect() as connection:
+        [row] = await connection.execute(select(schema.sync_tool))
+    assert not any(b"example" in bytes(each) for each in row if isinstance(each, bytes))
+    assert "example" not in str([each for each in row if isinstance(each, str)])
+
+
+async def test_cursors_go_under_a_new_content_key(world, plain):
+    plain.called = "behind-anna@example.com-"
+    tool = plain.tool()
+    plain.add("a@example.com")
+    await world.round(tool)
+    newer = Sealer({"c1": bytes(range(32)), "c2": bytes(32)}, "c2")
+    usage = KeyUsage(world.stores.database, fingerprint(bytes(range(32))))
+    assert (await usage.archive())["cursors of tools"] == 1
+    assert await CursorSeal(newer).rewrap(world.stores.database) == 1
+    assert await CursorSeal(newer).rewrap(world.stores.database) == 0
+    assert "cursors of tools" not in await usage.archive()
+    cursors = await world.bureau.store.tool(tool.name)
+    opened = CursorSeal(newer).open(tool.name, Course.PULLED, cursors.sealed_pulled)
+    assert opened == "behind-anna@example.com-1"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
 from gateway.sync.session import ToolAway
@@ -81,8 +82,8 @@ async def test_one_that_is_not_taken_stops_no_other_and_is_tried_again(world, pl
         await world.ban(f"{name}@example.com")
     await world.round(tool)
     assert plain.has("good@example.com")
-    (figures,) = (await world.bureau.store.figures(0)).values()
-    assert (figures.owed, figures.final) == (2, 1)
+    (figures,) = (await world.bureau.store.figures(world.clock() + 1)).values()
+    assert (figures.owed, figures.final, figures.late) == (2, 1, 1)
     assert set(await world.bureau.store.causes("plain")) == {"busy with it", "not an address there"}
     plain.refused = {}
     await world.round(tool)
@@ -112,17 +113,36 @@ async def test_a_lifted_ban_is_not_taken_out_but_told(world, plain):
     assert not plain.has("a@example.com")
 
 
-async def test_whoever_was_erased_before_is_told_of(world, plain):
-    await world.ban("kept@example.com")
+async def test_whoever_was_erased_before_the_tool_had_the_ban_is_told_of(world, plain):
     tool = plain.tool()
+    await world.ban("kept@example.com")
+    await world.round(tool)
+    await world.ban("lost@example.com")
+    await world.stores.archiver.run_once()
+    for name in ("kept", "lost", "never"):
+        await world.tell(f"{name}@example.com", EventKind.ERASE)
+    await world.round(tool)
+    [task] = await world.tasks()
+    assert (task.why, task.subject) == (
+        Why.ERASED,
+        world.register.subject(parse_contact("lost@example.com")),
+    )
+    assert [each["address"] for each in plain.puts] == ["kept@example.com"]
+    assert await world.bureau.store.figures(0) == {}
+
+
+async def test_what_stands_there_of_somebody_erased_and_goes_is_told(world, plain):
+    tool = plain.tool()
+    await world.ban("kept@example.com")
     await world.round(tool)
     await world.tell("kept@example.com", EventKind.ERASE)
-    await world.tell("lost@example.com", EventKind.ERASE)
     await world.round(tool)
-    await world.round(tool)
-    causes = await world.bureau.store.causes("plain")
-    assert list(causes.values()) == [1]
-    assert "erased" in next(iter(causes))
+    assert await world.tasks() == []
+    plain.remove("kept@example.com", told=False)
+    world.later(20 * 60_000)
+    await world.round(tool, whole=True)
+    [task] = await world.tasks()
+    assert task.why is Why.ERASED
 
 
 async def test_bans_of_an_organisation_are_no_addresses(world, plain):
@@ -162,3 +182,44 @@ async def test_it_is_away_after_some_tries(world, plain, monkeypatch):
     with pytest.raises(ToolAway, match="503"):
         await world.round(plain.tool())
     assert len(plain.asked) == 5
+
+
+async def test_before_an_address_is_destroyed_the_tools_get_what_they_lack(world, plain):
+    async with PlainTool() as away, PlainTool() as third:
+        tools = [plain.tool("one"), away.tool("two"), third.tool("three", push=False)]
+        await world.round(*tools)
+        await world.ban("a@example.com")
+        away.status = 401
+        contacts = [parse_contact("a@example.com"), parse_contact("b@example.com")]
+        assert await world.bureau.put_now(tools, contacts) == ["two"]
+        assert plain.has("a@example.com")
+        # Who was not banned is not handed on because of an erasure.
+        assert [each["address"] for each in plain.puts] == ["a@example.com"]
+        await world.round(tools[0])
+        assert len(plain.puts) == 1
+
+
+async def test_what_a_slow_tool_took_late_is_still_known_to_be_ours(world):
+    """Put off for minutes, it dates our entry after a consent that came meanwhile."""
+
+    class Slow(PlainTool):
+        async def _put(self, request):
+            world.later(180_000)
+            answer = await super()._put(request)
+            for entry in self.list.values():
+                entry["at"] = world.clock()
+            self.log.clear()
+            return answer
+
+    async with Slow() as slow:
+        tool = slow.tool()
+        world.later(-300_000)
+        await world.round(tool)  # its list is read for the first time
+        begun = world.clock()
+        await world.ban("a@example.com", at=begun - 1000)
+        await world.round(tool)
+        await world.consent("a@example.com", at=begun + 60_000)
+        assert not await world.banned("a@example.com")
+        world.later(120_000)
+        await world.round(tool, whole=True)
+        assert not await world.banned("a@example.com")
