@@ -214,6 +214,8 @@ class Desk:
         if words:
             await self.contents.put(message_id, _pieces(words))
         ids = new_ids(len(contacts))
+        # Of 64 MiB it takes a quarter of a second.
+        digest = await asyncio.to_thread(hashlib.sha256, message)
         retain = years_later(now, settings.records.retention_years)
         record = MessageRecord(
             message_id,
@@ -226,7 +228,7 @@ class Desk:
             channel=Channel.EMAIL,
             kind=Kind.SERVICE,
             topic=topic,
-            body_hash=hashlib.sha256(message).hexdigest(),
+            body_hash=digest.hexdigest(),
             size=len(message),
             content=message_id if words else None,
             recipients=tuple(

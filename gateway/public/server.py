@@ -30,6 +30,7 @@ _REMEMBERED: Final = 10_000
 """Addresses whose rate is remembered."""
 _SECURE: Final = {
     "Cache-Control": "no-store",
+    "Server": "suppression-gateway",  # the library would name its version
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
