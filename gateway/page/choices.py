@@ -14,6 +14,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.entry.entry import ConsentStatus
 from gateway.entry.event import Event
+from gateway.entry.repetition import in_force
 from gateway.failure import GatewayError, InputError, RegisterUnavailable
 from gateway.page.asking import Asking
 from gateway.page.choice import (
@@ -21,7 +22,6 @@ from gateway.page.choice import (
     PAGE,
     Act,
     Said,
-    in_force,
     refusal,
     request,
     withdrawal,
