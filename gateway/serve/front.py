@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
+from gateway.page.form import LARGEST as FORM
 from gateway.page.parts import page_parts
 from gateway.public.server import Face, Part
 from gateway.records.database import Database
@@ -47,6 +48,9 @@ UNRATED = frozenset({"hooks", "u"})
 """Parts whose callers are tools: mail services refuse for many people from few addresses.
 
 Whoever has no link learns and changes nothing there, and forms are counted by contact."""
+
+LARGEST = dict.fromkeys(("u", "c", "logo"), FORM)
+"""Octets of a body: whoever has no link keeps no more of ours."""
 
 
 def run(assignment: Assignment) -> None:
@@ -83,7 +87,8 @@ async def _serve(assignment: Assignment) -> None:
         tools = Tools(settings, stores)
         stack.push_async_callback(tools.aclose)
         await tools.start()
-        face = Face(settings.public, face_parts(settings, parts, stores, tools), unrated=UNRATED)
+        answering = face_parts(settings, parts, stores, tools)
+        face = Face(settings.public, answering, unrated=UNRATED, largest=LARGEST)
         server = face.server()
         for descriptor in assignment.public:
             listening = await loop.create_server(
