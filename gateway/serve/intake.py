@@ -160,7 +160,9 @@ class Importer:
         except Exception:
             log.exception("import_failed", job=job.id)
             cause, state = "a fault of the gateway's; its log tells more", JobState.FAILED
-        await self._intake.end(job.id, self._owner, state, _report(result, cause))
+        if not await self._intake.end(job.id, self._owner, state, _report(result, cause)):
+            # It was cancelled in the last moment: what it did is still to be told.
+            await self._intake.note(job.id, self._owner, _report(result))
         log.info("import_ended", job=job.id, state=state, rows=result.written)
         return 0
 

@@ -380,7 +380,8 @@ def _source(tool: Tool, via: Via) -> str:
 
 
 def _evidence(tool: Tool, told: Suppression) -> str:
-    note = f" ({told.note})" if told.note else ""
+    # A word of the tool's own may be anybody's text.
+    note = f" ({told.note})" if told.note and "@" not in told.note else ""
     return f"{tool.connector.title}: {told.reason}{note}"
 
 

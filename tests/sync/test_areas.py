@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from urllib.parse import urlencode
+
 import pytest
 
 from gateway.clock import now_ms
+from gateway.public.server import Visit
 from gateway.settings.sync import SyncTool, ToolKind
 from gateway.sync.task import Why
 from gateway.sync.tool import tool_of
@@ -21,22 +25,24 @@ async def mailchimp():
         yield one
 
 
-@pytest.fixture
-def tool(mailchimp, tmp_path):
+def tool_of_audiences(mailchimp, tmp_path):
     file = tmp_path / "mailchimp"
     file.write_text(KEY)
     file.chmod(0o600)
-    return tool_of(
-        SyncTool(
-            name="mailchimp",
-            kind=ToolKind.MAILCHIMP,
-            url=mailchimp.url,
-            secret_file=file,
-            place=MAIN,
-            topics={"newsletter": LETTER},
-            requests_per_second=1000,
-        )
+    return SyncTool(
+        name="mailchimp",
+        kind=ToolKind.MAILCHIMP,
+        url=mailchimp.url,
+        secret_file=file,
+        place=MAIN,
+        topics={"newsletter": LETTER},
+        requests_per_second=1000,
     )
+
+
+@pytest.fixture
+def tool(mailchimp, tmp_path):
+    return tool_of(tool_of_audiences(mailchimp, tmp_path))
 
 
 def status(mailchimp, audience, address=ANNA):
@@ -79,3 +85,24 @@ async def test_who_is_subscribed_again_in_one_list_is_put_there_again_and_asked_
     world.later(3_600_000)
     await world.round(tool, whole=True)
     assert len(await world.tasks()) == 1
+
+
+async def test_an_address_that_a_tool_gives_for_a_reason_is_no_evidence(world, mailchimp, tmp_path):
+    hook = tmp_path / "hook"
+    hook.write_text("hush")
+    hook.chmod(0o600)
+    settings = replace(tool_of_audiences(mailchimp, tmp_path), webhook_secret_file=hook)
+    told = {
+        "type": "unsubscribe",
+        "fired_at": "2026-01-01 10:00:00",
+        "data[list_id]": MAIN,
+        "data[email]": ANNA,
+        "data[reason]": "asked by boss@example.org",
+    }
+    pairs = (("Content-Type", "application/x-www-form-urlencoded"),)
+    body = urlencode(told).encode()
+    visit = Visit("POST", "mailchimp", "key=hush", pairs, body, None)
+    assert (await world.hooks(tool_of(settings))(visit)).status == 200
+    [event] = await world.events(ANNA)
+    assert event.evidence.startswith("Mailchimp: objection")
+    assert "@" not in event.evidence
