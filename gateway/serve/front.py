@@ -17,6 +17,7 @@ import uvloop
 
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
+from gateway.page.form import LARGEST as FORM
 from gateway.page.parts import page_parts
 from gateway.public.server import Face, Part
 from gateway.serve.accepted import reload_later
@@ -43,6 +44,9 @@ UNRATED = frozenset({"hooks", "u"})
 
 Whoever has no link learns and changes nothing there, and forms are counted by contact."""
 
+LARGEST = dict.fromkeys(("u", "c", "logo"), FORM)
+"""Octets of a body: whoever has no link keeps no more of ours."""
+
 
 def run(assignment: Assignment) -> None:
     """Serve as assigned until SIGTERM.
@@ -62,7 +66,8 @@ async def _serve(assignment: Assignment) -> None:
         tools = Tools(settings, stores)
         stack.push_async_callback(tools.aclose)
         await tools.start()
-        face = Face(settings.public, face_parts(settings, parts, stores, tools), unrated=UNRATED)
+        answering = face_parts(settings, parts, stores, tools)
+        face = Face(settings.public, answering, unrated=UNRATED, largest=LARGEST)
         server = face.server()
         listening = await listen(server, assignment.public, context)
         letterbox = await Letterbox.open(settings, parts, metrics, assignment.inbound)
