@@ -16,7 +16,8 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from gateway.backup.gap import Gap, gaps, pass_over
-from gateway.backup.manifest import ARCHIVE, CONFIG, RULES, Manifest, fingerprints
+from gateway.backup.keys import missing_links, require_keys
+from gateway.backup.manifest import ARCHIVE, CONFIG, RULES, Manifest
 from gateway.backup.succession import Carried, append, carry, doubt, end_of
 from gateway.backup.transfer import (
     LONG,
@@ -90,8 +91,8 @@ async def restore(
     await asyncio.to_thread(manifest.check_files, folder)
     with _configuration(config, folder) as placed:
         settings = load_settings(config)
-        _require_keys(settings, manifest)
-        linkless = _links(settings, manifest)
+        require_keys(settings, manifest)
+        linkless = missing_links(settings, manifest)
         with _alone(settings.data_dir):
             work = _Restore(settings, manifest, folder, force=force, backup_only=backup_only)
             act = Act(
@@ -349,36 +350,6 @@ def _alone(data_dir: Path) -> Iterator[None]:
         if not lock.try_exclusive():
             raise InputError(f"a gateway runs in {data_dir}: stop it first")
         yield
-
-
-def _require_keys(settings: Settings, manifest: Manifest) -> None:
-    """Raise InputError unless the keys that the backup was made with are in their place."""
-    for kind, path in (
-        ("digest", settings.register.keys_file),
-        ("content", settings.records.content_key_file),
-    ):
-        if path is None:
-            raise InputError(f"the file of the {kind} keys is not set")
-        there = fingerprints(path)
-        for key_id, fingerprint in manifest.keys.get(kind, {}).items():
-            if there.get(key_id) != fingerprint:
-                raise InputError(
-                    f"{path}: not the {kind} key {key_id!r} that the backup was made with; "
-                    "put the keys back first, from where they are kept"
-                )
-
-
-def _links(settings: Settings, manifest: Manifest) -> str:
-    """Where keys of links are missing; empty: they are not.
-
-    The archive can be read without them, and one may have been retired since: that is told
-    and stops nothing.  Raises InputError for a file that cannot be read.
-    """
-    noted, path = manifest.keys.get("link", {}), settings.unsubscribe.key_file
-    if not noted or path is None:
-        return ""
-    there = fingerprints(path) if path.exists() else {}
-    return str(path) if noted.items() - there.items() else ""
 
 
 @contextmanager

@@ -5,15 +5,11 @@ Every failure's text is fixed words and numbers: what a tool writes may name a p
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from gateway.connector.connector import Connector, ToolRefused, ToolUnreadable
-from gateway.contacts.contact import Contact, ContactError
-from gateway.contacts.email import parse_email
+from gateway.connector.setting import setting
 from gateway.provider.request import Answer
-
-__all__ = ["address", "canonical", "document", "listed", "moment", "refused", "stamp", "unreadable"]
 
 
 def document(answer: Answer, tool: Connector) -> Any:  # noqa: ANN401 - JSON is of any type
@@ -23,24 +19,42 @@ def document(answer: Answer, tool: Connector) -> Any:  # noqa: ANN401 - JSON is 
     try:
         return answer.json()
     except ValueError:
-        raise unreadable(tool, "a body that is not JSON") from None
+        raise unreadable(tool, f"a body that is not JSON (HTTP {answer.status})") from None
+
+
+def object_in(answer: Answer, tool: Connector) -> dict[str, Any]:
+    """The JSON object of an answer of success; raises as :func:`document`."""
+    found = document(answer, tool)
+    if not isinstance(found, dict):
+        raise unreadable(tool, "JSON that is no object")
+    return found
 
 
 def refused(answer: Answer, tool: Connector) -> ToolRefused | ToolUnreadable:
     """What a status that is not of success means."""
-    settings, status = f"sync.tools {tool.place.name}", answer.status
+    status = answer.status
     if status in (401, 403):
+        named = "secret_file and username" if tool.place.username else "secret_file"
         return ToolRefused(
-            f"{tool.title} refuses the key (HTTP {status}): {settings}: secret_file: write "
-            f"one with the rights that docs/sync/{tool.kind}.md names"
+            f"{tool.title} refuses the credential (HTTP {status}): {setting(tool.place, named)}: "
+            f"write one with the rights that docs/sync/{tool.kind}.md names"
         )
     if status == 404:
         return ToolRefused(
-            f"{tool.title} knows no such list (HTTP 404): check {settings}: place, topics and url"
+            f"{tool.title} knows no such list (HTTP 404): "
+            f"check {setting(tool.place, 'place, topics and url')}"
         )
     if 300 <= status < 400:
-        return ToolRefused(f"{tool.title} is elsewhere (HTTP {status}): check {settings}: url")
+        return ToolRefused(
+            f"{tool.title} is elsewhere (HTTP {status}): check {setting(tool.place, 'url')}"
+        )
     return unreadable(tool, f"HTTP {status}")
+
+
+def refuse_wrong_settings(answer: Answer, tool: Connector) -> None:
+    """Raise ToolRefused for the answers that only the operator can change: 401, 403, 404."""
+    if answer.status in (401, 403, 404):
+        raise refused(answer, tool)
 
 
 def unreadable(tool: Connector, what: str) -> ToolUnreadable:
@@ -48,45 +62,43 @@ def unreadable(tool: Connector, what: str) -> ToolUnreadable:
     return ToolUnreadable(f"{tool.title} answered with {what}")
 
 
-def listed(value: object, name: str, tool: Connector) -> list[Any]:
-    """The list that stands in an object under a name; raises ToolUnreadable."""
-    found = value.get(name) if isinstance(value, dict) else None
+def objects(value: object, tool: Connector, name: str = "the answer") -> list[dict[str, Any]]:
+    """A list of objects; raises ToolUnreadable."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ToolUnreadable(f"{tool.title}: {name} is no list of objects")
+    return value
+
+
+def objects_at(value: object, name: str, tool: Connector) -> list[dict[str, Any]]:
+    """The member of an object that must be a list of objects; raises ToolUnreadable."""
+    return objects(_member(value, name), tool, name)
+
+
+def list_at(value: object, name: str, tool: Connector) -> list[Any]:
+    """The member of an object that must be a list; raises ToolUnreadable."""
+    found = _member(value, name)
     if not isinstance(found, list):
-        raise unreadable(tool, f"no list {name}")
+        raise ToolUnreadable(f"{tool.title}: {name} is no list")
     return found
 
 
-def address(value: object) -> Contact | None:
-    """The contact of an e-mail address; None: it is none."""
-    try:
-        return parse_email(value) if isinstance(value, str) else None
-    except ContactError:
-        return None
+def object_at(value: object, name: str, tool: Connector) -> dict[str, Any]:
+    """The member of an object that must be an object; raises ToolUnreadable."""
+    found = _member(value, name)
+    if not isinstance(found, dict):
+        raise ToolUnreadable(f"{tool.title}: {name} is no object")
+    return found
 
 
-def canonical(value: object) -> str:
-    """The form of an address in which the register has it, however the tool writes it; else ""."""
-    found = address(value)
-    return "" if found is None else found.canonical
+def whole_at(value: object, name: str, tool: Connector) -> int:
+    """A member that must be a whole number, as such or as a text; raises ToolUnreadable."""
+    found = _member(value, name)
+    if isinstance(found, str) and found.isascii() and found.isdecimal() and len(found) < 20:
+        return int(found)
+    if isinstance(found, int) and not isinstance(found, bool) and found >= 0:
+        return found
+    raise ToolUnreadable(f"{tool.title}: {name} is no whole number")
 
 
-def moment(value: object) -> int | None:
-    """A time of ISO 8601 in milliseconds since the epoch, UTC unless it says otherwise.
-
-    None: it is none, or before 1970.
-    """
-    if not isinstance(value, str):
-        return None
-    try:
-        when = datetime.fromisoformat(value)
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        found = round(when.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
-    return found if found >= 0 else None
-
-
-def stamp(at: int) -> str:
-    """The other way round, in whole seconds (cut): ``2026-02-01T10:53:34+00:00``."""
-    return datetime.fromtimestamp(at // 1000, UTC).isoformat()
+def _member(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from gateway.connector.connector import Place
 from gateway.connector.suppression import Suppression
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import Scope, normal_name
+from gateway.entry.entry import Scope
 from gateway.failure import InputError
 
 
@@ -22,26 +23,24 @@ class Areas:
     def __init__(self, place: Place, main: str) -> None:
         """Raise InputError where a topic has the same area as all mail, or none."""
         self.main = main
-        self._of_topic: dict[str, str] = {}
         for topic, area in place.topics:
             if not area or area == main:
                 raise InputError(
                     f"sync.tools {place.name}: topics: {topic} needs a list of its own, "
                     f"other than the tool's place"
                 )
-            self._of_topic[normal_name(topic)] = area
-        self.names: tuple[str, ...] = tuple(dict.fromkeys((main, *self._of_topic.values())))
+        self._topics = Topics(place)
+        self.names: tuple[str, ...] = tuple(dict.fromkeys((main, *self._topics.words)))
         """Each once, ``main`` first."""
 
     @property
     def topics(self) -> frozenset[str]:
         """The topics with an area of their own, in the register's words."""
-        return frozenset(self._of_topic)
+        return self._topics.names
 
     def scopes(self) -> frozenset[Scope]:
         """What can be told apart."""
-        narrow = {Scope.TOPIC} if self._of_topic else set()
-        return frozenset({Scope.ALL, Scope.CHANNEL, *narrow})
+        return self._topics.scopes
 
     def meanings(self, area: str) -> Iterator[tuple[Scope, str | None]]:
         """The scope and topic of an entry in this area; of each topic that shares it.
@@ -50,9 +49,8 @@ class Areas:
         """
         if area == self.main:
             yield Scope.CHANNEL, None
-        for topic, one in self._of_topic.items():
-            if one == area:
-                yield Scope.TOPIC, topic
+        for topic in self._topics.known(area):
+            yield Scope.TOPIC, topic
 
     def of(self, entry: Suppression) -> tuple[str, ...]:
         """The areas into which a ban belongs; none where it is of another channel or topic."""
@@ -63,6 +61,6 @@ class Areas:
         if entry.scope in (Scope.ALL, Scope.CHANNEL):
             return self.names
         if entry.scope is Scope.TOPIC and entry.topic is not None:
-            area = self._of_topic.get(normal_name(entry.topic))
+            area = self._topics.theirs(entry.topic)
             return () if area is None else (area,)
         return ()

@@ -10,26 +10,19 @@ https://developers.brevo.com/docs/transactional-webhooks
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from gateway.clock import DAY_MS, Clock, now_ms
-from gateway.connector.answer import address, document, listed, moment, refused, stamp, unreadable
-from gateway.connector.caller import known, told
-from gateway.connector.connector import Exchange, Holds, HookRefused, Page, Place, Put
-from gateway.connector.polled import (
-    DONE,
-    FOREIGN,
-    Polled,
-    get,
-    hook_json,
-    hook_list,
-    post,
-    unheld,
-)
+from gateway.connector.answer import document, objects_at, refused
+from gateway.connector.asking import get, post
+from gateway.connector.connector import Connector, Exchange, Holds, HookRefused, Page, Place, Put
+from gateway.connector.outcome import DONE, FOREIGN, unheld
 from gateway.connector.reach import OVERLAP, Reach
+from gateway.connector.saying import day, email_of, moment_of, stamp
+from gateway.connector.setting import need
 from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.webhook import hook_document, hook_list, known, told
 from gateway.contacts.contact import Channel, Contact, ContactError
 from gateway.contacts.phone import parse_phone
 from gateway.entry.entry import Scope, normal_name
@@ -63,16 +56,16 @@ _UNCHANGED: Final = Put(done=False, cause="Brevo did not change this contact")
 _REFUSED: Final = Put(done=False, cause="Brevo does not take this contact", final=True)
 
 
-class Brevo(Polled):
+class Brevo(Connector):
     """``topics`` name lists by their numbers and senders by their addresses, to be read alone."""
 
     kind = "brevo"
     title = "Brevo"
     url = "https://api.brevo.com/v3"
-    key = "an API key (xkeysib-…)"
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
         super().__init__(place, clock)
+        need(place, "secret_file", place.secret, "a file that holds an API key (xkeysib-…)")
         self._topics = {area.lower(): normal_name(topic) for topic, area in place.topics}
 
     @property
@@ -111,11 +104,11 @@ class Brevo(Polled):
         else:
             # Days, and none that has not begun yet by Brevo's clock; the first is wider.
             last = now - OVERLAP
-            query["startDate"] = _day(min(reach.asked - DAY_MS, last))
-            query["endDate"] = _day(last)
+            query["startDate"] = day(min(reach.asked - DAY_MS, last))
+            query["endDate"] = day(last)
         entries = self._entries((yield _asked(reach.name, query)))
         name = {_CONTACTS: "modifiedAt", _BLOCKED: "blockedAt"}[reach.name]
-        newest = max((moment(one.get(name)) or 0 for one in entries), default=0)
+        newest = max((moment_of(one.get(name)) or 0 for one in entries), default=0)
         return self._page(reach, entries, now, newest)
 
     def listing(self, cursor: str) -> Exchange[Page]:
@@ -130,7 +123,7 @@ class Brevo(Polled):
         if reach.name == _CONTACTS and reach.asked:
             query["createdSince"] = _stamp(reach.asked)
         entries = self._entries((yield _asked(reach.name, query)))
-        made = [moment(one.get("createdAt")) or 0 for one in entries]
+        made = [moment_of(one.get("createdAt")) or 0 for one in entries]
         newest = max(made, default=0) // 1000 * 1000
         if (
             reach.name == _CONTACTS
@@ -158,10 +151,7 @@ class Brevo(Polled):
         told = document(answer, self)
         if isinstance(told, dict) and told.get("count") == 0 and "contacts" not in told:
             return []
-        entries = listed(told, "contacts", self)
-        if not all(isinstance(one, dict) for one in entries):
-            raise unreadable(self, "an entry that is no object")
-        return entries
+        return objects_at(told, "contacts", self)
 
     def _read(self, name: str, entries: Sequence[dict[str, Any]]) -> tuple[tuple[Change, ...], int]:
         """What entries tell, and how many cannot be read."""
@@ -176,11 +166,11 @@ class Brevo(Polled):
     def _flagged(self, one: Mapping[str, Any]) -> Iterator[Change | None]:
         """What a contact's flags tell; None: one is set and has no address."""
         if one.get("emailBlacklisted") is True:
-            yield self._said(address(one.get("email")), Reason.BLOCKED, None, "emailBlacklisted")
+            yield self._said(email_of(one.get("email")), Reason.BLOCKED, None, "emailBlacklisted")
         lists = one.get("listUnsubscribed")
         for number in lists if isinstance(lists, list) else ():
             if topic := self._topics.get(str(number)):
-                contact, note = address(one.get("email")), "listUnsubscribed"
+                contact, note = email_of(one.get("email")), "listUnsubscribed"
                 yield self._said(contact, Reason.OBJECTION, None, note, topic)
         if one.get("smsBlacklisted") is True:
             attributes = one.get("attributes")
@@ -192,11 +182,11 @@ class Brevo(Polled):
         why = one.get("reason")
         code = why.get("code") if isinstance(why, dict) else None
         topic = self._topics.get(str(one.get("senderEmail") or "").lower())
-        reason, at = _REASONS.get(str(code)), moment(one.get("blockedAt"))
+        reason, at = _REASONS.get(str(code)), moment_of(one.get("blockedAt"))
         if reason is None:
             yield None
         else:
-            yield self._said(address(one.get("email")), reason, at, str(code), topic)
+            yield self._said(email_of(one.get("email")), reason, at, str(code), topic)
 
     def _said(
         self,
@@ -257,12 +247,12 @@ class Brevo(Polled):
 
         Brevo signs nothing: it is known by the secret, as a password, token or header.
         """
-        known(request, self.place.webhook_secret)
+        known(request, self.place)
         if request.method in ("GET", "HEAD"):
             return ()
         changes: list[Change] = []
         bad = 0
-        for event in hook_list(hook_json(request)):
+        for event in hook_list(hook_document(request.body)):
             if not isinstance(event, dict):
                 raise HookRefused("an event that is no object")
             for change in self._heard(event):
@@ -278,7 +268,7 @@ class Brevo(Polled):
         mark = told(self.place.webhook_secret, at, *parts, event.get("messageId"))
         kind = event.get("event")
         if isinstance(kind, str) and kind in _EVENTS:
-            contact = address(event.get("email"))
+            contact = email_of(event.get("email"))
             yield self._said(contact, _EVENTS[kind], at, kind, mark=mark)
         status = event.get("msg_status")
         if isinstance(status, str) and status.lower() in _SMS_EVENTS:
@@ -295,10 +285,6 @@ def _asked(name: str, query: Mapping[str, str]) -> Request:
 def _key(one: Mapping[str, Any]) -> str:
     """What tells a contact from others, and a block from others."""
     return str(one.get("id") or [one.get(name) for name in ("email", "senderEmail", "blockedAt")])
-
-
-def _day(at: int) -> str:
-    return datetime.fromtimestamp(at // 1000, UTC).date().isoformat()
 
 
 def _stamp(at: int) -> str:

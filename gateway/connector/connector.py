@@ -16,6 +16,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, TypeVar
 
+from gateway.clock import Clock, now_ms
 from gateway.connector.suppression import Change, Reason, Suppression
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
@@ -151,8 +152,10 @@ class Connector(ABC):
     """Statuses of 5xx by which the tool answers a request that it understood and refuses:
     sent in as those of 4xx are."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, clock: Clock = now_ms) -> None:
+        """``clock`` tells where the first reading begins, and how far back the next must look."""
         self.place = place
+        self.clock = clock
 
     @property
     @abstractmethod

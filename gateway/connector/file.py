@@ -20,12 +20,14 @@ from itertools import chain
 from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import urlencode
 
+from gateway.connector.answer import object_in, objects_at
+from gateway.connector.asking import sent
 from gateway.connector.connector import Connector, Exchange, Holds, Page, Place, Put
-from gateway.connector.row import COLUMNS, RowError, Topics, change_of, row_of
+from gateway.connector.row import COLUMNS, RowError, change_of, row_of
+from gateway.connector.saying import text
 from gateway.connector.suppression import DELIVERY, Change, Suppression
-from gateway.connector.wellformed import json_call, list_at, object_in, text_at
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import Scope
 from gateway.provider.request import Request
 
 IN: Final = "/in"
@@ -67,17 +69,15 @@ class File(Connector):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.topics = Topics.of(place.topics)
+        self.topics = Topics(place)
 
     @property
     def holds(self) -> Holds:
         """Everything but the topics that the settings do not name; no whole list."""
-        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if self.topics.named else set())
-        topics = frozenset(self.topics.named)
         return Holds(
-            frozenset(scopes),
+            self.topics.scopes,
             frozenset(Channel),
-            topics,
+            self.topics.names,
             lists=False,
             hooks=False,
             delivery=DELIVERY,
@@ -96,15 +96,15 @@ class File(Connector):
         answer = yield Request("GET", IN, urlencode([("after", cursor)]))
         if answer.status == 204:
             return Page((), "", more=False)
-        document = object_in(answer, self.place, self.title)
+        document = object_in(answer, self)
         found: list[Change] = []
         bad = 0
-        for row in list_at(document, "rows", self.title):
+        for row in objects_at(document, "rows", self):
             try:
                 found.append(change_of(row, self.topics))
             except RowError:
                 bad += 1
-        return Page(tuple(found), text_at(document, "cursor"), True, bad)
+        return Page(tuple(found), text(document, "cursor"), True, bad)
 
     def listing(self, cursor: str) -> Exchange[Page]:
         """Nothing: there is no whole list."""
@@ -122,8 +122,8 @@ class File(Connector):
             except RowError as error:
                 results.append(Put(False, str(error), final=True))
         if rows:
-            answer = yield json_call("POST", OUT, {"entries": rows})
-            object_in(answer, self.place, self.title)
+            answer = yield sent("POST", OUT, {"entries": rows})
+            object_in(answer, self)
         return results
 
 

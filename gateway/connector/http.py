@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
 from gateway.clock import DAY_MS, Clock, now_ms
+from gateway.connector.answer import object_in, objects_at
+from gateway.connector.asking import sent
 from gateway.connector.connector import (
-    TOLERANCE,
     Connector,
     Exchange,
     Holds,
@@ -26,11 +27,12 @@ from gateway.connector.connector import (
     Put,
     ToolUnreadable,
 )
-from gateway.connector.row import RowError, Topics, change_of, row_of
+from gateway.connector.row import RowError, change_of, row_of
+from gateway.connector.setting import need, setting
 from gateway.connector.suppression import DELIVERY, Change, Said, Suppression
-from gateway.connector.wellformed import called, json_call, list_at, need, object_in, setting
+from gateway.connector.topics import Topics
+from gateway.connector.webhook import called, expect_fresh, secret_of
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import Scope
 from gateway.provider.request import Request
 
 SIGNATURE: Final = "Gateway-Signature"
@@ -58,18 +60,16 @@ class Http(Connector):
     most: ClassVar[int] = 500
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
-        super().__init__(place)
-        self.clock = clock
+        super().__init__(place, clock)
         need(place, "url", place.url, "the URL below which /suppressions is")
         need(place, "secret_file", place.secret, "a file with the tool's bearer token")
-        self._topics = Topics.of(place.topics)
+        self._topics = Topics(place)
 
     @property
     def holds(self) -> Holds:
         """Everything but the topics that the settings do not name."""
-        topics = frozenset(self._topics.named)
-        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if topics else set())
-        return Holds(frozenset(scopes), frozenset(Channel), topics, delivery=DELIVERY)
+        topics = self._topics
+        return Holds(topics.scopes, frozenset(Channel), topics.names, delivery=DELIVERY)
 
     def warnings(self) -> list[str]:
         """Whether it can be heard at once."""
@@ -99,7 +99,7 @@ class Http(Connector):
 
     def _page(self, asked: list[tuple[str, str]], before: str) -> Exchange[Page]:
         answer = yield Request("GET", _PATH, urlencode([*asked, ("limit", str(_ROWS))]))
-        document = object_in(answer, self.place, self.title)
+        document = object_in(answer, self)
         cursor, more = document.get("cursor"), document.get("more")
         if not isinstance(cursor, str) or not 0 < len(cursor) <= _CURSOR:
             raise ToolUnreadable(f"cursor is no text of at most {_CURSOR} characters")
@@ -107,7 +107,7 @@ class Http(Connector):
             raise ToolUnreadable("more is neither true nor false")
         if more and cursor == before:
             raise ToolUnreadable("there is more, and the cursor stays")
-        rows = list_at(document, "entries", self.title)
+        rows = objects_at(document, "entries", self)
         found, bad = self._read(rows)
         return Page(tuple(found), cursor, more, bad)
 
@@ -136,9 +136,9 @@ class Http(Connector):
                 results.append(Put(False, str(error), final=True))
         told: list[Put] = []
         if rows:
-            answer = yield json_call("POST", _PATH, {"entries": rows})
-            document = object_in(answer, self.place, self.title)
-            told = [_result(one) for one in list_at(document, "results", self.title)]
+            answer = yield sent("POST", _PATH, {"entries": rows})
+            document = object_in(answer, self)
+            told = [_result(one) for one in objects_at(document, "results", self)]
             if len(told) != len(rows):
                 raise ToolUnreadable("results are not as many as the entries")
         answers = iter(told)
@@ -168,17 +168,15 @@ class Http(Connector):
         return signed(self.place.webhook_secret, parts[1], request.body) if parts else ""
 
     def _signed(self, request: Request, now: int) -> None:
-        if not self.place.webhook_secret:
-            raise HookRefused("no webhook_secret_file is set", http=401)
+        secret = secret_of(self.place)
         parts = _signature(request.header(SIGNATURE.lower()))
         if parts is None:
             raise HookRefused(f"{SIGNATURE} is not t=SECONDS,v1=HEX", http=401)
-        right = signed(self.place.webhook_secret, parts[1], request.body)
+        right = signed(secret, parts[1], request.body)
         shown = parts[2].removeprefix(",v1=").split(",v1=")
         if not any(hmac.compare_digest(right, one) for one in shown):
             raise HookRefused("the signature is not the tool's", http=401)
-        if abs(int(parts[1]) * 1000 - now) > TOLERANCE:
-            raise HookRefused("the signature is stale, or the clocks differ", http=401)
+        expect_fresh(int(parts[1]), now)
 
 
 def signed(secret: str, seconds: str, body: bytes) -> str:

@@ -19,37 +19,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 from urllib.parse import urlencode
 
 import idna
 
 from gateway.clock import DAY_MS, Clock, now_ms
-from gateway.connector.connector import Connector, Exchange, Holds, Page, Place, Put, ToolUnreadable
-from gateway.connector.suppression import Change, Reason, Said, Suppression
-from gateway.connector.wellformed import (
-    basic,
-    email_of,
-    json_call,
-    list_at,
-    moment_of,
-    need,
-    numbers,
+from gateway.connector.answer import (
     object_at,
     object_in,
+    objects_at,
     refuse_wrong_settings,
-    setting,
-    text_at,
     whole_at,
 )
+from gateway.connector.asking import basic, sent
+from gateway.connector.connector import Connector, Exchange, Holds, Page, Place, Put, ToolUnreadable
+from gateway.connector.lap import Lap, closed
+from gateway.connector.saying import email_of, moment_of, text
+from gateway.connector.setting import lacking, need
+from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope, normal_name
-from gateway.failure import InputError
 from gateway.provider.request import Request
 
-_OVERLAP: Final = 15 * 60 * 1000
-"""Milliseconds looked back: ten minutes of another clock, five of a transaction's length."""
 _ROWS: Final = 500
 """Asked for at once; what comes may be fewer, as the server bounds it."""
 _NAME: Final = "(suppressed)"
@@ -57,32 +50,6 @@ _NAME: Final = "(suppressed)"
 
 _BOUNCES = {"hard": Reason.BOUNCE, "complaint": Reason.COMPLAINT}
 _is_list_id = re.compile(r"[1-9][0-9]{0,8}").fullmatch
-
-
-class _Cursor(NamedTuple):
-    """Where a pass through the list stands."""
-
-    since: int
-    """Milliseconds; 0: the whole list."""
-    start: int = 0
-    """When the pass began; 0: it has not."""
-    bounces: int = 0
-    """The page of bounces to read next; 0: subscribers are not through yet."""
-    below: int = 0
-    """The id that the next subscribers are below; 0: none was seen yet."""
-
-    def __str__(self) -> str:
-        return ".".join(map(str, self))
-
-
-def _cursor(text: str, since: int, now: int) -> _Cursor:
-    """A cursor read; the beginning of a pass where it is none."""
-    kept = numbers(text.split(".")) if text else []
-    at = _Cursor(*kept) if len(kept) == len(_Cursor._fields) else _Cursor(since)
-    if at.start:
-        return at
-    # Our clock may have been ahead when the pass before began.
-    return at._replace(start=now, since=min(at.since, max(0, now - _OVERLAP)))
 
 
 class Listmonk(Connector):
@@ -94,28 +61,24 @@ class Listmonk(Connector):
     most: ClassVar[int] = 50
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
-        super().__init__(place)
-        self.clock = clock
+        super().__init__(place, clock)
         need(place, "url", place.url, "where listmonk is, as https://lists.example.com")
         need(place, "username", place.username, "the API user's name")
         need(place, "secret_file", place.secret, "a file with the API user's token")
-        self._lists: dict[str, int] = {}
         for topic, name in place.topics:
             if not _is_list_id(name):
-                raise InputError(
-                    f"{setting(place, 'topics')}.{topic}: write the list's id, "
-                    "the number in its address in listmonk"
-                )
-            self._lists[normal_name(topic)] = int(name)
+                what = "write the list's id, the number in its address in listmonk"
+                raise lacking(place, f"topics.{topic}", what)
+        self._topics = Topics(place)
+        self._lists = {normal_name(topic): int(name) for topic, name in place.topics}
 
     @property
     def holds(self) -> Holds:
         """E-mail only; a topic for each list that is named."""
-        scopes = {Scope.ALL, Scope.CHANNEL} | ({Scope.TOPIC} if self._lists else set())
         return Holds(
-            frozenset(scopes),
+            self._topics.scopes,
             frozenset({Channel.EMAIL}),
-            frozenset(self._lists),
+            self._topics.names,
             dated=False,
             hooks=False,
         )
@@ -143,22 +106,19 @@ class Listmonk(Connector):
     def changes(self, cursor: str) -> Exchange[Page]:
         """Subscribers, then bounces, that changed since the pass before began."""
         now = self.clock()
-        at = _cursor(cursor, now - DAY_MS, now)
-        page = yield from self._page(at)
-        if page.more:
-            return page
-        return replace(page, cursor=str(_Cursor(at.start - _OVERLAP)))
+        at = Lap.read(cursor, now - DAY_MS, now)
+        return closed(at, (yield from self._page(at)))
 
     def listing(self, cursor: str) -> Exchange[Page]:
         """All that are blocklisted or unsubscribed, then all bounces."""
-        return (yield from self._page(_cursor(cursor, 0, self.clock())))
+        return (yield from self._page(Lap.read(cursor, 0, self.clock())))
 
-    def _page(self, at: _Cursor) -> Exchange[Page]:
-        if at.bounces:
+    def _page(self, at: Lap) -> Exchange[Page]:
+        if at.page:
             return (yield from self._bounced(at))
         return (yield from self._subscribers(at))
 
-    def _subscribers(self, at: _Cursor) -> Exchange[Page]:
+    def _subscribers(self, at: Lap) -> Exchange[Page]:
         asked = [
             ("query", self._condition(at)),
             ("order", "desc"),
@@ -166,18 +126,18 @@ class Listmonk(Connector):
             ("per_page", str(_ROWS)),
         ]
         answer = yield Request("GET", "/api/subscribers", urlencode(asked))
-        data = object_at(object_in(answer, self.place, self.title), "data", self.title)
-        rows = list_at(data, "results", self.title)
-        left = whole_at(data, "total", self.title) - len(rows)
+        data = object_at(object_in(answer, self), "data", self)
+        rows = objects_at(data, "results", self)
+        left = whole_at(data, "total", self) - len(rows)
         if not rows:
             if left > 0:
                 raise ToolUnreadable("listmonk: subscribers are said to be there, and none is told")
-            return Page((), str(at._replace(bounces=1, below=0)), more=True)
-        below = at.below
+            return Page((), str(at._replace(page=1, row=0)), more=True)
+        below = at.row
         found: list[Change] = []
         bad = 0
         for row in rows:
-            number = whole_at(row, "id", self.title)
+            number = whole_at(row, "id", self)
             if below and number >= below:
                 raise ToolUnreadable("listmonk: subscribers are not told by descending id")
             below = number
@@ -187,10 +147,10 @@ class Listmonk(Connector):
             else:
                 found += self._said(contact, row)
         # What began while this pass went on has a higher id, or a later time.
-        then = at._replace(below=below) if left > 0 else at._replace(bounces=1, below=0)
+        then = at._replace(row=below) if left > 0 else at._replace(page=1, row=0)
         return Page(tuple(found), str(then), more=True, bad=bad)
 
-    def _condition(self, at: _Cursor) -> str:
+    def _condition(self, at: Lap) -> str:
         """The SQL expression; made of numbers alone."""
         within = "subscribers.status = 'blocklisted'"
         if self._lists:
@@ -209,8 +169,8 @@ class Listmonk(Connector):
                 " OR EXISTS (SELECT 1 FROM bounces b"
                 f" WHERE b.subscriber_id = subscribers.id AND b.created_at >= {moment}))"
             )
-        if at.below:
-            within += f" AND subscribers.id < {at.below}"
+        if at.row:
+            within += f" AND subscribers.id < {at.row}"
         return f"({within})"
 
     def _said(self, contact: Contact, row: dict[str, object]) -> list[Change]:
@@ -219,8 +179,8 @@ class Listmonk(Connector):
             entry = Suppression(contact, Scope.CHANNEL, Reason.BLOCKED, Channel.EMAIL, note=note)
             return [Change(Said.ADDED, entry)]
         gone = {
-            whole_at(one, "id", self.title)
-            for one in list_at(row, "lists", self.title)
+            whole_at(one, "id", self)
+            for one in objects_at(row, "lists", self)
             if one.get("subscription_status") == "unsubscribed"
         }
         return [
@@ -239,7 +199,7 @@ class Listmonk(Connector):
             if number in gone
         ]
 
-    def _bounced(self, at: _Cursor) -> Exchange[Page]:
+    def _bounced(self, at: Lap) -> Exchange[Page]:
         """A page of bounces, the newest first; the last where they are older than the pass's time.
 
         A bounce that comes meanwhile moves the others down, so that some are told twice.
@@ -247,30 +207,30 @@ class Listmonk(Connector):
         asked = [
             ("order_by", "created_at"),
             ("order", "desc"),
-            ("page", str(at.bounces)),
+            ("page", str(at.page)),
             ("per_page", str(_ROWS)),
         ]
         answer = yield Request("GET", "/api/bounces", urlencode(asked))
-        data = object_at(object_in(answer, self.place, self.title), "data", self.title)
-        rows = list_at(data, "results", self.title)
+        data = object_at(object_in(answer, self), "data", self)
+        rows = objects_at(data, "results", self)
         found: list[Change] = []
         bad = 0
         old = False
         for row in rows:
             moment = moment_of(row.get("created_at"))
             old = old or (moment is not None and moment < at.since)
-            reason = _BOUNCES.get(text_at(row, "type"))
+            reason = _BOUNCES.get(text(row, "type"))
             if reason is None:
                 continue
             contact = email_of(row.get("email"))
             if contact is None:
                 bad += 1
                 continue
-            note = f"bounce {text_at(row, 'type')}"
+            note = f"bounce {text(row, 'type')}"
             entry = Suppression(contact, Scope.CHANNEL, reason, Channel.EMAIL, at=moment, note=note)
             found.append(Change(Said.ADDED, entry))
         more = bool(rows) and not old
-        return Page(tuple(found), str(at._replace(bounces=at.bounces + 1)), more, bad)
+        return Page(tuple(found), str(at._replace(page=at.page + 1)), more, bad)
 
     # -- writing ----------------------------------------------------------------------
 
@@ -294,7 +254,7 @@ class Listmonk(Connector):
                 blocked.append(entry.contact)
         if blocked:
             asked: dict[str, object] = {"query": _these(blocked)}
-            yield from self._confirmed(json_call("PUT", "/api/subscribers/query/blocklist", asked))
+            yield from self._confirmed(sent("PUT", "/api/subscribers/query/blocklist", asked))
         for number, contacts in unlisted.items():
             asked = {
                 "query": _these(contacts),
@@ -302,7 +262,7 @@ class Listmonk(Connector):
                 "target_list_ids": [number],
                 "status": "unsubscribed",
             }
-            yield from self._confirmed(json_call("PUT", "/api/subscribers/query/lists", asked))
+            yield from self._confirmed(sent("PUT", "/api/subscribers/query/lists", asked))
         return results
 
     def _create(self, entry: Suppression) -> Exchange[tuple[Put, bool]]:
@@ -320,10 +280,10 @@ class Listmonk(Connector):
             "status": status,
             "lists": [],
         }
-        answer = yield json_call("POST", "/api/subscribers", subscriber)
+        answer = yield sent("POST", "/api/subscribers", subscriber)
         if 200 <= answer.status < 300 or answer.status == 409:
             return Put(True), True
-        refuse_wrong_settings(answer, self.place, self.title)
+        refuse_wrong_settings(answer, self)
         if answer.status == 400:
             # Older ones say so of whom they know, too, and these are blocklisted.
             return Put(False, "listmonk does not take such an address", final=True), True
@@ -331,7 +291,7 @@ class Listmonk(Connector):
 
     def _confirmed(self, request: Request) -> Exchange[None]:
         answer = yield request
-        if object_in(answer, self.place, self.title).get("data") is not True:
+        if object_in(answer, self).get("data") is not True:
             raise ToolUnreadable("listmonk does not say that it did it")
 
 

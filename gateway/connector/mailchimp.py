@@ -7,29 +7,22 @@ https://mailchimp.com/developer/marketing/guides/sync-audience-data-webhooks/
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from gateway.clock import DAY_MS, Clock, now_ms
-from gateway.connector.answer import (
-    address,
-    canonical,
-    document,
-    listed,
-    moment,
-    refused,
-    stamp,
-    unreadable,
-)
+from gateway.connector.answer import document, list_at, objects_at, refused, unreadable
 from gateway.connector.area import Areas
-from gateway.connector.caller import known, told
-from gateway.connector.connector import Exchange, Holds, HookRefused, Page, Place, Put
-from gateway.connector.polled import DONE, FOREIGN, Polled, get, post, unheld
+from gateway.connector.asking import basic, get, post
+from gateway.connector.connector import Connector, Exchange, Holds, HookRefused, Page, Place, Put
+from gateway.connector.outcome import DONE, FOREIGN, unheld
 from gateway.connector.reach import Reach
+from gateway.connector.saying import canonical, email_of, moment_of, stamp
+from gateway.connector.setting import need
 from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.webhook import known, told
 from gateway.contacts.contact import Channel, Contact
 from gateway.failure import InputError
 from gateway.provider.problem import Refusal
@@ -47,16 +40,16 @@ _INVALID: Final = Put(done=False, cause="Mailchimp takes this for no real addres
 _LATER: Final = Put(done=False, cause="Mailchimp did not take this member")
 
 
-class Mailchimp(Polled):
+class Mailchimp(Connector):
     """``place`` is the audience's id, ``topics`` name audiences of their own."""
 
     kind = "mailchimp"
     title = "Mailchimp"
     most = 500
-    key = "an API key, as 0123…cdef-us19"
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
         super().__init__(place, clock)
+        need(place, "secret_file", place.secret, "a file that holds an API key, as 0123…cdef-us19")
         if not place.place:
             raise InputError(
                 f"sync.tools {place.name}: place: write the audience's id, as a6b5da1054"
@@ -87,8 +80,7 @@ class Mailchimp(Polled):
 
     def prepare(self, request: Request, now: int) -> Request:
         """Basic, with any name."""
-        pair = base64.b64encode(f"gateway:{self.place.secret}".encode()).decode()
-        return request.with_headers({"Authorization": f"Basic {pair}"})
+        return request.with_headers({"Authorization": basic("gateway", self.place.secret)})
 
     # -- reading ----------------------------------------------------------------------
 
@@ -126,7 +118,7 @@ class Mailchimp(Polled):
         changes: list[Change] = []
         bad = 0
         for one, at in dated:
-            contact = address(one.get("email_address"))
+            contact = email_of(one.get("email_address"))
             if contact is None or one.get("status") != status:
                 bad += 1
             else:
@@ -146,10 +138,8 @@ class Mailchimp(Polled):
         """The members of a page, when each last changed, and how many there are in all."""
         told = document(answer, self)
         dated: list[tuple[dict[str, Any], int | None]] = []
-        for one in listed(told, "members", self):
-            if not isinstance(one, dict):
-                raise unreadable(self, "a member that is no object")
-            dated.append((one, moment(one.get("last_changed"))))
+        for one in objects_at(told, "members", self):
+            dated.append((one, moment_of(one.get("last_changed"))))
         total = told.get("total_items")
         return dated, total if isinstance(total, int) else 0
 
@@ -207,7 +197,7 @@ class Mailchimp(Polled):
             return {texts[0]: self._alone(answer)}
         told = document(answer, self)
         wrong: dict[str, Put] = {}
-        for error in listed(told, "errors", self):
+        for error in list_at(told, "errors", self):
             if not isinstance(error, dict) or not isinstance(error.get("email_address"), str):
                 raise unreadable(self, "an error of no member")
             named = canonical(error["email_address"]) or error["email_address"].lower()
@@ -231,7 +221,7 @@ class Mailchimp(Polled):
         Mailchimp signs nothing: the secret is in the URL's query.  It asks by GET whether
         the URL answers.  Times are taken for UTC.
         """
-        known(request, self.place.webhook_secret, query=True)
+        known(request, self.place, query=True)
         if request.method in ("GET", "HEAD") or not request.body:
             return ()
         try:
@@ -244,10 +234,10 @@ class Mailchimp(Polled):
         if heard is None or area not in self._areas.names:
             return ()
         said, reason, text, note = heard
-        contact = address(text)
+        contact = email_of(text)
         if contact is None:
             raise HookRefused("the member has no address")
-        at = moment(only_field(pairs, "fired_at"))
+        at = moment_of(only_field(pairs, "fired_at"))
         mark = told(self.place.webhook_secret, at, kind, area, contact.canonical)
         return tuple(self._told(contact, area, reason, at, note, said, mark))
 

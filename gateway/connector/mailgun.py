@@ -15,7 +15,6 @@ https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-web
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,10 +24,9 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
-import orjson
-
 from gateway.clock import Clock, now_ms
-from gateway.connector.answer import address, document, listed, unreadable
+from gateway.connector.answer import document, list_at, objects_at, unreadable
+from gateway.connector.asking import basic, post
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
     Connector,
@@ -42,17 +40,14 @@ from gateway.connector.connector import (
 )
 from gateway.connector.halving import put_halving
 from gateway.connector.mailgunevent import Told, is_lost, noted, read_event, tags_of, verify
-from gateway.connector.saying import (
-    hook_document,
-    lacking,
-    mail_ms,
-    text,
-)
+from gateway.connector.saying import email_of, mail_ms, text
+from gateway.connector.setting import lacking
 from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
+from gateway.connector.webhook import hook_document
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
-from gateway.provider.request import JSON, Answer, Request
+from gateway.provider.request import Answer, Request
 
 _LISTS: Final = {
     "unsubscribes": Reason.OBJECTION,
@@ -91,19 +86,15 @@ class Mailgun(Connector):
         for topic, tag in place.topics:
             if not tag or tag == _ALL:
                 raise lacking(place, f"topics.{topic}", "write a tag")
-        super().__init__(replace(place, url=place.url or self.url))
-        self.clock = clock
+        super().__init__(replace(place, url=place.url or self.url), clock)
         self._topics = Topics(place)
         self._root = f"/v3/{place.place}"
 
     @property
     def holds(self) -> Holds:
         """All mail of the domain, and the tags that the settings name."""
-        scopes = {Scope.ALL, Scope.CHANNEL}
-        if self._topics.names:
-            scopes.add(Scope.TOPIC)
         return Holds(
-            scopes=frozenset(scopes),
+            scopes=self._topics.scopes,
             channels=frozenset({Channel.EMAIL}),
             topics=self._topics.names,
             delivery=DELIVERY,
@@ -173,7 +164,7 @@ class Mailgun(Connector):
         changes: list[Change] = []
         bad = 0
         for item in items:
-            contact = address(item.get("address"))
+            contact = email_of(item.get("address"))
             if contact is None:
                 bad += 1
                 continue
@@ -219,13 +210,10 @@ class Mailgun(Connector):
 
     def prepare(self, request: Request, now: int) -> Request:
         """The request with the key (Basic, as the user ``api``)."""
-        pair = base64.b64encode(f"api:{self.place.secret}".encode()).decode()
-        return request.with_headers({"Authorization": f"Basic {pair}"})
+        return request.with_headers({"Authorization": basic("api", self.place.secret)})
 
     def _put(self, name: str, items: Sequence[dict[str, Any]]) -> Exchange[list[Put] | None]:
-        headers = (("Content-Type", JSON),)
-        body = orjson.dumps(list(items))
-        answer = yield Request("POST", f"{self._root}/{name}", "", headers, body)
+        answer = yield post(f"{self._root}/{name}", list(items))
         if answer.status in (400, 413):
             return None
         if not text(document(answer, self), "message"):
@@ -257,7 +245,7 @@ class Mailgun(Connector):
         answer = yield Request("GET", path)
         if answer.status == 404:
             return None
-        tags = listed(document(answer, self), "tags", self)
+        tags = list_at(document(answer, self), "tags", self)
         return [tag for tag in tags if isinstance(tag, str)] or [_ALL]
 
     def _asking(self, root: str, after: str, pairs: tuple[tuple[str, str], ...]) -> Request:
@@ -272,9 +260,7 @@ class Mailgun(Connector):
     def _read(self, answer: Answer, root: str, asked: str) -> tuple[list[dict[str, Any]], str]:
         """The items of a page, and the path and query of the next; "" where there is none."""
         told = document(answer, self)
-        items = listed(told, "items", self)
-        if not all(isinstance(item, dict) for item in items):
-            raise unreadable(self, "something else in a list")
+        items = objects_at(told, "items", self)
         if not items:
             return [], ""
         try:

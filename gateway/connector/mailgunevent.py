@@ -10,10 +10,10 @@ import hmac
 import re
 from typing import Any, NamedTuple
 
-from gateway.connector.answer import address
-from gateway.connector.connector import TOLERANCE, HookRefused, Place
-from gateway.connector.saying import lacking_secret, seconds_ms, text
+from gateway.connector.connector import HookRefused, Place
+from gateway.connector.saying import email_of, seconds_ms, text
 from gateway.connector.suppression import Reason
+from gateway.connector.webhook import expect_fresh, secret_of
 from gateway.contacts.contact import Contact
 
 _is_seconds = re.compile(r"[0-9]{10}").fullmatch
@@ -35,7 +35,7 @@ class Told(NamedTuple):
 
 def read_event(item: dict[str, Any]) -> Told | None:
     """What an event adds; None where it adds nothing, or cannot be read."""
-    contact = address(item.get("recipient"))
+    contact = email_of(item.get("recipient"))
     kind = text(item, "event")
     if contact is None:
         return None
@@ -53,7 +53,7 @@ def read_event(item: dict[str, Any]) -> Told | None:
 
 def is_lost(item: dict[str, Any]) -> bool:
     """Whether an event would have added to a list, if it could be read."""
-    if address(item.get("recipient")) is not None:
+    if email_of(item.get("recipient")) is not None:
         return False
     return text(item, "event") in ("unsubscribed", "complained") or _is_bounce(item)
 
@@ -75,8 +75,7 @@ def verify(document: object, place: Place, now: int) -> None:
     shown = document.get("signature") if isinstance(document, dict) else None
     if not isinstance(shown, dict):
         raise HookRefused("no signature (webhooks of version 2 are not taken)", http=406)
-    if not place.webhook_secret:
-        raise lacking_secret(place)
+    key = secret_of(place).encode()
     stamp, token = shown.get("timestamp"), shown.get("token")
     stamp = str(stamp) if type(stamp) is int else stamp
     # Nothing stands between them in what is signed: of fixed forms, so that no digit
@@ -85,7 +84,6 @@ def verify(document: object, place: Place, now: int) -> None:
         raise HookRefused("no signed time", http=401)
     if not isinstance(token, str) or not _is_token(token):
         raise HookRefused("no token", http=401)
-    key = place.webhook_secret.encode()
     right = hmac.digest(key, f"{stamp}{token}".encode(), "sha256").hex().encode()
     # Of a subaccount's domain the main account's key signs a second time.
     values = [text(shown, name) for name in ("signature", "parent-signature")]
@@ -95,8 +93,7 @@ def verify(document: object, place: Place, now: int) -> None:
             f"not signed with the key in sync.tools {place.name}: webhook_secret_file",
             http=401,
         )
-    if abs(int(stamp) * 1000 - now) > TOLERANCE:
-        raise HookRefused("a webhook that is stale", http=401)
+    expect_fresh(int(stamp), now)
 
 
 def _is_bounce(item: dict[str, Any]) -> bool:

@@ -13,13 +13,25 @@ from typing import Any, Final
 import orjson
 
 from gateway.clock import Clock, now_ms
-from gateway.connector.answer import address, canonical, document, moment, refused, unreadable
+from gateway.connector.answer import document, objects, refused, unreadable
 from gateway.connector.area import Areas
-from gateway.connector.caller import told
-from gateway.connector.connector import Exchange, Holds, HookRefused, Page, Place, Put, ToolRefused
-from gateway.connector.polled import DONE, FOREIGN, Polled, hook_list, post
+from gateway.connector.asking import post
+from gateway.connector.connector import (
+    Connector,
+    Exchange,
+    Holds,
+    HookRefused,
+    Page,
+    Place,
+    Put,
+    ToolRefused,
+)
+from gateway.connector.outcome import DONE, FOREIGN
 from gateway.connector.reach import Reach
+from gateway.connector.saying import canonical, email_of, moment_of
+from gateway.connector.setting import need
 from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
+from gateway.connector.webhook import hook_list, told
 from gateway.contacts.contact import Channel
 from gateway.provider.problem import Refusal
 from gateway.provider.request import Answer, Pairs, Request, only_field, read_form
@@ -53,17 +65,17 @@ _NEVER: Final = Put(
 _NO_ADDRESS: Final = Put(done=False, cause="Mandrill takes this for no address", final=True)
 
 
-class Mandrill(Polled):
+class Mandrill(Connector):
     """``place`` is a subaccount, "" the account; ``topics`` name subaccounts of their own."""
 
     kind = "mandrill"
     title = "Mandrill"
     url = "https://mandrillapp.com/api/1.3"
-    key = "an API key"
     speaks = frozenset({500})
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
         super().__init__(place, clock)
+        need(place, "secret_file", place.secret, "a file that holds an API key")
         self._areas = Areas(place, place.place)
 
     @property
@@ -144,10 +156,7 @@ class Mandrill(Polled):
 
     def _entries(self, area: str) -> Exchange[list[dict[str, Any]]]:
         asked = {"include_expired": False} | ({"subaccount": area} if area else {})
-        found = self._document((yield post("/rejects/list.json", asked)))
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise unreadable(self, "no list of entries")
-        return found
+        return objects(self._document((yield post("/rejects/list.json", asked))), self)
 
     def _document(self, answer: Answer) -> Any:  # noqa: ANN401 - JSON is of any type
         """The JSON of an answer; raises ToolRefused and ToolUnreadable.
@@ -191,7 +200,7 @@ class Mandrill(Polled):
         mark: str = "",
     ) -> Iterator[Change]:
         """What an entry of a list tells; none where it cannot be read."""
-        contact = address(one.get("email"))
+        contact = email_of(one.get("email"))
         ours = _is_ours(str(one.get("detail") or ""))
         reason = Reason(ours[1]) if ours else _REASONS.get(str(one.get("reason")))
         if said is Said.REMOVED:
@@ -199,7 +208,7 @@ class Mandrill(Polled):
         if contact is None or reason is None:
             return
         note = str(one.get("reason") or "")[:40] if said is Said.ADDED else ""
-        began = moment(one.get("created_at")) if at is None else at
+        began = moment_of(one.get("created_at")) if at is None else at
         for scope, topic in self._areas.meanings(area):
             entry = Suppression(contact, scope, reason, Channel.EMAIL, topic, began, note)
             yield Change(said, entry, mark)
@@ -232,9 +241,7 @@ class Mandrill(Polled):
             return DONE
         # It may stand there already.
         listed = self._document((yield post("/rejects/list.json", {"email": text} | place)))
-        if not isinstance(listed, list):
-            raise unreadable(self, "no list of entries")
-        there = any(isinstance(one, dict) and canonical(one.get("email")) == text for one in listed)
+        there = any(canonical(one.get("email")) == text for one in objects(listed, self))
         return DONE if there else _NEVER
 
     # -- webhooks ---------------------------------------------------------------------
@@ -326,7 +333,7 @@ def signature(key: str, url: str, pairs: Pairs) -> str:
 
 def _newest(one: Mapping[str, Any]) -> int:
     """When an entry was made or renewed; 0: it does not say."""
-    return max(moment(one.get(name)) or 0 for name in ("created_at", "last_event_at"))
+    return max(moment_of(one.get(name)) or 0 for name in ("created_at", "last_event_at"))
 
 
 def _error(answer: Answer) -> str:

@@ -17,12 +17,13 @@ read in Mautic's ``LeadApiController``, ``Model/DoNotContact`` and ``CommonRepos
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
 from gateway.clock import DAY_MS, Clock, now_ms
+from gateway.connector.answer import object_in, objects_at, refuse_wrong_settings, whole_at
+from gateway.connector.asking import basic, sent
 from gateway.connector.connector import (
     Connector,
     Exchange,
@@ -34,30 +35,16 @@ from gateway.connector.connector import (
     ToolRefused,
     ToolUnreadable,
 )
+from gateway.connector.lap import Lap, closed
+from gateway.connector.saying import email_of, moment_of, phone_of, text
+from gateway.connector.setting import need, setting
 from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
-from gateway.connector.wellformed import (
-    basic,
-    called,
-    email_of,
-    json_call,
-    list_at,
-    moment_of,
-    need,
-    numbers,
-    object_in,
-    phone_of,
-    refuse_wrong_settings,
-    setting,
-    text_at,
-    whole_at,
-)
+from gateway.connector.webhook import called, secret_of
 from gateway.contacts.contact import Channel, Contact
 from gateway.entry.entry import Scope
 from gateway.provider.request import Request
 from gateway.provider.signature import hmac_base64, same
 
-_OVERLAP: Final = 15 * 60 * 1000
-"""Milliseconds looked back: ten minutes of another clock, five of a transaction's length."""
 _ROWS: Final = 100
 """Entries of a page; also the contacts whose ids stand in one URL."""
 _EVENT: Final = "mautic.lead_channel_subscription_changed"
@@ -78,30 +65,6 @@ _NUMBERS = {
 }
 
 
-class _Cursor(NamedTuple):
-    """Where a pass through the entries stands."""
-
-    since: int
-    """Milliseconds; 0: all entries."""
-    start: int = 0
-    """When the pass began; 0: it has not."""
-    above: int = 0
-    """The id that the next entries are above."""
-
-    def __str__(self) -> str:
-        return ".".join(map(str, self))
-
-
-def _cursor(text: str, since: int, now: int) -> _Cursor:
-    """A cursor read; the beginning of a pass where it is none."""
-    kept = numbers(text.split(".")) if text else []
-    at = _Cursor(*kept) if len(kept) == len(_Cursor._fields) else _Cursor(since)
-    if at.start:
-        return at
-    # Our clock may have been ahead when the pass before began.
-    return at._replace(start=now, since=min(at.since, max(0, now - _OVERLAP)))
-
-
 class Mautic(Connector):
     """Basic authentication with a user of Mautic's; webhooks are signed with their secret."""
 
@@ -111,8 +74,7 @@ class Mautic(Connector):
     most: ClassVar[int] = 20
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
-        super().__init__(place)
-        self.clock = clock
+        super().__init__(place, clock)
         need(place, "url", place.url, "where Mautic is, as https://mautic.example.com")
         need(place, "username", place.username, "the name of a user of Mautic's")
         need(place, "secret_file", place.secret, "a file with that user's password")
@@ -145,19 +107,16 @@ class Mautic(Connector):
     def changes(self, cursor: str) -> Exchange[Page]:
         """Entries of a date since the pass before began."""
         now = self.clock()
-        at = _cursor(cursor, now - DAY_MS, now)
-        page = yield from self._page(at)
-        if page.more:
-            return page
-        return replace(page, cursor=str(_Cursor(at.start - _OVERLAP)))
+        at = Lap.read(cursor, now - DAY_MS, now)
+        return closed(at, (yield from self._page(at)))
 
     def listing(self, cursor: str) -> Exchange[Page]:
         """All entries by their ids."""
-        return (yield from self._page(_cursor(cursor, 0, self.clock())))
+        return (yield from self._page(Lap.read(cursor, 0, self.clock())))
 
-    def _page(self, at: _Cursor) -> Exchange[Page]:
+    def _page(self, at: Lap) -> Exchange[Page]:
         asked: list[tuple[str, object]] = [
-            *_where(0, "id", "gt", at.above),
+            *_where(0, "id", "gt", at.row),
             ("order[0][col]", "id"),
             ("order[0][dir]", "asc"),
             ("start", 0),
@@ -166,33 +125,31 @@ class Mautic(Connector):
         if at.since:
             asked += _where(1, "date_added", "gte", _written(at.since))
         answer = yield Request("GET", "/api/stats/lead_donotcontact", urlencode(asked))
-        document = object_in(answer, self.place, self.title)
+        document = object_in(answer, self)
         if document.get("errors"):
             raise ToolRefused(
                 f"{self.title} does not tell lead_donotcontact; give the user of "
                 f"{setting(self.place, 'username')} the right to view all contacts"
             )
-        rows = list_at(document, "stats", self.title)
-        left = whole_at(document, "total", self.title) - len(rows)
+        rows = objects_at(document, "stats", self)
+        left = whole_at(document, "total", self) - len(rows)
         if not rows and left > 0:
             raise ToolUnreadable("Mautic: entries are said to be there, and none is told")
-        ids = [whole_at(row, "id", self.title) for row in rows]
-        if ids != sorted(set(ids)) or (ids and ids[0] <= at.above):
+        ids = [whole_at(row, "id", self) for row in rows]
+        if ids != sorted(set(ids)) or (ids and ids[0] <= at.row):
             raise ToolUnreadable("Mautic: entries are not told by ascending id")
         wanted = {
-            whole_at(row, "lead_id", self.title)
-            for row in rows
-            if text_at(row, "channel") in _CHANNELS
+            whole_at(row, "lead_id", self) for row in rows if text(row, "channel") in _CHANNELS
         }
         contacts = (yield from self._contacts(wanted)) if wanted else {}
         found: list[Change] = []
         bad = 0
         for row in rows:
-            channel = _CHANNELS.get(text_at(row, "channel"))
+            channel = _CHANNELS.get(text(row, "channel"))
             if channel is None:
                 continue
-            contact = contacts.get(whole_at(row, "lead_id", self.title), {}).get(channel)
-            number = whole_at(row, "reason", self.title)
+            contact = contacts.get(whole_at(row, "lead_id", self), {}).get(channel)
+            number = whole_at(row, "reason", self)
             reason = _REASONS.get(number)
             if contact is None or reason is None:
                 bad += 1
@@ -206,7 +163,7 @@ class Mautic(Connector):
                 note=f"reason {number}",
             )
             found.append(Change(Said.ADDED, entry))
-        then = at._replace(above=ids[-1]) if ids else at
+        then = at._replace(row=ids[-1]) if ids else at
         return Page(tuple(found), str(then), left > 0, bad)
 
     def _contacts(self, ids: Iterable[int]) -> Exchange[dict[int, dict[Channel, Contact]]]:
@@ -214,7 +171,7 @@ class Mautic(Connector):
         ordered = sorted(ids)
         value = ",".join(map(str, ordered))
         rows = yield from self._looked_up("id", "in", value, len(ordered))
-        return {whole_at(row, "id", self.title): _reached(row) for row in rows}
+        return {whole_at(row, "id", self): _reached(row) for row in rows}
 
     def _looked_up(
         self, column: str, expression: str, value: str, limit: int
@@ -222,11 +179,11 @@ class Mautic(Connector):
         """Mautic's contacts of whom this is so."""
         asked = [*_where(0, column, expression, value), ("start", 0), ("limit", limit)]
         answer = yield Request("GET", "/api/contacts", urlencode(asked))
-        document = object_in(answer, self.place, self.title)
+        document = object_in(answer, self)
         found = document.get("contacts")
         if isinstance(found, dict):
             found = list(found.values())
-        return list_at({"contacts": found}, "contacts", self.title)
+        return objects_at({"contacts": found}, "contacts", self)
 
     # -- writing ----------------------------------------------------------------------
 
@@ -251,13 +208,13 @@ class Mautic(Connector):
             there += yield from self._looked_up(column, "eq", entry.contact.canonical, _ROWS)
         if not there:
             return (yield from self._created(entry, channels))
-        for number in sorted({whole_at(row, "id", self.title) for row in there}):
+        for number in sorted({whole_at(row, "id", self) for row in there}):
             for channel in channels:
                 path = f"/api/contacts/{number}/dnc/{channel}/add"
-                answer = yield json_call("POST", path, _asked(entry))
+                answer = yield sent("POST", path, _asked(entry))
                 if answer.status != 404:
                     # Deleted in between, it is nobody any more.
-                    object_in(answer, self.place, self.title)
+                    object_in(answer, self)
         return Put(True)
 
     def _created(self, entry: Suppression, channels: Sequence[Channel]) -> Exchange[Put]:
@@ -265,20 +222,20 @@ class Mautic(Connector):
         [column, *_] = _columns(entry.contact.channel)
         asked = [{"channel": str(channel)} | _asked(entry) for channel in channels]
         contact = {column: entry.contact.canonical, "doNotContact": asked}
-        answer = yield json_call("POST", "/api/contacts/new", contact)
-        refuse_wrong_settings(answer, self.place, self.title)
+        answer = yield sent("POST", "/api/contacts/new", contact)
+        refuse_wrong_settings(answer, self)
         if answer.status in (400, 422):
             return Put(False, "Mautic does not take such an address", final=True)
-        told = object_in(answer, self.place, self.title).get("contact")
+        told = object_in(answer, self).get("contact")
         if not isinstance(told, dict):
             raise ToolUnreadable("Mautic: contact is no object")
-        held = {text_at(one, "channel") for one in list_at(told, "doNotContact", self.title)}
-        number = whole_at(told, "id", self.title)
+        held = {text(one, "channel") for one in objects_at(told, "doNotContact", self)}
+        number = whole_at(told, "id", self)
         for channel in channels:
             if str(channel) not in held:
                 path = f"/api/contacts/{number}/dnc/{channel}/add"
-                answer = yield json_call("POST", path, _asked(entry))
-                object_in(answer, self.place, self.title)
+                answer = yield sent("POST", path, _asked(entry))
+                object_in(answer, self)
         return Put(True)
 
     # -- webhooks ---------------------------------------------------------------------
@@ -302,16 +259,14 @@ class Mautic(Connector):
         return request.header("webhook-signature")
 
     def _signed(self, request: Request) -> None:
-        secret = self.place.webhook_secret
-        if not secret:
-            raise HookRefused("no webhook_secret_file is set", http=401)
+        secret = secret_of(self.place)
         signature = request.header("webhook-signature")
         right = hmac_base64(secret, request.body, "sha256")
         if not signature.isascii() or not same(signature, right):
             raise HookRefused("the signature is not Mautic's", http=401)
 
     def _heard(self, event: Mapping[str, Any], now: int) -> Change | None:
-        channel = _CHANNELS.get(text_at(event, "channel"))
+        channel = _CHANNELS.get(text(event, "channel"))
         if channel is None:
             return None
         row = event.get("contact")
@@ -319,7 +274,7 @@ class Mautic(Connector):
         if contact is None:
             # A contact whose address was taken away: nobody that could be written to.
             return None
-        new, old = text_at(event, "new_status"), text_at(event, "old_status")
+        new, old = text(event, "new_status"), text(event, "old_status")
         said = Said.REMOVED if new == "contactable" else Said.ADDED
         reason = _STATUSES.get(old if said is Said.REMOVED else new)
         if reason is None:

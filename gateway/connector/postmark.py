@@ -13,23 +13,25 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway.clock import DAY_MS, Clock, now_ms
-from gateway.connector.answer import address, canonical, document, listed, moment, refused
+from gateway.connector.answer import document, list_at, refused
 from gateway.connector.area import Areas
-from gateway.connector.caller import known, told
-from gateway.connector.connector import Exchange, Holds, HookRefused, Page, Place, Put, ToolRefused
-from gateway.connector.polled import (
-    DONE,
-    FOREIGN,
-    UNANSWERED,
-    Polled,
-    get,
-    hook_json,
-    hook_list,
-    post,
-    unheld,
+from gateway.connector.asking import get, post
+from gateway.connector.connector import (
+    Connector,
+    Exchange,
+    Holds,
+    HookRefused,
+    Page,
+    Place,
+    Put,
+    ToolRefused,
 )
+from gateway.connector.outcome import DONE, FOREIGN, UNANSWERED, unheld
 from gateway.connector.reach import Reach
+from gateway.connector.saying import canonical, day, email_of, moment_of
+from gateway.connector.setting import need
 from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.webhook import hook_document, hook_list, known, told
 from gateway.contacts.contact import Channel
 from gateway.provider.request import Answer, Request
 
@@ -45,17 +47,17 @@ _FIRST_YEAR: Final = 2019
 _FAILED: Final = Put(done=False, cause="Postmark does not take this address", final=True)
 
 
-class Postmark(Polled):
+class Postmark(Connector):
     """``place`` is the stream for all marketing mail, ``topics`` name streams of their own."""
 
     kind = "postmark"
     title = "Postmark"
     url = "https://api.postmarkapp.com"
     most = 50
-    key = "the server's API token"
 
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
         super().__init__(place, clock)
+        need(place, "secret_file", place.secret, "a file that holds the server's API token")
         self._areas = Areas(place, place.place or _MAIN)
 
     @property
@@ -87,7 +89,7 @@ class Postmark(Polled):
         """
         now = self.clock()
         reach = Reach.read(cursor, self._areas.names, now - DAY_MS)
-        query = f"fromdate={_day(reach.asked - DAY_MS)}"
+        query = f"fromdate={day(reach.asked - DAY_MS)}"
         entries, bad = self._entries((yield self._dump(reach.name, query)))
         on = reach.done(now, max((at or 0 for _, at in entries), default=0))
         changes, unread = self._listed(entries, reach.name)
@@ -117,8 +119,8 @@ class Postmark(Polled):
         """The entries of a dump, with the time of each, and how many are none."""
         if answer.status == 422:
             raise self._stream_refused(answer)
-        found = listed(document(answer, self), "Suppressions", self)
-        entries = [(one, moment(one.get("CreatedAt"))) for one in found if isinstance(one, dict)]
+        found = list_at(document(answer, self), "Suppressions", self)
+        entries = [(one, moment_of(one.get("CreatedAt"))) for one in found if isinstance(one, dict)]
         return entries, len(found) - len(entries)
 
     def _listed(
@@ -143,7 +145,7 @@ class Postmark(Polled):
         told_by: str = "",
     ) -> Iterator[Change]:
         """The changes that one entry of a stream tells; none where it cannot be read."""
-        contact = address(one.get(name))
+        contact = email_of(one.get(name))
         reason = _reason(one) if said is Said.ADDED else Reason.OBJECTION
         if contact is None or reason is None:
             return
@@ -191,7 +193,7 @@ class Postmark(Polled):
             if _error(answer) not in _BAD_ADDRESS:
                 raise self._stream_refused(answer)
             return dict.fromkeys(due, _FAILED)
-        found = listed(document(answer, self), "Suppressions", self)
+        found = list_at(document(answer, self), "Suppressions", self)
         status = {
             canonical(one.get("EmailAddress")): str(one.get("Status"))
             for one in found
@@ -221,11 +223,11 @@ class Postmark(Polled):
         Postmark signs nothing: it is known by the secret, as a password in the URL or a
         header.  It calls again for hours, so that no time is too old.
         """
-        known(request, self.place.webhook_secret)
+        known(request, self.place)
         if request.method in ("GET", "HEAD"):
             return ()
         changes: list[Change] = []
-        for record in hook_list(hook_json(request)):
+        for record in hook_list(hook_document(request.body)):
             if not isinstance(record, dict):
                 raise HookRefused("the body is not a record of Postmark's")
             changes += self._heard(record)
@@ -252,17 +254,13 @@ class Postmark(Polled):
             return []
         if not isinstance(stream, str) or stream not in self._areas.names:
             return []
-        at = moment(record.get(time_name))
+        at = moment_of(record.get(time_name))
         parts = (kind, record.get("MessageID"), record.get(address_name), said)
         mark = told(self.place.webhook_secret, at, *parts)
         changes = list(self._said(record, address_name, stream, at, said, mark))
         if not changes:
             raise HookRefused("the record has no address, or a reason that is not known")
         return changes
-
-
-def _day(at: int) -> str:
-    return datetime.fromtimestamp(at // 1000, UTC).date().isoformat()
 
 
 def _year(at: int | None, last: int) -> int:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
+from gateway.connector.saying import moment_of
 from gateway.connector.suppression import Change, Reason, Said, Suppression
-from gateway.connector.wellformed import moment_of
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel, ContactError
 from gateway.contacts.parse import parse_contact
-from gateway.entry.entry import Scope, normal_name
+from gateway.entry.entry import Scope
 
 COLUMNS: Final = ("contact", "scope", "channel", "topic", "reason", "at", "removed")
 _SCOPES = {scope.value: scope for scope in (Scope.ALL, Scope.CHANNEL, Scope.TOPIC)}
@@ -30,21 +31,6 @@ _NO = frozenset({"", "false", "no", "0"})
 
 class RowError(ValueError):
     """A member of an entry cannot be read; the text names it and never repeats it."""
-
-
-class Topics(NamedTuple):
-    """What the register and the tool call the same topic."""
-
-    named: Mapping[str, str]
-    """The tool's name, by the register's in the form that is compared."""
-    known: Mapping[str, str]
-    """The other way round; the tool's names are compared without regard to case."""
-
-    @classmethod
-    def of(cls, pairs: tuple[tuple[str, str], ...]) -> Topics:
-        """Of ``sync.tools[].topics``."""
-        named = {normal_name(ours): theirs for ours, theirs in pairs}
-        return cls(named, {normal_name(theirs): ours for ours, theirs in named.items()})
 
 
 def change_of(row: Mapping[str, object], topics: Topics) -> Change:
@@ -78,7 +64,7 @@ def row_of(entry: Suppression, topics: Topics) -> dict[str, str]:
     """
     topic = ""
     if entry.scope is Scope.TOPIC:
-        topic = topics.named.get(normal_name(entry.topic or ""), "")
+        topic = topics.theirs(entry.topic) or ""
         if not topic:
             raise RowError("topic has no name there")
     at = "" if entry.at is None else datetime.fromtimestamp(entry.at / 1000, UTC).isoformat()
@@ -106,7 +92,7 @@ def _one(row: Mapping[str, object], name: str, known: Mapping[str, _Value]) -> _
 
 def _topic(row: Mapping[str, object], topics: Topics) -> str:
     value = row.get("topic")
-    found = topics.known.get(normal_name(value)) if isinstance(value, str) else None
+    found = topics.alike(value) if isinstance(value, str) else None
     if found is None:
         # Taken as it is it would forbid a topic that no message has.
         raise RowError("topic is none that sync.tools[].topics names")

@@ -19,13 +19,11 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-import orjson
-
 from gateway.clock import Clock, now_ms
-from gateway.connector.answer import address, document, listed, unreadable
+from gateway.connector.answer import document, list_at, objects
+from gateway.connector.asking import post
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
-    TOLERANCE,
     Connector,
     Exchange,
     Holds,
@@ -37,28 +35,26 @@ from gateway.connector.connector import (
 )
 from gateway.connector.halving import put_halving
 from gateway.connector.joint import OVERLAP, joint_of, marks_of
-from gateway.connector.saying import (
-    hook_document,
-    lacking,
-    lacking_secret,
-    seconds_ms,
-    text,
-)
+from gateway.connector.saying import email_of, seconds_ms, text
+from gateway.connector.setting import lacking
 from gateway.connector.suppression import Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
+from gateway.connector.webhook import expect_fresh, hook_document, secret_of
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
-from gateway.provider.request import JSON, Answer, Request
+from gateway.provider.request import Answer, Request
 from gateway.provider.signature import exact_base64
 
 _PAGE: Final = 500
+_STOOD: Final = 5
+"""Pages in a row that may tell nothing new: more have moved than anybody adds meanwhile."""
 _GROUPS: Final = "/v3/asm/groups"
 _GLOBAL: Final = "/v3/asm/suppressions/global"
 _NOT_TAKEN: Final = "SendGrid does not take this address"
 
 _is_status = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}").fullmatch
 _is_group = re.compile(r"[1-9][0-9]{0,18}").fullmatch
-_is_offset = re.compile(r"[0-9]{1,12}").fullmatch
+_counted = re.compile(r"([0-9]{1,12})(?: ([0-9]{1,2}))?").fullmatch
 _is_account = re.compile(r"[!-~]+(?: [!-~]+)?").fullmatch
 
 
@@ -98,19 +94,15 @@ class SendGrid(Connector):
         for topic, group in place.topics:
             if not _is_group(group):
                 raise lacking(place, f"topics.{topic}", "write a group's number, as 12345")
-        self._key = _read_key(place) if place.webhook_secret else None
-        super().__init__(replace(place, url=place.url or self.url))
-        self.clock = clock
+        self._key: Any = _read_key(place) if place.webhook_secret else None
+        super().__init__(replace(place, url=place.url or self.url), clock)
         self._topics = Topics(place)
 
     @property
     def holds(self) -> Holds:
         """All mail of the account, and the groups that the settings name."""
-        scopes = {Scope.ALL, Scope.CHANNEL}
-        if self._topics.names:
-            scopes.add(Scope.TOPIC)
         return Holds(
-            scopes=frozenset(scopes),
+            scopes=self._topics.scopes,
             channels=frozenset({Channel.EMAIL}),
             topics=self._topics.names,
         )
@@ -186,7 +178,8 @@ class SendGrid(Connector):
             groups = [each for item in items for each in self._grouped(item, since)]
             good = tuple([each for each in groups if each is not None])
             return good, len(groups) - len(good), turned
-        offset = int(place.next or "0") if _is_offset(place.next or "0") else 0
+        counted = _counted(place.next)
+        offset, stood = (int(counted[1]), int(counted[2] or 0)) if counted else (0, 0)
         pairs = {"limit": _PAGE, "offset": offset}
         if since:
             pairs["start_time"] = since // 1000
@@ -194,20 +187,25 @@ class SendGrid(Connector):
         items = self._items(answer)
         keys = [_mark(item) for item in items]
         joint = joint_of(place.tail, keys)
-        if joint is None:
+        if joint is None and stood < _STOOD:
             # More has moved than pages overlap: some of it again, that nothing is missed.
-            return (), 0, place.follow(str(max(0, offset - 2 * _PAGE)))
-        found = [_listed(item, part) for item in items[joint:]]
+            return (), 0, place.follow(f"{max(0, offset - 2 * _PAGE)} {stood + 1}")
+        found = [_listed(item, part) for item in items[joint or 0 :]]
         changes = tuple([each for each in found if each is not None])
         bad = len(found) - len(changes)
-        if len(items) == _PAGE and found:
-            after = place.follow(str(offset + _PAGE - OVERLAP), marks_of(keys))
-            return changes, bad, after
+        # A full page of what was read before: as many came in front, or offsets are not heeded.
+        if not found:
+            stood += 1
+        elif place.tail:
+            stood = 0
+        if len(items) == _PAGE and stood <= _STOOD:
+            further = f"{offset + _PAGE - OVERLAP} {stood}"
+            return changes, bad, place.follow(further, marks_of(keys))
         return changes, bad, turned
 
     def _grouped(self, item: object, since: int) -> Iterator[Change | None]:
         """What an entry of a group says; None where it cannot be read."""
-        contact = address(text(item, "email"))
+        contact = email_of(text(item, "email"))
         group = item.get("group_id") if isinstance(item, dict) else None
         if contact is None or not isinstance(item, dict) or type(group) is not int:
             yield None
@@ -235,20 +233,16 @@ class SendGrid(Connector):
 
     def _items(self, answer: Answer) -> list[dict[str, Any]]:
         """A list of objects; raises ToolRefused and ToolUnreadable."""
-        items = document(answer, self)
-        if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
-            raise unreadable(self, "no list")
-        return items
+        return objects(document(answer, self), self)
 
     def _put(self, entries: Sequence[Suppression], path: str) -> Exchange[list[Put]]:
         addresses = [entry.contact.canonical for entry in entries]
 
         def ask(part: Sequence[str]) -> Exchange[list[Put] | None]:
-            body = orjson.dumps({"recipient_emails": list(dict.fromkeys(part))})
-            answer = yield Request("POST", path, "", (("Content-Type", JSON),), body)
+            answer = yield post(path, {"recipient_emails": list(dict.fromkeys(part))})
             if answer.status in (400, 413):
                 return None
-            taken = listed(document(answer, self), "recipient_emails", self)
+            taken = list_at(document(answer, self), "recipient_emails", self)
             there = {one.lower() for one in taken if isinstance(one, str)}
             return [
                 Put(True) if one.lower() in there else Put(False, "SendGrid does not name it")
@@ -281,13 +275,11 @@ class SendGrid(Connector):
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        if self._key is None:
-            raise lacking_secret(self.place)
+        secret_of(self.place)
         stamp, shown = request.header(_STAMP.lower()), request.header(_SIGNATURE.lower())
         if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
             raise HookRefused("no signed time (turn on the signed event webhook)", http=401)
-        if abs(int(stamp) * 1000 - now) > TOLERANCE:
-            raise HookRefused("a webhook that is stale", http=401)
+        expect_fresh(int(stamp), now)
         try:
             octets = exact_base64(shown)
             self._key.verify(octets, stamp.encode() + request.body, ECDSA(SHA256()))
@@ -299,7 +291,7 @@ class SendGrid(Connector):
 
     def _told(self, event: dict[str, Any]) -> Iterator[Change]:
         kind = text(event, "event")
-        contact = address(text(event, "email"))
+        contact = email_of(text(event, "email"))
         if contact is None:
             return
         at, id = seconds_ms(event.get("timestamp")), text(event, "sg_event_id")
@@ -357,7 +349,7 @@ def _mark(item: dict[str, Any]) -> str:
 
 def _listed(item: dict[str, Any], part: _Part) -> Change | None:
     """An entry of a list; None where it cannot be read."""
-    contact = address(item.get("email"))
+    contact = email_of(item.get("email"))
     if contact is None:
         return None
     at, note = seconds_ms(item.get("created")), part.note

@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from gateway.clock import Clock, now_ms
-from gateway.connector.answer import address, document, listed, moment, unreadable
+from gateway.connector.answer import document, list_at, unreadable
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
     TOLERANCE,
@@ -36,15 +36,11 @@ from gateway.connector.connector import (
     Place,
     Put,
 )
-from gateway.connector.saying import (
-    hook_document,
-    lacking,
-    lacking_secret,
-    seconds_ms,
-    text,
-)
+from gateway.connector.saying import email_of, moment_of, seconds_ms, text
+from gateway.connector.setting import lacking
 from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.topics import Topics
+from gateway.connector.webhook import hook_document, secret_of
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
 from gateway.provider.credential import Credential
@@ -93,9 +89,8 @@ class Ses(Connector):
         url = (place.url or self.url).replace("{region}", place.place)
         if place.place.startswith("cn-") and not place.url:
             url += ".cn"
-        super().__init__(replace(place, url=url))
+        super().__init__(replace(place, url=url), clock)
         self.url = url
-        self.clock = clock
 
     @property
     def holds(self) -> Holds:
@@ -171,7 +166,7 @@ class Ses(Connector):
         told = document(answer, self)
         if told == {}:
             return (), "", 0
-        items = listed(told, "SuppressedDestinationSummaries", self)
+        items = list_at(told, "SuppressedDestinationSummaries", self)
         after = told.get("NextToken") or ""
         if not isinstance(after, str) or (after and after == token):
             raise unreadable(self, "no next page")
@@ -215,12 +210,11 @@ class Ses(Connector):
         if not isinstance(message, dict) or not text(message, "Type"):
             raise HookRefused("no message of SNS (raw delivery is not signed: turn it off)")
         place = self.place
-        if not place.webhook_secret:
-            raise lacking_secret(place)
+        secret = secret_of(place)
         if message.get("TopicArn") != place.webhook_source:
             raise HookRefused("a message of another SNS topic", http=401)
         try:
-            good = signed_by(message, place.webhook_secret, now, VERSIONS)
+            good = signed_by(message, secret, now, VERSIONS)
         except ValueError:
             good = False
         if not good:
@@ -231,7 +225,7 @@ class Ses(Connector):
                 f"webhook_secret_file{hint}",
                 http=401,
             )
-        at = moment(message.get("Timestamp"))
+        at = moment_of(message.get("Timestamp"))
         if at is None or not -TOLERANCE <= now - at <= _LATE:
             raise HookRefused("a message of SNS that is stale", http=401)
         return message
@@ -257,12 +251,12 @@ def _error(answer: Answer) -> str:
 
 def _listed(item: object) -> Change | None:
     """An entry of the list; None where it cannot be read."""
-    contact = address(item.get("EmailAddress") if isinstance(item, dict) else None)
+    contact = email_of(item.get("EmailAddress") if isinstance(item, dict) else None)
     word = text(item, "Reason")
     if contact is None or word not in _REASONS or not isinstance(item, dict):
         return None
     when = item.get("LastUpdateTime")
-    at = moment(when) if isinstance(when, str) else seconds_ms(when)
+    at = moment_of(when) if isinstance(when, str) else seconds_ms(when)
     entry = Suppression(contact, Scope.CHANNEL, _REASONS[word], Channel.EMAIL, at=at, note=word)
     return Change(Said.ADDED, entry)
 
@@ -286,9 +280,9 @@ def _recipients(event: Any, name: str, listed: str, message: str) -> Iterator[Ch
     recipients = told.get(listed)
     if not isinstance(recipients, list):
         raise HookRefused(f"an event of SES without {listed}")
-    at = moment(told.get("timestamp"))
+    at = moment_of(told.get("timestamp"))
     for one in recipients:
-        contact = address(one.get("emailAddress") if isinstance(one, dict) else None)
+        contact = email_of(one.get("emailAddress") if isinstance(one, dict) else None)
         if contact is not None:
             entry = Suppression(contact, Scope.CHANNEL, reason, Channel.EMAIL, at=at, note=note)
             yield Change(Said.ADDED, entry, message)
@@ -319,11 +313,11 @@ def _complained(told: object) -> tuple[Reason | None, str]:
 def _preferences(event: Any, message: str, topics: Topics) -> Iterator[Change]:  # noqa: ANN401
     """A person's choice by the unsubscribe link of SES's own contact lists."""
     told = event.get("subscription")
-    contact = address(_first(event.get("mail")))
+    contact = email_of(_first(event.get("mail")))
     chosen = told.get("newTopicPreferences") if isinstance(told, dict) else None
     if contact is None or not isinstance(chosen, dict):
         raise HookRefused("a subscription event of SES that cannot be read")
-    at, note = moment(told.get("timestamp")), "Subscription"
+    at, note = moment_of(told.get("timestamp")), "Subscription"
     if chosen.get("unsubscribeAll") is True:
         entry = Suppression(
             contact, Scope.CHANNEL, Reason.OBJECTION, Channel.EMAIL, at=at, note=note

@@ -17,6 +17,8 @@ from urllib.parse import urlencode
 
 import orjson
 
+from gateway.connector.answer import object_in, objects_at, whole_at
+from gateway.connector.asking import basic
 from gateway.connector.connector import (
     Connector,
     Exchange,
@@ -27,8 +29,8 @@ from gateway.connector.connector import (
     ToolRefused,
     ToolUnreadable,
 )
+from gateway.connector.setting import need, setting
 from gateway.connector.suppression import Suppression
-from gateway.connector.wellformed import basic, list_at, need, object_in, setting, whole_at
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
 from gateway.failure import InputError
@@ -126,9 +128,9 @@ class Twilio(Connector):
         form = urlencode([("Items", orjson.dumps(item).decode()) for item in items])
         headers = (("Content-Type", FORM), ("Accept", "application/json"))
         answer = yield Request("POST", "/v1/Consents/Bulk", "", headers, form.encode())
-        document = object_in(answer, self.place, self.title)
+        document = object_in(answer, self)
         found = {}
-        for one in list_at(document, "items", self.title):
+        for one in objects_at(document, "items", self):
             correlation = one.get("correlation_id")
             if not isinstance(correlation, str):
                 raise ToolUnreadable("Twilio: correlation_id is no text")
@@ -136,7 +138,7 @@ class Twilio(Connector):
         return found
 
     def _result(self, told: dict[str, Any]) -> Put:
-        code = whole_at(told, "error_code", self.title)
+        code = whole_at(told, "error_code", self)
         if code == 0:
             return Put(True)
         messages = told.get("error_messages")

@@ -1,8 +1,8 @@
 """What comes of a message that came in: a ban, a suppression, or nothing.
 
 Whatever it asks for is in force before the sender hears 250, and recorded; where register
-or archive do not answer, the sender hears 4xx and brings it again.  What comes twice is
-applied twice, to the same end.
+or archive do not answer, the sender hears 4xx and brings it again.  What a person says again
+while it stands is not recorded again.
 
 Who is believed: a person by the link's token, which only a message of ours holds; a bounce
 or complaint by the network it comes from, which the dialogue has asked already.
@@ -26,7 +26,9 @@ from gateway.contacts.email import parse_email
 from gateway.decision.facts import Kind, Outcome
 from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import Event, EventKind
+from gateway.entry.repetition import in_force
 from gateway.evidence.metric import Metrics
+from gateway.failure import RegisterUnavailable
 from gateway.held.shelf import ShelvedContents
 from gateway.inbound.addressee import Role
 from gateway.inbound.request import read_request
@@ -81,14 +83,28 @@ class Desk:
         now = now_ms()
         # Every one that the message names: the reply is true for each.
         changes = [(_refusal(link, request.words, now), link.contact) for link in links]
-        await self.register.apply_many(changes)
-        topics = {link.topic for link in links}
+        changes = [change for change in changes if not await self._stands(*change)]
+        if not changes:
+            # Of a message under way beside this one it may not be acknowledged yet.
+            await self.register.settle()
+            self.metrics.inbound("unsubscribe_again")
+            return _IN_FORCE
+        topics = {event.topic for event, _ in changes}
         topic = topics.pop() if len(topics) == 1 else None
-        contacts = list(dict.fromkeys(link.contact for link in links))
+        contacts = list(dict.fromkeys(contact for _, contact in changes))
+        # The record first: what is in force already is not recorded again.
         await self._record(message, contacts, topic=topic, words=request.words)
+        await self.register.apply_many(changes)
         self.metrics.inbound("unsubscribe")
         log.info("unsubscribed", source="mailto", topic=topic)
         return _IN_FORCE
+
+    async def _stands(self, event: Event, contact: Contact) -> bool:
+        try:
+            return in_force(event, await self.register.show(contact))
+        except RegisterUnavailable:
+            # One that is not whole takes refusals all the same; one that is away will say so.
+            return False
 
     def _links(self, tokens: Iterable[str]) -> list[Link]:
         """Those that are a person's link to refuse by, each once."""
@@ -198,6 +214,8 @@ class Desk:
         if words:
             await self.contents.put(message_id, _pieces(words))
         ids = new_ids(len(contacts))
+        # Of 64 MiB it takes a quarter of a second.
+        digest = await asyncio.to_thread(hashlib.sha256, message)
         retain = years_later(now, settings.records.retention_years)
         record = MessageRecord(
             message_id,
@@ -210,7 +228,7 @@ class Desk:
             channel=Channel.EMAIL,
             kind=Kind.SERVICE,
             topic=topic,
-            body_hash=hashlib.sha256(message).hexdigest(),
+            body_hash=digest.hexdigest(),
             size=len(message),
             content=message_id if words else None,
             recipients=tuple(

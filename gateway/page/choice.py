@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.contacts.contact import Channel
-from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Entry, Scope, normal_name
+from gateway.entry.entry import ANY_TOPIC, Consent, ConsentStatus, Scope, normal_name
 from gateway.entry.event import Event, EventKind
 from gateway.page.view import Offer
 from gateway.settings.public import Language
@@ -62,22 +62,6 @@ def refusal(
         channel=None if scope is Scope.ALL else channel,
         topic=topic if scope is Scope.TOPIC else None,
     )
-
-
-def in_force(event: Event, entry: Entry) -> bool:
-    """Whether a refusal is recorded already, and nothing has come since that may lift it.
-
-    It is then not recorded again: mail programs send one request several times.  A consent
-    that was asked for since may: said again, the refusal ends it.
-    """
-    key = (event.scope, event.channel, event.topic)
-    for ban in entry.bans:
-        if (ban.scope, ban.channel, ban.topic) == key and not ban.inherited:
-            return not any(
-                one.at > ban.at and (one.lifts or one.status is ConsentStatus.PENDING)
-                for one in entry.consents
-            )
-    return False
 
 
 def withdrawal(channel: Channel, topic: str, said: Said, now: int) -> Event:

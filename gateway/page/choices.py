@@ -14,6 +14,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.entry.entry import ConsentStatus
 from gateway.entry.event import Event
+from gateway.entry.repetition import in_force
 from gateway.failure import GatewayError, InputError, RegisterUnavailable
 from gateway.page.asking import Asking
 from gateway.page.choice import (
@@ -21,17 +22,17 @@ from gateway.page.choice import (
     PAGE,
     Act,
     Said,
-    in_force,
     refusal,
     request,
     withdrawal,
 )
 from gateway.page.confirmation import PAUSE_DAYS, Confirmation, write
-from gateway.page.form import FormError, is_one_click, read_form
-from gateway.page.pace import LATER, Pace
+from gateway.page.form import FormError, is_one_click
+from gateway.page.pace import Pace
 from gateway.page.paint import Painter, day_of
+from gateway.page.reception import receive
 from gateway.page.view import CONFIRM_DAYS, Offer, Refusal, View, offers_in, view_of
-from gateway.page.visitor import Entrance, Visitor, is_foreign, onward, spoken
+from gateway.page.visitor import Entrance, Visitor, is_foreign, onward
 from gateway.page.wording import say
 from gateway.public.server import Reply, Visit
 from gateway.records.identifier import new_id
@@ -69,20 +70,7 @@ class Choices:
     async def __call__(self, visit: Visit) -> Reply:
         """Answer a visit; a register that is away is told as such, with 503."""
         found = self.entrance.open(visit, Purpose.REFUSE, self.days)
-        if isinstance(found, Reply):
-            return found
-        try:
-            if visit.method != "POST":
-                return await self._show(found)
-            fields = read_form(visit.header("content-type"), visit.body)
-            found = spoken(fields, found)
-            return await self._post(visit, found, fields)
-        except FormError:
-            return self.painter.problem("form", 400, found.language)
-        except GatewayError as error:
-            log.warning("page_failed", cause=str(error))
-            what = "unavailable" if visit.method == "POST" else "unseen"
-            return self.painter.problem(what, 503, found.language, headers=LATER)
+        return await receive(visit, found, self.painter, self._show, self._post)
 
     # -- showing ----------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ import structlog
 
 from gateway.clock import DAY_MS, Clock
 from gateway.entry.entry import Consent, ConsentStatus
-from gateway.failure import GatewayError
 from gateway.page.choice import Act, Said, grant, named, withdrawal
-from gateway.page.form import FormError, read_form
-from gateway.page.pace import LATER, Pace
+from gateway.page.form import FormError
+from gateway.page.pace import Pace
 from gateway.page.paint import Painter, day_of
+from gateway.page.reception import receive
 from gateway.page.view import CONFIRM_DAYS, Offer, may_confirm, offers_in, view_of
-from gateway.page.visitor import Entrance, Visitor, is_foreign, onward, spoken
+from gateway.page.visitor import Entrance, Visitor, is_foreign, onward
 from gateway.page.wording import say
 from gateway.public.server import Reply, Visit
 from gateway.register.register import Register
@@ -63,20 +63,7 @@ class Confirming:
     async def __call__(self, visit: Visit) -> Reply:
         """Answer a visit; a register that is away is told as such, with 503."""
         found = self.entrance.open(visit, Purpose.CONFIRM, CONFIRM_DAYS)
-        if isinstance(found, Reply):
-            return found
-        try:
-            if visit.method != "POST":
-                return await self._show(found)
-            fields = read_form(visit.header("content-type"), visit.body)
-            found = spoken(fields, found)
-            return await self._post(visit, found, fields)
-        except FormError:
-            return self.painter.problem("form", 400, found.language)
-        except GatewayError as error:
-            log.warning("page_failed", cause=str(error))
-            what = "unavailable" if visit.method == "POST" else "unseen"
-            return self.painter.problem(what, 503, found.language, headers=LATER)
+        return await receive(visit, found, self.painter, self._show, self._post)
 
     async def _state(self, visitor: Visitor) -> State:
         [standing] = await self.register.look_up([visitor.contact])

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
@@ -29,6 +30,7 @@ _REMEMBERED: Final = 10_000
 """Addresses whose rate is remembered."""
 _SECURE: Final = {
     "Cache-Control": "no-store",
+    "Server": "suppression-gateway",  # the library would name its version
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -120,7 +122,7 @@ class Face:
         name, body = "", bytearray()
         try:
             async with asyncio.timeout(self.settings.timeout):
-                name, _, rest = _path(request).partition("/")
+                name, _, rest = _path(request, self.settings.url).partition("/")
                 part = self.parts.get(name)
                 if part is None:
                     return Reply(404, b"There is nothing here.\n")
@@ -198,15 +200,17 @@ class Face:
         return None
 
 
-def _path(request: web.BaseRequest) -> str:
-    """The path as it was written, without the slashes before it.
+def _path(request: web.BaseRequest, base: str) -> str:
+    """The path below ``public.url`` as it was written, without the slashes before it.
 
-    A target may be a whole URL (RFC 9112 section 3.2.2).
+    A target may be a whole URL (RFC 9112 section 3.2.2), and a proxy may have cut the path
+    of ``public.url`` off, or not.
     """
     path = request.raw_path.partition("?")[0]
     if not path.startswith("/"):
-        path = path.partition("://")[2].partition("/")[2]
-    return path.lstrip("/")
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    below = urlsplit(base).path + "/"
+    return path.removeprefix(below).lstrip("/")
 
 
 def _later(text: str) -> Reply:

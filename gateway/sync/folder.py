@@ -32,7 +32,7 @@ import structlog
 from gateway.clock import Clock, now_ms
 from gateway.connector.connector import Connector, ToolRefused, ToolUnreadable
 from gateway.connector.file import IN, OUT, complaints_of, rows_in, sheet_of
-from gateway.connector.row import Topics
+from gateway.connector.topics import Topics
 from gateway.draft import draft_of, open_draft
 from gateway.failure import InputError
 from gateway.provider.request import Answer, Request, json_answer
@@ -103,7 +103,7 @@ class Folder(Session):
         self._done = self._in / "done"
         self._refused = self._in / "refused"
         self._out = tool.folder / "out"
-        self._topics = Topics.of(connector.place.topics)
+        self._topics = Topics(connector.place)
         self._settled = settled
         self._open: _Open | None = None
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateway.connector.answer import canonical, moment, stamp
 from gateway.connector.area import Areas
-from gateway.connector.caller import told
 from gateway.connector.connector import Place
+from gateway.connector.saying import canonical, moment_of, stamp
 from gateway.connector.suppression import Reason, Suppression
+from gateway.connector.webhook import told
 from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
@@ -66,7 +66,7 @@ def test_a_topic_needs_an_area_of_its_own(area):
     ],
 )
 def test_times_of_every_tool_are_read(text, at):
-    assert moment(text) == at
+    assert moment_of(text) == at
 
 
 def test_times_are_written_in_whole_seconds():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.clock import DAY_MS, now_ms
 from gateway.connector.brevo import Brevo
-from gateway.connector.connector import HookRefused, Place, ToolRefused, ToolUnreadable
+from gateway.connector.connector import HookRefused, Place, ToolRefused
 from gateway.connector.registry import connector_of
 from gateway.connector.suppression import Reason, Suppression
 from gateway.contacts.contact import Channel
@@ -23,9 +23,10 @@ from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
 from gateway.failure import InputError
 from gateway.provider.request import Answer, Request
+from tests.connector.entry import expect_told, expect_unreadable, listed_in_pieces, names
 from tests.peers.tools.brevo import KEY
 from tests.peers.tools.brevo import Brevo as Tool
-from tests.peers.tools.driver import Broken, Driver, held, odd
+from tests.peers.tools.driver import Driver, held, odd
 
 SECRET = "correct horse battery"
 SECOND = 1000
@@ -46,10 +47,6 @@ def connector(url="http://127.0.0.1:1/v3", **changes):
 
 def ban(address, scope=Scope.CHANNEL, topic=None, reason=Reason.OBJECTION, channel=None):
     return Suppression(parse_contact(address), scope, reason, channel, topic)
-
-
-def names(changes):
-    return [one.suppression.contact.canonical for one in changes]
 
 
 @pytest.fixture
@@ -286,19 +283,7 @@ async def test_a_listing_goes_on_where_it_stopped(tool):
         made = START + number * SECOND
         tool.add(f"p{number}@example.com", made=made, emailBlacklisted=True)
     tool.fails_at = set(range(2, 7))
-    found, cursor, stopped = [], "", 0
-    while True:
-        made = connector(tool.url)
-        async with Driver(made) as driver:
-            try:
-                page = await driver.run(made.listing(cursor))
-            except Broken:
-                stopped += 1
-                continue
-        found += page.changes
-        cursor = page.cursor
-        if not page.more:
-            break
+    found, stopped = await listed_in_pieces(lambda: connector(tool.url))
     assert stopped == 1
     assert len(found) == len(set(names(found))) == 2500
 
@@ -345,20 +330,13 @@ ODD = [b"", b"{", b"[]", b"null", b'{"contacts": 1}', b'{"contacts": [1]}', b"\x
 @pytest.mark.parametrize("body", ODD)
 async def test_odd_answers_are_unreadable(tool, body):
     tool.garble(200, body)
-    async with Driver(connector(tool.url)) as driver:
-        for pages in (driver.connector.changes, driver.connector.listing):
-            with pytest.raises(ToolUnreadable):
-                await driver.read(pages)
+    await expect_unreadable(connector(tool.url))
 
 
 @pytest.mark.parametrize("status", [301, 400, 403, 415])
 async def test_odd_statuses_are_told(tool, status):
     tool.garble(status, b"<html>")
-    async with Driver(connector(tool.url)) as driver:
-        with pytest.raises((ToolUnreadable, ToolRefused), match=str(status)):
-            await driver.read(driver.connector.changes)
-        with pytest.raises((ToolUnreadable, ToolRefused), match=str(status)):
-            await driver.put([ban("a@example.com")])
+    await expect_told(connector(tool.url), status, ban("a@example.com"))
 
 
 contact = st.fixed_dictionaries(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from gateway.connector.connector import Put, ToolUnreadable
 from gateway.connector.file import COMPLAINTS, Complaint, complaints_of, rows_in, sheet_of
 from gateway.connector.registry import connector_of
-from gateway.connector.row import Topics, change_of, row_of
+from gateway.connector.row import change_of, row_of
 from gateway.connector.suppression import Reason, Said, Suppression
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
@@ -19,7 +20,7 @@ from gateway.provider.request import Answer
 from tests.connector.dialogue import answered, place
 from tests.connector.test_http import entries
 
-TOPICS = Topics.of((("newsletter", "News"), ("shoes", "42")))
+TOPICS = Topics(place(topics=(("newsletter", "News"), ("shoes", "42"))))
 NUMBER = "+358401234567"
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.connector.connector import HookRefused, ToolRefused, ToolUnreadable
 from gateway.connector.registry import connector_of
-from gateway.connector.row import RowError, Topics, change_of, row_of
+from gateway.connector.row import RowError, change_of, row_of
 from gateway.connector.suppression import Change, Reason, Said, Suppression
+from gateway.connector.topics import Topics
 from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
@@ -241,7 +242,7 @@ def entries():
 @settings(deadline=None)
 @given(entries())
 def test_an_entry_is_read_as_it_was_written(entry):
-    topics = Topics.of(TOPICS)
+    topics = Topics(place(topics=TOPICS))
     assert change_of(row_of(entry, topics), topics) == Change(Said.ADDED, entry)
 
 
@@ -258,7 +259,7 @@ def test_an_entry_is_read_as_it_was_written(entry):
 )
 def test_any_row_is_an_entry_or_names_what_is_wrong(row):
     try:
-        change_of(row, Topics.of(TOPICS))
+        change_of(row, Topics(place(topics=TOPICS)))
     except RowError as error:
         assert str(error).split()[0] in (
             "contact",

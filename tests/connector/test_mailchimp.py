@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from mailchimp_marketing.api_client import ApiClientError
 
 from gateway.clock import DAY_MS, now_ms
-from gateway.connector.connector import HookRefused, Place, ToolRefused, ToolUnreadable
+from gateway.connector.connector import HookRefused, Place, ToolRefused
 from gateway.connector.mailchimp import Mailchimp
 from gateway.connector.registry import connector_of
-from gateway.connector.suppression import Reason, Said, Suppression
-from gateway.contacts.contact import Channel
-from gateway.contacts.parse import parse_contact
+from gateway.connector.suppression import Reason, Said
 from gateway.entry.entry import Scope
 from gateway.failure import InputError
 from gateway.provider.request import Answer, Request
-from tests.peers.tools.driver import Broken, Driver, held, odd
+from tests.connector.entry import ban, expect_told, expect_unreadable, listed_in_pieces, names
+from tests.peers.tools.driver import Driver, held, odd
 from tests.peers.tools.mailchimp import KEY
 from tests.peers.tools.mailchimp import Mailchimp as Tool
 
@@ -43,14 +42,6 @@ def connector(url="http://127.0.0.1:1/3.0", **changes):
         "url": url,
     }
     return Mailchimp(Place(**(settings | changes)))
-
-
-def ban(address, scope=Scope.CHANNEL, topic=None, reason=Reason.OBJECTION, channel=Channel.EMAIL):
-    return Suppression(parse_contact(address), scope, reason, channel, topic)
-
-
-def names(changes):
-    return [one.suppression.contact.canonical for one in changes]
 
 
 @pytest.fixture
@@ -209,19 +200,7 @@ async def test_a_listing_goes_on_where_it_stopped(tool):
     for number in range(2500):
         tool.add("a6b5da1054", f"p{number}@example.com", at=START + number * SECOND)
     tool.fails_at = set(range(2, 7))
-    found, cursor, stopped = [], "", 0
-    while True:
-        made = connector(tool.url)
-        async with Driver(made) as driver:
-            try:
-                page = await driver.run(made.listing(cursor))
-            except Broken:
-                stopped += 1
-                continue
-        found += page.changes
-        cursor = page.cursor
-        if not page.more:
-            break
+    found, stopped = await listed_in_pieces(lambda: connector(tool.url))
     assert stopped == 1
     assert len(found) == len(set(names(found))) == 2500
 
@@ -277,22 +256,13 @@ ODD = [b"", b"{", b"[]", b"null", b'{"members": 1}', b'{"members": [1]}', b"\xff
 @pytest.mark.parametrize("body", ODD)
 async def test_odd_answers_are_unreadable(tool, body):
     tool.garble(200, body)
-    async with Driver(connector(tool.url)) as driver:
-        for pages in (driver.connector.changes, driver.connector.listing):
-            with pytest.raises(ToolUnreadable):
-                await driver.read(pages)
-        with pytest.raises(ToolUnreadable):
-            await driver.put([ban("a@example.com")])
+    await expect_unreadable(connector(tool.url), ban("a@example.com"))
 
 
 @pytest.mark.parametrize("status", [301, 400, 403, 415])
 async def test_odd_statuses_are_told(tool, status):
     tool.garble(status, b"<html>")
-    async with Driver(connector(tool.url)) as driver:
-        with pytest.raises((ToolUnreadable, ToolRefused), match=str(status)):
-            await driver.read(driver.connector.changes)
-        with pytest.raises((ToolUnreadable, ToolRefused), match=str(status)):
-            await driver.put([ban("a@example.com")])
+    await expect_told(connector(tool.url), status, ban("a@example.com"))
 
 
 member = st.fixed_dictionaries(

@@ -23,9 +23,10 @@ from gateway.contacts.parse import parse_email
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError, InputError
 from gateway.provider.request import Answer, Request
-from tests.connector.carrier import Carrier
+from tests.connector.entry import names as addresses
 from tests.hook.bits import text_flips
 from tests.peers.provider import Provider
+from tests.peers.tools.driver import Driver, answered
 from tests.peers.tools.mailgun import MailgunDomain
 
 MINUTE = 60_000
@@ -43,27 +44,12 @@ async def tool(**changed):
     domain = MailgunDomain()
     async with Provider(domain.answer) as provider:
         connector = Mailgun(place(provider.url, **changed))
-        async with Carrier(connector) as carrier:
+        async with Driver(connector, tries=4) as carrier:
             yield domain, connector, carrier
 
 
 def entry(address, scope=Scope.CHANNEL, reason=Reason.OBJECTION, topic=None, at=None):
     return Suppression(parse_email(address), scope, reason, Channel.EMAIL, topic, at)
-
-
-def addresses(changes):
-    return [change.suppression.contact.canonical for change in changes]
-
-
-def answered(exchange, *answers):
-    """The result of an exchange, answered by hand."""
-    next(exchange)
-    for answer in answers:
-        try:
-            exchange.send(answer)
-        except StopIteration as done:
-            return done.value
-    raise AssertionError("it asks for more")
 
 
 def failed(**changed):
@@ -174,7 +160,7 @@ async def test_all_its_lists_are_read():
         domain.add("unsubscribes", "both@example.com", 1e9, tags=["offers", "*"])
         domain.add("unsubscribes", "some@example.com", 1e9, tags=["newsletter", "else"])
         domain.add("unsubscribes", "not an address", 1e9)
-        changes, cursor, bad = await carrier.all_pages(connector.listing)
+        changes, cursor = await carrier.read(connector.listing)
         said = {
             (
                 one.suppression.contact.canonical.partition("@")[0],
@@ -196,7 +182,7 @@ async def test_all_its_lists_are_read():
         }
         assert {one.suppression.at for one in changes} == {1_000_000_000_000}
         assert {one.said for one in changes} == {Said.ADDED}
-        assert (bad, cursor) == (1, "")
+        assert (carrier.bad, cursor) == (1, "")
 
 
 @pytest.mark.slow
@@ -207,12 +193,12 @@ async def test_a_hundred_thousand_are_read_without_a_skip_or_a_double():
         for number in range(10_000):
             domain.add("bounces", f"b{number:06}@example.com", 1e9)
         domain.coming = ["", "429", "cut", "500", "late"] * 10
-        changes, _, bad = await carrier.all_pages(connector.listing)
+        changes, _ = await carrier.read(connector.listing)
         assert addresses(changes) == [
             *sorted(domain.lists["unsubscribes"]),
             *sorted(domain.lists["bounces"]),
         ]
-        assert not bad
+        assert not carrier.bad
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -232,7 +218,7 @@ async def test_nothing_is_skipped_of_a_list_that_changes_while_it_is_read(seed):
                 domain.add("unsubscribes", f"n{chance.randrange(10**5):05}x@example.com")
 
         domain.between = between
-        changes, _, _ = await carrier.all_pages(connector.listing)
+        changes, _ = await carrier.read(connector.listing)
         assert stayed <= set(addresses(changes))
 
 
@@ -243,7 +229,7 @@ async def test_what_is_new_is_told_whatever_the_clocks_say(skew):
         connector.clock = lambda: clock
         domain.now = lambda: (clock + skew) / 1000
         domain.happen("unsubscribed", "old@example.com", clock / 1000 - 3 * 86_400)
-        changes, cursor, _ = await carrier.all_pages(connector.changes)
+        changes, cursor = await carrier.read(connector.changes)
         assert addresses(changes) == []
         told = set()
         for number in range(6):
@@ -254,7 +240,7 @@ async def test_what_is_new_is_told_whatever_the_clocks_say(skew):
             domain.happen("failed", f"f{number}@example.com", **failed())
             # It appears half an hour late.
             domain.happen("unsubscribed", f"l{number}@example.com", domain.now() - 30 * 60)
-            changes, cursor, _ = await carrier.all_pages(connector.changes, cursor)
+            changes, cursor = await carrier.read(connector.changes, cursor)
             told |= set(addresses(changes))
             assert new <= told
         assert "old@example.com" not in told
@@ -265,7 +251,7 @@ async def test_events_are_read_to_the_last_page():
         for number in range(1000):
             domain.happen("complained", f"n{number:04}@example.com")
         domain.coming = ["", "429", "late", "500"]
-        changes, _, _ = await carrier.all_pages(connector.changes)
+        changes, _ = await carrier.read(connector.changes)
         assert addresses(changes) == [f"n{number:04}@example.com" for number in range(1000)]
         assert len({one.id for one in changes}) == 1000
 
@@ -285,12 +271,12 @@ async def test_only_what_adds_to_a_list_is_told():
             domain.happen("failed", "no@example.com", **failed(**changed))
         domain.happen("delivered", "no@example.com")
         domain.happen("complained", "nobody")
-        changes, _, bad = await carrier.all_pages(connector.changes)
+        changes, _ = await carrier.read(connector.changes)
         [change] = changes
         assert change.suppression.note == "failed 550"
         assert change.suppression.reason is Reason.BOUNCE
         assert addresses(changes) == ["a@example.com"]
-        assert bad == 1
+        assert carrier.bad == 1
 
 
 async def test_what_an_unsubscribe_refuses_is_looked_up_where_tags_are_topics():
@@ -302,7 +288,7 @@ async def test_what_an_unsubscribe_refuses_is_looked_up_where_tags_are_topics():
             if tags:
                 domain.add("unsubscribes", address, tags=tags)
         domain.happen("unsubscribed", "bare@example.com", tags=[])
-        changes, _, _ = await carrier.all_pages(connector.changes)
+        changes, _ = await carrier.read(connector.changes)
         said = {(addresses([one])[0], one.suppression.topic) for one in changes}
         assert said == {
             ("tag+x@example.com", "uutiset"),
@@ -312,11 +298,11 @@ async def test_what_an_unsubscribe_refuses_is_looked_up_where_tags_are_topics():
             ("bare@example.com", None),
         }
         # Once for each address.
-        assert sum("/unsubscribes/" in one for one in domain.asked) == 3
+        assert sum("/unsubscribes/" in one for one in domain.called) == 3
     # Where they are not, all is refused.
     async with tool() as (domain, connector, carrier):
         domain.happen("unsubscribed", "a@example.com", tags=["newsletter"])
-        changes, _, _ = await carrier.all_pages(connector.changes)
+        changes, _ = await carrier.read(connector.changes)
         assert [one.suppression.scope for one in changes] == [Scope.CHANNEL]
 
 
@@ -447,7 +433,7 @@ async def test_a_thousand_are_put_at_once_and_a_bad_one_is_left_out():
         assert connector.most == 1000
         put = await carrier.run(connector.put(wanted))
         assert all(one.done for one in put)
-        assert domain.asked == ["POST /v3/mg.example.com/unsubscribes"]
+        assert domain.called == ["POST /v3/mg.example.com/unsubscribes"]
         assert len(domain.lists["unsubscribes"]) == 1000
         assert domain.lists["unsubscribes"]["n5@example.com"] == {
             "address": "n5@example.com",

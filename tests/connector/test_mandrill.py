@@ -17,12 +17,11 @@ from gateway.clock import DAY_MS, now_ms
 from gateway.connector.connector import HookRefused, Place, ToolRefused, ToolUnreadable
 from gateway.connector.mandrill import Mandrill, signature
 from gateway.connector.registry import connector_of
-from gateway.connector.suppression import Reason, Suppression
-from gateway.contacts.contact import Channel
-from gateway.contacts.parse import parse_contact
+from gateway.connector.suppression import Reason
 from gateway.entry.entry import Scope
 from gateway.failure import InputError
 from gateway.provider.request import Answer, Request
+from tests.connector.entry import ban, expect_unreadable, names
 from tests.peers.tools.driver import Driver, held, odd
 from tests.peers.tools.mandrill import KEY, signed
 from tests.peers.tools.mandrill import Mandrill as Tool
@@ -43,14 +42,6 @@ def connector(url="http://127.0.0.1:1/api/1.3", **changes):
         "url": url,
     }
     return Mandrill(Place(**(settings | changes)))
-
-
-def ban(address, scope=Scope.CHANNEL, topic=None, reason=Reason.OBJECTION, channel=Channel.EMAIL):
-    return Suppression(parse_contact(address), scope, reason, channel, topic)
-
-
-def names(changes):
-    return [one.suppression.contact.canonical for one in changes]
 
 
 @pytest.fixture
@@ -210,12 +201,7 @@ ODD = [b"", b"{", b"{}", b"null", b"[1]", b'{"added": "yes"}', b"\xff"]
 @pytest.mark.parametrize("body", ODD)
 async def test_odd_answers_are_unreadable(tool, status, body):
     tool.garble(status, body)
-    async with Driver(connector(tool.url)) as driver:
-        for pages in (driver.connector.changes, driver.connector.listing):
-            with pytest.raises(ToolUnreadable):
-                await driver.read(pages)
-        with pytest.raises(ToolUnreadable):
-            await driver.put([ban("a@example.com")])
+    await expect_unreadable(connector(tool.url), ban("a@example.com"))
 
 
 @pytest.mark.parametrize("name", ["GeneralError", "ServiceUnavailable", "a@example.com"])

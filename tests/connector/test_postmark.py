@@ -13,15 +13,14 @@ from postmarker.core import PostmarkClient
 from postmarker.exceptions import ClientError
 
 from gateway.clock import DAY_MS, now_ms
-from gateway.connector.connector import HookRefused, Place, ToolRefused, ToolUnreadable
+from gateway.connector.connector import HookRefused, Place, ToolRefused
 from gateway.connector.postmark import Postmark
 from gateway.connector.registry import connector_of
-from gateway.connector.suppression import Reason, Said, Suppression
-from gateway.contacts.contact import Channel
-from gateway.contacts.parse import parse_contact
+from gateway.connector.suppression import Reason, Said
 from gateway.entry.entry import Scope
 from gateway.failure import InputError
 from gateway.provider.request import Answer, Request
+from tests.connector.entry import ban, expect_told, expect_unreadable
 from tests.peers.tools.driver import Broken, Driver, held, odd
 from tests.peers.tools.postmark import TOKEN
 from tests.peers.tools.postmark import Postmark as Tool
@@ -40,10 +39,6 @@ def connector(url="http://127.0.0.1:1", **changes):
         "url": url,
     }
     return Postmark(Place(**(settings | changes)))
-
-
-def ban(address, scope=Scope.CHANNEL, topic=None, reason=Reason.OBJECTION, channel=Channel.EMAIL):
-    return Suppression(parse_contact(address), scope, reason, channel, topic)
 
 
 @pytest.fixture
@@ -207,20 +202,13 @@ ODD = [b"", b"{", b"[]", b"null", b'{"Suppressions": 1}', b'{"Suppressions": nul
 @pytest.mark.parametrize("body", ODD)
 async def test_odd_answers_are_unreadable(tool, body):
     tool.garble(200, body)
-    async with Driver(connector(tool.url)) as driver:
-        for pages in (driver.connector.changes, driver.connector.listing):
-            with pytest.raises(ToolUnreadable):
-                await driver.read(pages)
-        with pytest.raises(ToolUnreadable):
-            await driver.put([ban("a@example.com")])
+    await expect_unreadable(connector(tool.url), ban("a@example.com"))
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 415, 422])
 async def test_odd_statuses_are_told(tool, status):
     tool.garble(status, b"<html>")
-    async with Driver(connector(tool.url)) as driver:
-        with pytest.raises((ToolUnreadable, ToolRefused), match=str(status)):
-            await driver.read(driver.connector.changes)
+    await expect_told(connector(tool.url), status)
 
 
 member = st.fixed_dictionaries(

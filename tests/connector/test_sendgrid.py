@@ -23,9 +23,10 @@ from gateway.contacts.parse import parse_email
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError, InputError
 from gateway.provider.request import Answer, Request
-from tests.connector.carrier import Carrier
+from tests.connector.entry import names as addresses
 from tests.hook.bits import flips, text_flips
 from tests.peers.provider import Provider
+from tests.peers.tools.driver import Driver, answered
 from tests.peers.tools.sendgrid import SendGridLists
 
 MINUTE = 60_000
@@ -59,27 +60,12 @@ async def tool(**changed):
     lists = SendGridLists()
     async with Provider(lists.answer) as provider:
         connector = SendGrid(place(provider.url, **changed))
-        async with Carrier(connector) as carrier:
+        async with Driver(connector, tries=4) as carrier:
             yield lists, connector, carrier
 
 
 def entry(address, scope=Scope.CHANNEL, reason=Reason.OBJECTION, topic=None):
     return Suppression(parse_email(address), scope, reason, Channel.EMAIL, topic)
-
-
-def addresses(changes):
-    return [change.suppression.contact.canonical for change in changes]
-
-
-def answered(exchange, *answers):
-    """The result of an exchange, answered by hand."""
-    next(exchange)
-    for answer in answers:
-        try:
-            exchange.send(answer)
-        except StopIteration as done:
-            return done.value
-    raise AssertionError("it asks for more")
 
 
 # -- the stand-in is what SendGrid's SDK takes it for -------------------------------------
@@ -160,7 +146,7 @@ async def test_all_its_lists_are_read_and_blocks_are_not():
         lists.add("blocks", "k@example.com", 1e9, reason="4.7.1", status="4.7.1")
         lists.add_to_group(77, "g@example.com", 1e9)
         lists.add_to_group(78, "g@example.com", 1e9)
-        changes, _, bad = await carrier.all_pages(connector.listing)
+        changes, _ = await carrier.read(connector.listing)
         said = {
             (
                 one.suppression.contact.canonical[0],
@@ -180,7 +166,7 @@ async def test_all_its_lists_are_read_and_blocks_are_not():
             ("i", "channel", None, "bounce", "invalid address"),
         }
         assert {one.suppression.at for one in changes} == {1_000_000_000_000}
-        assert bad == 1
+        assert carrier.bad == 1
 
 
 @pytest.mark.slow
@@ -193,10 +179,10 @@ async def test_a_hundred_thousand_are_read_without_a_skip_or_a_double():
             {"created": 10**9, "email": f"b{number:06}@example.com"} for number in range(10_000)
         ]
         lists.coming = ["", "429", "cut", "500", "late"] * 10
-        changes, _, bad = await carrier.all_pages(connector.listing)
+        changes, _ = await carrier.read(connector.listing)
         wanted = [one["email"] for name in ("unsubscribes", "bounces") for one in lists.lists[name]]
         assert addresses(changes) == wanted
-        assert not bad
+        assert not carrier.bad
         assert max(carrier.waits) > 1
 
 
@@ -217,7 +203,26 @@ async def test_nothing_is_skipped_of_a_list_that_moves_while_it_is_read(seed):
                 lists.add("unsubscribes", f"new{number}.{len(listed)}@example.com", 2e9)
 
         lists.between = between
-        changes, _, _ = await carrier.all_pages(connector.listing)
+        changes, _ = await carrier.read(connector.listing)
+        assert stayed <= set(addresses(changes))
+
+
+@pytest.mark.parametrize("came", [20, 479, 480, 500, 1000])
+async def test_what_comes_in_front_while_pages_are_read_hides_nothing(came):
+    async with tool() as (lists, connector, carrier):
+        lists.lists["unsubscribes"] = [
+            {"created": 10**9, "email": f"n{number}@example.com"} for number in range(2000)
+        ]
+        stayed = {one["email"] for one in lists.lists["unsubscribes"]}
+        waves = iter(range(3))
+
+        def between():
+            if (wave := next(waves, None)) is not None:
+                for number in range(came):
+                    lists.add("unsubscribes", f"w{wave}x{number}@example.com", 1.1e9)
+
+        lists.between = between
+        changes, _ = await carrier.read(connector.listing)
         assert stayed <= set(addresses(changes))
 
 
@@ -228,7 +233,7 @@ async def test_a_server_that_does_not_count_pages_is_read_once():
             lists.lists["unsubscribes"] = [
                 {"created": 10**9, "email": f"n{number}@example.com"} for number in range(size)
             ]
-            changes, _, _ = await carrier.all_pages(connector.listing)
+            changes, _ = await carrier.read(connector.listing)
             assert addresses(changes) == [f"n{number}@example.com" for number in range(size)]
 
 
@@ -241,7 +246,7 @@ async def test_what_is_new_is_told_whatever_the_clocks_say(skew):
         lists.make_group(77, "News")
         lists.add("unsubscribes", "old@example.com", clock / 1000 - 3 * 86_400)
         lists.add_to_group(77, "oldgroup@example.com", clock / 1000 - 3 * 86_400)
-        changes, cursor, _ = await carrier.all_pages(connector.changes)
+        changes, cursor = await carrier.read(connector.changes)
         assert addresses(changes) == []
         told = set()
         for number in range(6):
@@ -254,7 +259,7 @@ async def test_what_is_new_is_told_whatever_the_clocks_say(skew):
             lists.add("invalid_emails", f"i{number}@example.com")
             # It appears half an hour late.
             lists.add("unsubscribes", f"l{number}@example.com", lists.now() - 30 * 60)
-            changes, cursor, _ = await carrier.all_pages(connector.changes, cursor)
+            changes, cursor = await carrier.read(connector.changes, cursor)
             told |= set(addresses(changes))
             assert new <= told
         assert not {"old@example.com", "oldgroup@example.com"} & told
@@ -264,9 +269,9 @@ async def test_what_comes_while_a_round_is_read_is_told_in_the_next():
     async with tool() as (lists, connector, carrier):
         page = await carrier.run(connector.changes(""))
         lists.add("unsubscribes", "a@example.com")
-        changes, cursor, _ = await carrier.all_pages(connector.changes, page.cursor)
+        changes, cursor = await carrier.read(connector.changes, page.cursor)
         assert addresses(changes) == []
-        changes, _, _ = await carrier.all_pages(connector.changes, cursor)
+        changes, _ = await carrier.read(connector.changes, cursor)
         assert addresses(changes) == ["a@example.com"]
 
 
@@ -331,7 +336,7 @@ async def test_a_thousand_are_put_at_once_and_a_bad_one_is_left_out():
         assert connector.most == 1000
         put = await carrier.run(connector.put(wanted))
         assert all(one.done for one in put)
-        assert lists.asked == ["POST /v3/asm/suppressions/global"]
+        assert lists.called == ["POST /v3/asm/suppressions/global"]
         assert len(lists.lists["unsubscribes"]) == 1000
         wanted[500] = entry("päivi@example.com")
         lists.coming = ["", "429", "cut", "late"]

@@ -33,9 +33,11 @@ from gateway.contacts.parse import parse_email
 from gateway.entry.entry import Scope
 from gateway.failure import GatewayError, InputError
 from gateway.provider.request import Answer, Request
-from tests.connector.carrier import Carrier
+from tests.connector.entry import names as addresses
 from tests.hook.bits import flips
 from tests.peers.provider import Provider
+from tests.peers.tools import driver
+from tests.peers.tools.driver import Driver
 from tests.peers.tools.ses import SesList
 
 TOPIC = "arn:aws:sns:eu-north-1:123456789012:ses-events"
@@ -60,7 +62,7 @@ async def tool(**changed):
     listed = SesList()
     async with Provider(listed.answer) as provider:
         connector = Ses(place(provider.url, **changed))
-        async with Carrier(connector) as carrier:
+        async with Driver(connector, tries=4) as carrier:
             yield listed, connector, carrier
 
 
@@ -68,20 +70,9 @@ def objection(address, reason=Reason.OBJECTION):
     return Suppression(parse_email(address), Scope.CHANNEL, reason, Channel.EMAIL)
 
 
-def addresses(changes):
-    return [change.suppression.contact.canonical for change in changes]
-
-
 def answered(connector, ask, *answers):
     """The result of an exchange, answered by hand."""
-    exchange = ask("") if callable(ask) else ask
-    next(exchange)
-    for answer in answers:
-        try:
-            exchange.send(answer)
-        except StopIteration as done:
-            return done.value
-    raise AssertionError("it asks for more")
+    return driver.answered(ask("") if callable(ask) else ask, *answers)
 
 
 # -- the stand-in is what boto3 takes it for ----------------------------------------------
@@ -152,16 +143,16 @@ async def test_a_list_is_read_page_by_page():
         listed.most = 3
         for number in range(10):
             listed.put(f"n{number}@example.com", "BOUNCE" if number % 2 else "COMPLAINT", 1e9)
-        changes, cursor, bad = await carrier.all_pages(connector.listing)
+        changes, cursor = await carrier.read(connector.listing)
         assert addresses(changes) == [f"n{number}@example.com" for number in range(10)]
         assert [one.suppression.reason for one in changes[:2]] == [Reason.COMPLAINT, Reason.BOUNCE]
         assert {one.said for one in changes} == {Said.ADDED}
         first = changes[0].suppression
         assert (first.scope, first.channel) == (Scope.CHANNEL, Channel.EMAIL)
         assert (first.at, first.note) == (1_000_000_000_000, "COMPLAINT")
-        assert not bad
+        assert not carrier.bad
         # The cursor of an end is a beginning.
-        again, _, _ = await carrier.all_pages(connector.listing, cursor)
+        again, _ = await carrier.read(connector.listing, cursor)
         assert addresses(again) == addresses(changes)
 
 
@@ -171,9 +162,9 @@ async def test_a_hundred_thousand_are_read_without_a_skip_or_a_double():
         for number in range(100_000):
             listed.put(f"n{number:06}@example.com", "BOUNCE", 1e9)
         listed.coming = ["", "429", "cut", "500", "late"] * 10
-        changes, _, bad = await carrier.all_pages(connector.listing)
+        changes, _ = await carrier.read(connector.listing)
         assert addresses(changes) == sorted(listed.entries)
-        assert not bad
+        assert not carrier.bad
         assert 2.0 in carrier.waits
 
 
@@ -199,7 +190,7 @@ async def test_what_is_new_is_told_whatever_the_clocks_say(skew):
         connector.clock = lambda: clock
         listed.now = lambda: (clock + listed.skew) / 1000
         listed.put("old@example.com", "BOUNCE", at=clock / 1000 - 3 * 86_400)
-        changes, cursor, _ = await carrier.all_pages(connector.changes)
+        changes, cursor = await carrier.read(connector.changes)
         assert addresses(changes) == []
         told = set()
         for number in range(6):
@@ -207,14 +198,14 @@ async def test_what_is_new_is_told_whatever_the_clocks_say(skew):
             listed.put(f"n{number}@example.com", "COMPLAINT")
             # It appears half an hour late.
             listed.put(f"late{number}@example.com", "BOUNCE", listed.now() - 30 * 60)
-            changes, cursor, _ = await carrier.all_pages(connector.changes, cursor)
+            changes, cursor = await carrier.read(connector.changes, cursor)
             told |= set(addresses(changes))
             assert {f"n{number}@example.com", f"late{number}@example.com"} <= told
         assert "old@example.com" not in told
         # Kept for a month.
         clock += 30 * 86_400_000
         listed.put("later@example.com", "BOUNCE", at=clock / 1000 - 20 * 86_400)
-        changes, _, _ = await carrier.all_pages(connector.changes, cursor)
+        changes, _ = await carrier.read(connector.changes, cursor)
         assert "later@example.com" in addresses(changes)
 
 
@@ -225,9 +216,9 @@ async def test_what_comes_while_pages_are_read_is_told_in_the_next_round():
             listed.put(f"n{number}@example.com", "BOUNCE")
         page = await carrier.run(connector.changes(""))
         listed.put("a@example.com", "BOUNCE")
-        changes, cursor, _ = await carrier.all_pages(connector.changes, page.cursor)
+        changes, cursor = await carrier.read(connector.changes, page.cursor)
         assert "a@example.com" not in addresses(changes)
-        changes, _, _ = await carrier.all_pages(connector.changes, cursor)
+        changes, _ = await carrier.read(connector.changes, cursor)
         assert "a@example.com" in addresses(changes)
 
 
@@ -238,9 +229,9 @@ async def test_entries_twice_and_unreadable_ones_do_no_harm():
             listed.put(f"n{number}@example.com", "BOUNCE")
         listed.put("nobody", "BOUNCE")
         listed.put("x@example.com", "NEW")
-        changes, _, bad = await carrier.all_pages(connector.listing)
+        changes, _ = await carrier.read(connector.listing)
         assert set(addresses(changes)) == {f"n{number}@example.com" for number in range(4)}
-        assert bad >= 1
+        assert carrier.bad >= 1
 
 
 async def test_a_wrong_key_names_the_setting():
@@ -357,7 +348,7 @@ async def test_reasons_are_written_in_its_words():
             assert [one.done for one in put] == [True]
             assert listed.entries["a@example.com"][0] == word
         # What we have put there comes back as an entry.
-        changes, _, _ = await carrier.all_pages(connector.changes)
+        changes, _ = await carrier.read(connector.changes)
         assert addresses(changes) == ["a@example.com"]
 
 

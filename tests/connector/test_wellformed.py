@@ -6,18 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.connector.answer import whole_at
+from gateway.connector.asking import post
 from gateway.connector.connector import HookRefused, ToolRefused, ToolUnreadable
+from gateway.connector.lap import numbers
 from gateway.connector.registry import connector_of
+from gateway.connector.saying import email_of, moment_of, phone_of
 from gateway.connector.suppression import Reason, Suppression
-from gateway.connector.wellformed import (
-    called,
-    email_of,
-    json_call,
-    moment_of,
-    numbers,
-    phone_of,
-    whole_at,
-)
+from gateway.connector.webhook import called
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
 from gateway.provider.request import Answer, Request
@@ -94,6 +90,9 @@ SHAPES = {
     "twilio": lambda some: {"items": some},
     "http": lambda some: {"entries": some, "results": some, "cursor": "1", "more": False},
 }
+
+
+TOOL = connector_of("file", place())
 
 
 def connector(kind):
@@ -179,14 +178,14 @@ def test_moments(text, at):
 @settings(deadline=None)
 @given(st.integers(0, 2**60))
 def test_whole_numbers_are_read_as_such_or_as_texts(number):
-    assert whole_at({"n": number}, "n", "x") == whole_at({"n": str(number)}, "n", "x") == number
+    assert whole_at({"n": number}, "n", TOOL) == whole_at({"n": str(number)}, "n", TOOL) == number
     assert numbers([str(number)]) == [number]
 
 
 @pytest.mark.parametrize("value", [-1, 1.0, True, "", "-1", "1.0", "١", "9" * 30, None, []])
 def test_other_numbers_are_unreadable(value):
     with pytest.raises(ToolUnreadable, match="n is no whole number"):
-        whole_at({"n": value}, "n", "x")
+        whole_at({"n": value}, "n", TOOL)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +194,4 @@ def test_other_numbers_are_unreadable(value):
 def test_a_webhook_is_one_object_of_members_that_stand_once(body):
     with pytest.raises(HookRefused):
         called(Request("POST", "/", "", (), body))
-    assert called(json_call("POST", "/", {"a": [1]})) == {"a": [1]}
+    assert called(post("/", {"a": [1]})) == {"a": [1]}

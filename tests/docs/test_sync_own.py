@@ -11,11 +11,12 @@ from gateway.connector.connector import Place
 from gateway.connector.file import complaints_of, rows_in
 from gateway.connector.http import SIGNATURE
 from gateway.connector.registry import connector_of
-from gateway.connector.row import Topics, change_of
+from gateway.connector.row import change_of
+from gateway.connector.topics import Topics
 from gateway.provider.request import Answer, Request
 from gateway.settings.load import load_settings
 from gateway.sync.tool import tool_of, warnings_of
-from tests.connector.dialogue import answered
+from tests.connector.dialogue import answered, place
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("listmonk", "mautic", "twilio", "http", "file")
@@ -63,7 +64,10 @@ def test_the_protocols_examples_are_read():
     page, _ = answered(own().listing(""), Answer(200, told.encode()))
     assert (len(page.changes), page.cursor, page.bad) == (1, "4711", 0)
     [row] = json.loads(asked)["entries"]
-    entry = change_of(row, Topics.of((("newsletter", "news"),))).suppression
+    entry = change_of(
+        row,
+        Topics(place(topics=(("newsletter", "news"),))),
+    ).suppression
     [result], [request] = answered(own().put([entry]), Answer(200, results.encode()))
     assert result.done
     assert json.loads(request.body) == json.loads(asked)
@@ -78,7 +82,7 @@ def test_the_protocols_examples_are_read():
 
 def test_the_example_of_a_file_is_read():
     [sheet] = blocks("file", "csv")
-    topics = Topics.of((("newsletter", "news"),))
+    topics = Topics(place(topics=(("newsletter", "news"),)))
     lines = sheet.splitlines(keepends=True)
     assert complaints_of(lines, topics) == ([], 0)
     assert len(list(rows_in(lines))) == 3

@@ -203,6 +203,9 @@ def test_a_bounce_counts_for_its_own_spelling_and_a_complaint_for_every_one():
     assert not fact(merge([], [bounce]), 10)
     assert fact(merge([complaint]), 10)
     assert fact(merge([], [complaint]), 10)
+    for_a_while = Entry(delivery=(Undeliverable(DeliveryReason.COMPLAINT, 1, 50),))
+    assert fact(merge([], [for_a_while]), 49)
+    assert not fact(merge([], [for_a_while]), 50)
     assert not merge([bounce]).known
     found = merge([bounce, complaint], [complaint])
     assert {each.reason for each in found.undeliverable(10)} == set(DeliveryReason) - {

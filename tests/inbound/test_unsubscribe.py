@@ -1,11 +1,13 @@
 """``mailto:`` unsubscribes: the token tells who, and the ban is in force before the 250."""
 
+import time
 from email.header import Header
 
 import pytest
 
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
+from gateway.entry.event import EventKind
 from gateway.records.record import Direction, Result
 from gateway.unsubscribe.link import Purpose
 from tests.inbound.conftest import UNSUBSCRIBE
@@ -93,9 +95,32 @@ async def test_an_old_link_still_refuses(post):
 
 async def test_it_comes_twice(post):
     message = mail(post.token(MAIJA), more="Message-ID: <1@x.example>\r\n")
-    for _ in range(2):
+    for _ in range(3):
+        began = time.monotonic()
         assert (await post.bring(UNSUBSCRIBE, message)).startswith("250 ")
+        # The first may be under way still: what it has set is in force no sooner.
+        assert time.monotonic() - began >= post.parts.register.settling
     assert len((await post.entry(MAIJA)).bans) == 1
+    # Whoever has a link could else fill log and archive with it.
+    assert len(await post.events(MAIJA)) == 1
+    assert len(await post.found(MAIJA)) == 1
+
+
+async def test_what_a_consent_has_lifted_since_is_refused_anew(post):
+    message = mail(post.token(MAIJA))
+    assert (await post.bring(UNSUBSCRIBE, message)).startswith("250 ")
+    await post.tell(
+        MAIJA,
+        EventKind.CONSENT,
+        channel=Channel.EMAIL,
+        topic="newsletter",
+        proven=True,
+        lifts=True,
+        settled=True,
+    )
+    assert "1 forwarded" in await post.sent(MAIJA)
+    assert (await post.bring(UNSUBSCRIBE, message)).startswith("250 ")
+    assert "1 suppressed" in await post.sent(MAIJA)
 
 
 @pytest.mark.parametrize("subject", ["", "stop", "unsubscribe", "A" * 60, "=?utf-8?b?!!!?="])

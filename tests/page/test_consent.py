@@ -121,6 +121,20 @@ async def test_a_message_sent_before_a_refusal_confirms_nothing_after_it(pages, 
         assert "1 suppressed" in await client.mail(A)
 
 
+async def test_a_confirmation_that_another_site_sends_is_not_taken(pages, upstream):
+    await pages.post(pages.link(A), ASK)
+    confirm = confirm_url(pages, mail_of(upstream)[1])
+    assert (await pages.post(confirm, CONFIRM, Sec_Fetch_Site="cross-site"))[0] == 403
+    assert (await status(pages)).status is ConsentStatus.PENDING
+
+
+async def test_too_many_confirmations_of_one_contact_wait(pages):
+    url = pages.link(A, purpose=Purpose.CONFIRM)
+    codes = [(await pages.post(url, CONFIRM))[0] for _ in range(40)]
+    assert codes[:10] == [303] * 10
+    assert 429 in codes
+
+
 async def test_a_message_for_an_earlier_question_confirms_no_later_one(pages, upstream):
     await pages.post(pages.link(A), ASK)
     kept = pages.link(A, purpose=Purpose.CONFIRM, age=8, language="en")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import aiohttp
 import pytest
@@ -115,6 +116,17 @@ async def test_said_twenty_times_at_once_it_is_in_force_for_every_answer(pages):
     assert len(await pages.events(A)) == before
 
 
+async def test_said_again_the_answer_waits_too_until_no_hand_over_is_older(pages):
+    """The first request may not have been answered yet: what it has set is in force no sooner."""
+    url = pages.link(A)
+    assert (await pages.post(url, ONE_CLICK))[0] == 200
+    began = time.monotonic()
+    assert (await pages.post(url, ONE_CLICK))[0] == 200
+    assert time.monotonic() - began >= pages.house.parts.register.settling
+    assert pages.house.parts.register.settling > 0
+    assert len(await pages.events(A)) == 1
+
+
 async def test_what_a_later_consent_has_lifted_is_refused_anew(pages):
     url = pages.link(A)
     assert (await pages.post(url, ONE_CLICK))[0] == 200
@@ -201,6 +213,16 @@ async def test_who_waits_to_be_told_to_go_on_is_told(pages):
 async def test_a_link_that_was_written_otherwise_on_its_way_is_the_same(pages, write):
     assert "200" in await _raw(pages, write(pages.token(A)), "")
     assert await pages.bans(A) == [NEWSLETTER]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "cut off"])
+async def test_a_path_of_the_public_url_is_known_whether_a_proxy_cuts_it_or_not(open_pages, kept):
+    public = {"listen": ["127.0.0.1:0"], "url": "https://lamisnet.example/our/mail"}
+    async with open_pages(public=public) as pages:
+        target = f"{'/our/mail' if kept else ''}/u/{pages.token(A)}"
+        assert "200" in await _raw(pages, target, "")
+        assert await pages.bans(A) == [NEWSLETTER]
+        assert "404" in await _raw(pages, f"/our{target}", "")
 
 
 async def test_a_link_whose_topic_is_blank_refuses_its_channel(pages):

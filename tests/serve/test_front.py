@@ -10,3 +10,5 @@ async def test_strangers_hear_that_there_is_nothing(build):
             async with session.get(f"http://127.0.0.1:{gateway.public}{path}") as answer:
                 assert answer.status == 404
                 assert answer.headers["Referrer-Policy"] == "no-referrer"
+                # Nothing for who looks for a version with a known hole.
+                assert answer.headers["Server"] == "suppression-gateway"

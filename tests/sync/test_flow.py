@@ -245,7 +245,7 @@ async def test_two_tools_with_opposite_states_end_in_the_stricter_in_both(build)
 
 async def test_a_tool_that_is_down_catches_up_by_itself(build):
     async with build() as flow:
-        await until(lambda: flow.one.asked and flow.two.asked)
+        await until(lambda: flow.one.called and flow.two.called)
         flow.two.down = True
         for number in range(5):
             assert await flow.hook("one", unsubscribe(f"p{number}@example.com")) == 200

@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlencode
 import orjson
 from aiohttp import web
 
-from tests.peers.tools.troubles import Troubles
+from tests.peers.tools.standin import StandIn
 
 
-class MailgunDomain(Troubles):
+class MailgunDomain(StandIn):
     """The lists of one domain."""
 
     def __init__(self, key: str = "key-1", domain: str = "mg.example.com"):
@@ -58,7 +58,7 @@ class MailgunDomain(Troubles):
             {"message": "Too Many Requests"}, status=429, headers={"Retry-After": "1"}
         )
 
-    def respond(self, request: web.Request, body: bytes) -> web.Response:
+    def handle(self, request: web.Request, body: bytes) -> web.Response:
         pair = base64.b64encode(f"api:{self.key}".encode()).decode()
         if request.headers.get("Authorization") != f"Basic {pair}":
             return web.Response(status=401, text="Forbidden")

@@ -9,12 +9,12 @@ import time
 import orjson
 from aiohttp import web
 
-from tests.peers.tools.troubles import Troubles
+from tests.peers.tools.standin import StandIn
 
 COUNTED = ("unsubscribes", "bounces", "spam_reports", "invalid_emails", "blocks")
 
 
-class SendGridLists(Troubles):
+class SendGridLists(StandIn):
     """The lists of one account."""
 
     def __init__(self, key: str = "SG.key"):
@@ -51,7 +51,7 @@ class SendGridLists(Troubles):
             headers=headers,
         )
 
-    def respond(self, request: web.Request, body: bytes) -> web.Response:
+    def handle(self, request: web.Request, body: bytes) -> web.Response:
         if request.headers.get("Authorization") != f"Bearer {self.key}":
             return fault(401, "The provided authorization grant is invalid, expired, or revoked")
         self.on_behalf.append(request.headers.get("on-behalf-of", ""))

@@ -13,7 +13,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from tests.peers.tools.troubles import Troubles
+from tests.peers.tools.standin import StandIn
 
 PATH = "/v2/email/suppression/addresses"
 _authorization = re.compile(
@@ -22,7 +22,7 @@ _authorization = re.compile(
 ).fullmatch
 
 
-class SesList(Troubles):
+class SesList(StandIn):
     """The list of one account in one region."""
 
     def __init__(self, key: str = "AKIAEXAMPLE", secret: str = "wJalrXUtnFEMI", most: int = 1000):
@@ -44,7 +44,7 @@ class SesList(Troubles):
         found.headers["Retry-After"] = "2"
         return found
 
-    def respond(self, request: web.Request, body: bytes) -> web.Response:
+    def handle(self, request: web.Request, body: bytes) -> web.Response:
         if not self._signed(request, body):
             return error(403, "InvalidSignatureException")
         if request.path == PATH and request.method == "GET":

@@ -1,8 +1,9 @@
-"""What stand-ins of tools share: their clock, and faults that a test asks for."""
+"""What stand-ins of tools share: their clock, and faults that a test asks for, on real sockets."""
 
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -25,10 +26,15 @@ class StandIn:
         """Requests that it puts off (429)."""
         self.fails_at: set[int] = set()
         """The requests, counted from 1, at which it breaks (500)."""
+        self.coming: list[str] = []
+        """What goes wrong next, one for each request: "429" and "500" are answers, "cut" breaks
+        the connection off, "late" does what is asked and then breaks it off, "" is none."""
+        self.called: list[str] = []
+        """Method, path and query of every request."""
         self.says: web.Response | None = None
         """What it answers to everything."""
         self.requests = 0
-        self._server = Provider(self._answer)
+        self._server = Provider(self.answer)
 
     async def __aenter__(self) -> Self:
         await self._server.start()
@@ -53,20 +59,39 @@ class StandIn:
         """Let it answer this to everything."""
         self.says = web.Response(status=status, body=body, content_type=content_type)
 
-    async def _answer(self, request: web.Request, body: bytes) -> web.StreamResponse:
+    def now(self) -> float:
+        """The same in seconds, as fine as the machine has it."""
+        return time.time() + self.skew / 1000
+
+    def throttled(self) -> web.Response:
+        """The answer of 429."""
+        return web.json_response({}, status=429, headers={"Retry-After": "0"})
+
+    async def answer(self, request: web.Request, body: bytes) -> web.StreamResponse:
+        """For a server that is started elsewhere."""
         self.requests += 1
+        self.called.append(f"{request.method} {request.raw_path}")
         if self.says is not None:
             return web.Response(
                 status=self.says.status,
                 body=self.says.body,
                 content_type=self.says.content_type,
             )
+        trouble = self.coming.pop(0) if self.coming else ""
         if self.busy:
             self.busy -= 1
-            return web.Response(status=429, headers={"Retry-After": "0"})
-        if self.requests in self.fails_at:
-            return web.Response(status=500)
-        return self.handle(request, body)
+            trouble = "429"
+        if trouble == "429":
+            return self.throttled()
+        if trouble == "500" or self.requests in self.fails_at:
+            return web.Response(status=500, text="oops")
+        if trouble != "cut":
+            found = self.handle(request, body)
+            if trouble != "late":
+                return found
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
 
     def handle(self, request: web.Request, body: bytes) -> web.Response:
         """What the tool answers."""
