@@ -32,6 +32,7 @@ ENV PATH=/app/bin:$PATH \
 USER gateway
 WORKDIR /
 VOLUME /var/lib/suppression-gateway
+# Pages and links, inbound mail and the API are off until they are set: docs/container.md.
 EXPOSE 2525 8080 8081
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=3)"]

@@ -102,8 +102,11 @@ def status_command(json: Json = False, config: Config = None) -> None:
 
 @app.command("plan")
 def plan_command(tool: ToolName = None, json: Json = False, config: Config = None) -> None:
-    """Show what a round would change, in both directions; exit status 1 if anything."""
-    plans = run(_plan(settings_of(config), tool))
+    """Show what a round would change, in both directions; exit status 1 if anything.
+
+    A tool that cannot be read is told, the others are shown, and the exit status is 2.
+    """
+    plans, failed = run(_plan(settings_of(config), tool))
     for each in plans:
         row = _plan_row(each)
         if json:
@@ -119,6 +122,13 @@ def plan_command(tool: ToolName = None, json: Json = False, config: Config = Non
             typer.echo(f"  lifted here, still there; take them out by hand: {each.lifted}")
         if each.unopened:
             typer.echo(f"  banned, but the address is gone (erased): {each.unopened}")
+    for name, cause in failed.items():
+        if json:
+            typer.echo(orjson.dumps({"tool": name, "failed": cause}))
+        else:
+            typer.echo(f"{name}: {cause}", err=True)
+    if failed:
+        raise typer.Exit(2)
     if any(not each.nothing for each in plans):
         raise typer.Exit(1)
 
@@ -265,23 +275,29 @@ async def _status(settings: Settings) -> Status:
         await database.aclose()
 
 
-async def _plan(settings: Settings, name: str | None) -> list[Plan]:
+async def _plan(settings: Settings, name: str | None) -> tuple[list[Plan], dict[str, str]]:
+    """The plans, and by tool why there is none."""
+    from gateway.connector.connector import ToolRefused, ToolUnreadable
     from gateway.serve.tools import bureau_of
     from gateway.sync.folder import session_of
     from gateway.sync.plan import plan
+    from gateway.sync.session import ToolAway
 
     tools = _chosen(settings, name)
     async with open_stores(settings) as stores:
         await stores.catch_up()
         bureau = bureau_of(settings, stores)
         plans = []
+        failed = {}
         for tool in tools:
             session = session_of(tool.settings, tool.connector)
             try:
                 plans.append(await plan(bureau, stores.ring, tool, session))
+            except (ToolAway, ToolRefused, ToolUnreadable) as error:
+                failed[tool.name] = str(error)
             finally:
                 await session.aclose()
-        return plans
+        return plans, failed
 
 
 async def _tasks(settings: Settings, by: str, *, every: bool) -> list[tuple[Task, str | None]]:

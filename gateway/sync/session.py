@@ -9,6 +9,7 @@ ever asked: a connector names paths.  An answer may have 32 MiB.  What the tool 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Mapping
@@ -99,7 +100,7 @@ class Session:
                     answer = await self._sent(request)
                 except _LOST as error:
                     if last:
-                        raise ToolAway(f"does not answer ({type(error).__name__})") from None
+                        raise ToolAway(f"does not answer: {silence_of(error)}") from None
                     await asyncio.sleep(pause)
                     continue
                 if self._is_said(answer):
@@ -161,6 +162,23 @@ class Session:
                 trust_env=False,
             )
         return self._http
+
+
+def silence_of(error: BaseException) -> str:
+    """Why no answer came, for an administrator; nothing of the request is in it."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "the name of its host is not known"
+        case aiohttp.ClientConnectorCertificateError():
+            return "its certificate is not trusted, or is another host's"
+        case aiohttp.ClientConnectorSSLError():
+            return "TLS with it fails; is it https at this port?"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))) if number > 0:
+            return os.strerror(number).lower()
+        case TimeoutError():
+            return "nothing came in time (sync.tools, timeout)"
+        case _:
+            return f"the connection broke off ({type(error).__name__})"
 
 
 def target_of(base: str, request: Request) -> URL:

@@ -259,6 +259,13 @@ async def test_a_tool_that_is_down_catches_up_by_itself(build):
         assert 'gateway_sync_failing{tool="two"} 1.0' in metrics
         assert 'gateway_sync_owed{tool="two"} 5.0' in metrics
         assert 'gateway_sync_failing{tool="one"} 0.0' in metrics
+        # It is told by its name, and the plan of the other is shown all the same.
+        plan = await flow.command("sync", "plan", "--json")
+        assert plan.status == 2
+        assert [(row["tool"], "failed" in row) for row in plan.rows] == [
+            ("one", False),
+            ("two", True),
+        ]
         flow.two.down = False
         await until(lambda: all(flow.two.has(f"p{number}@example.com") for number in range(5)), 90)
         await flow.gateway.line("sync_recovered", tool="two", within=60)

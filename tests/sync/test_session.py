@@ -1,6 +1,7 @@
 """Requests to a tool: bounds, repeats, and never anywhere else."""
 
 import asyncio
+import socket
 import time
 from email.utils import formatdate
 
@@ -103,11 +104,34 @@ async def test_silence_is_tried_again_and_then_it_is_away(monkeypatch):
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     session = session_on(f"http://127.0.0.1:{port}", timeout=0.2)
-    with pytest.raises(ToolAway, match="does not answer"):
+    with pytest.raises(ToolAway, match="does not answer: nothing came in time"):
         await session.ask(Request("GET", "/x"))
     assert heard == module.TRIES
     await session.aclose()
     await asyncio.gather(*ended)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_why_there_is_no_answer_is_told_in_words(monkeypatch):
+    monkeypatch.setattr(module, "_FIRST", 0.01)
+    with socket.socket() as bound:  # bound, and not listening: whoever connects is refused
+        bound.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{bound.getsockname()[1]}"
+        refused = session_on(f"http://{at}")
+        with pytest.raises(ToolAway, match="does not answer: connection refused"):
+            await refused.ask(Request("GET", "/x"))
+        await refused.aclose()
+    nowhere = session_on("http://nowhere.invalid")
+    with pytest.raises(ToolAway, match="the name of its host is not known"):
+        await nowhere.ask(Request("GET", "/x"))
+    await nowhere.aclose()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    plain = session_on(f"http://127.0.0.1:{port}")
+    with pytest.raises(ToolAway, match="the connection broke off"):
+        await plain.ask(Request("GET", "/x"))
+    await plain.aclose()
     server.close()
     await server.wait_closed()
 
@@ -131,7 +155,7 @@ async def test_a_certificate_that_is_not_trusted_is_no_answer(tmp_path, monkeypa
     )
     port = server.sockets[0].getsockname()[1]
     session = session_on(f"https://127.0.0.1:{port}")
-    with pytest.raises(ToolAway, match="Certificate"):
+    with pytest.raises(ToolAway, match="its certificate is not trusted"):
         await session.ask(Request("GET", "/x"))
     await session.aclose()
     server.close()
