@@ -149,12 +149,13 @@ class Choices:
             act = Act(fields.get("act", ""))
         except ValueError:
             raise FormError("no such form") from None
+        if act in _REFUSALS:
+            # Never one too many: whoever shares the link could else keep the person from it.
+            return await self._refuse_by_form(visitor, act)
         if not self.pace.take(visitor.contact.canonical):
             return self.painter.problem(
                 "often", 429, visitor.language, headers=(("Retry-After", "60"),)
             )
-        if act in _REFUSALS:
-            return await self._refuse_by_form(visitor, act)
         if act is Act.WITHDRAW:
             return await self._withdraw(visitor, fields)
         if act is Act.CONSENT:

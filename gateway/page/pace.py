@@ -12,7 +12,7 @@ from gateway.rate import Bucket
 LATER: Final = (("Retry-After", "30"),)
 """The header of an answer that a try later may change."""
 _FORMS: Final = 20
-"""A minute; a refusal by RFC 8058 is not counted."""
+"""A minute; refusals are not counted."""
 _REMEMBERED: Final = 5_000
 """Contacts whose forms are counted."""
 

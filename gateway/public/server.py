@@ -12,6 +12,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -72,15 +73,22 @@ class Face:
     """Serves the parts; they and the settings may be exchanged."""
 
     def __init__(
-        self, settings: Public, parts: Mapping[str, Part], *, unrated: frozenset[str] = frozenset()
+        self,
+        settings: Public,
+        parts: Mapping[str, Part],
+        *,
+        unrated: frozenset[str] = frozenset(),
+        largest: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Take the parts by the first segment of their paths.
 
         Of ``unrated`` ones the requests a minute are not counted: tools call in bursts.
+        ``largest`` says of which a body is smaller than the settings allow, in octets.
         """
         self.settings = settings
         self.parts = parts
         self._unrated = unrated
+        self._largest = largest
         self._rates: OrderedDict[str, Bucket] = OrderedDict()
         self._under_way = 0
         self._held = 0
@@ -129,7 +137,8 @@ class Face:
                 peer = self._peer(request)
                 if name not in self._unrated and not self._take(str(peer)):
                     return Reply(429, b"Too many requests.\n", headers=(("Retry-After", "60"),))
-                refused = await self._read(request, body)
+                most = min(self.settings.max_body, self._largest.get(name, self.settings.max_body))
+                refused = await self._read(request, body, most)
                 if refused is not None:
                     return refused
                 pairs = tuple(request.headers.items())
@@ -182,10 +191,10 @@ class Face:
             self._rates.popitem(last=False)
         return bucket.take(now)
 
-    async def _read(self, request: web.BaseRequest, body: bytearray) -> Reply | None:
-        """Read the body into ``body``; the reply where it is longer than it may be."""
+    async def _read(self, request: web.BaseRequest, body: bytearray, most: int) -> Reply | None:
+        """Read the body into ``body``; the reply where it is longer than ``most`` octets."""
         settings = self.settings
-        if (request.content_length or 0) > settings.max_body:
+        if (request.content_length or 0) > most:
             return Reply(413, b"That is too much.\n")
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -193,7 +202,7 @@ class Face:
         while piece := await request.content.readany():
             body += piece
             self._held += len(piece)
-            if len(body) > settings.max_body:
+            if len(body) > most:
                 return Reply(413, b"That is too much.\n")
             if self._held > settings.max_requests * settings.max_body:
                 return _later("Too busy; try again later.")

@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 
 import structlog
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
+from gateway.page.form import LARGEST as FORM
 from gateway.page.parts import page_parts
 from gateway.public.server import Face, Part
-from gateway.records.database import Database
-from gateway.serve.accepted import read_accepted, reload_later
-from gateway.serve.assembly import Parts, archive_place, build_parts
+from gateway.serve.accepted import reload_later
+from gateway.serve.assembly import Parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
+from gateway.serve.child import Child, listen, open_child
 from gateway.serve.desk import person_store
 from gateway.serve.letterbox import Letterbox
 from gateway.serve.logging import configure
-from gateway.serve.stores import Stores, open_custody, stores_on
+from gateway.serve.stores import Stores
 from gateway.serve.tools import Tools
 from gateway.settings import Settings
 from gateway.smtp.notice import Post
@@ -48,6 +44,9 @@ UNRATED = frozenset({"hooks", "u"})
 
 Whoever has no link learns and changes nothing there, and forms are counted by contact."""
 
+LARGEST = dict.fromkeys(("u", "c", "logo"), FORM)
+"""Octets of a body: whoever has no link keeps no more of ours."""
+
 
 def run(assignment: Assignment) -> None:
     """Serve as assigned until SIGTERM.
@@ -61,48 +60,26 @@ def run(assignment: Assignment) -> None:
 
 
 async def _serve(assignment: Assignment) -> None:
-    settings = read_accepted(Path(assignment.settings))
-    configure(settings.log, worker=assignment.index)
-    loop = asyncio.get_running_loop()
-    stop, reload = asyncio.Event(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
-    loop.add_signal_handler(signal.SIGHUP, reload.set)
-    context = server_context(settings.public.tls, "public.tls")
-    metrics = Metrics(CollectorRegistry())
-    async with contextlib.AsyncExitStack() as stack:
-        parts = await build_parts(settings, metrics)
-        stack.push_async_callback(parts.aclose)
-        database = await Database.open(
-            archive_place(settings), timeout=settings.records.archive_timeout, create=False
-        )
-        stack.push_async_callback(database.aclose)
-        custody = await open_custody(settings, parts.seal, database)
-        stack.push_async_callback(custody.aclose)
-        stores = stores_on(parts.register, database, custody, parts.ring, parts.seal)
+    async with open_child(assignment) as child, contextlib.AsyncExitStack() as stack:
+        settings, parts, stores, metrics = child.settings, child.parts, child.stores, child.metrics
+        context = server_context(settings.public.tls, "public.tls")
         tools = Tools(settings, stores)
         stack.push_async_callback(tools.aclose)
         await tools.start()
-        face = Face(settings.public, face_parts(settings, parts, stores, tools), unrated=UNRATED)
+        answering = face_parts(settings, parts, stores, tools)
+        face = Face(settings.public, answering, unrated=UNRATED, largest=LARGEST)
         server = face.server()
-        for descriptor in assignment.public:
-            listening = await loop.create_server(
-                server,
-                sock=socket.socket(fileno=descriptor),
-                ssl=context,
-                ssl_handshake_timeout=30 if context is not None else None,
-            )
-            stack.callback(listening.close)
+        listening = await listen(server, assignment.public, context)
         letterbox = await Letterbox.open(settings, parts, metrics, assignment.inbound)
-        os.write(assignment.ready, b"r")
-        os.close(assignment.ready)
-        reloads = loop.create_task(
-            _reloads(assignment, reload, face, parts, stores, tools, letterbox, metrics, context)
-        )
+        child.ready()
+        loop = asyncio.get_running_loop()
+        reloads = loop.create_task(_reloads(child, face, tools, letterbox, context))
         published = loop.create_task(_publish(metrics))
-        await stop.wait()
+        await child.stop.wait()
         reloads.cancel()
         published.cancel()
+        for one in listening:
+            one.close()
         await asyncio.gather(server.end(_LAST_WORDS), letterbox.end(settings.drain_timeout))
         metrics.publish()
 
@@ -149,22 +126,15 @@ async def _publish(metrics: Metrics) -> None:
 
 
 async def _reloads(
-    assignment: Assignment,
-    asked: asyncio.Event,
-    face: Face,
-    parts: Parts,
-    stores: Stores,
-    tools: Tools,
-    letterbox: Letterbox,
-    metrics: Metrics,
-    context: ssl.SSLContext | None,
+    child: Child, face: Face, tools: Tools, letterbox: Letterbox, context: ssl.SSLContext | None
 ) -> None:
+    parts, stores = child.parts, child.stores
     while True:
-        await asked.wait()
-        asked.clear()
+        await child.reload.wait()
+        child.reload.clear()
         try:
-            settings = read_accepted(Path(assignment.settings))
-            await parts.rebuild(settings, metrics)
+            settings = child.renewed()
+            await parts.rebuild(settings, child.metrics)
             await tools.reload(settings)
             renewed = face_parts(settings, parts, stores, tools)
             if context is not None and settings.public.tls is not None:
@@ -172,8 +142,8 @@ async def _reloads(
             letterbox.renew(settings, parts)
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
-            reload_later(error, asked)
+            reload_later(error, child.reload)
             continue
         face.settings, face.parts = settings.public, renewed
-        configure(settings.log, worker=assignment.index)
+        configure(settings.log, worker=child.assignment.index)
         log.info("public_reloaded")

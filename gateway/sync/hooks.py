@@ -72,8 +72,7 @@ class Hooks:
         except (InputError, ValueError, TypeError, LookupError, AttributeError) as error:
             log.warning("hook_unreadable", tool=tool.name, cause=type(error).__name__)
             return Reply(400, b"Not taken.\n")
-        if not changes:
-            return Reply(200)
+        # Also of a call that tells nothing: its signature may not cover what it tells.
         key = self._key(tool, token) if token else b""
         if key and not await self._claim(key):
             return Reply(200)

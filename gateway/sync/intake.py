@@ -290,21 +290,25 @@ class Intake:
         now = self._clock()
         at = latest_of(told.at, now)
         scope = scope_of(told)
-        seen = [
-            row._replace(at=row.at if at is None else at, seen=now)
-            for row in rows
-            if not row.gone
-            and row.subject == subject
+        seen: dict[str, Known] = {}
+        for row in rows:
             # A narrower one beside ours does not say that ours is there still.
-            and (
+            alike = (
                 row.entry == entry
                 or (row.put is not None and row.entry == scope)
                 or _echoes(tool, row, entry)
             )
-        ]
+            before = seen.get(row.entry)
+            if row.gone or not alike or (before is not None and before.subject == subject):
+                continue
+            seen[row.entry] = row
         if not seen:
-            seen.append(Known(subject, entry, at, None, now, now))
-        return seen
+            return [Known(subject, entry, at, None, now, now)]
+        # After a change of keys what was known by another digest is known by this one.
+        return [
+            row._replace(subject=subject, at=row.at if at is None else at, seen=now)
+            for row in seen.values()
+        ]
 
     async def _look_up(self, contacts: Sequence[Contact]) -> list[Standing]:
         return await self._register.look_up(contacts) if contacts else []

@@ -86,6 +86,8 @@ async def plan(bureau: Bureau, ring: KeyRing, tool: Tool, session: Session) -> P
                 found.put.update(entry_of(each).partition(":")[0] for each in want.entries)
                 found.left.update(ban.scope.value for ban in want.left)
             forbidden = bureau.pusher.forbidden(contact, standing)
+            must = wanted(contact, standing, tool.holds, wider, now_ms())
+            forbidden |= {entry_of(each) for each in must.entries}
             if DELIVERY in names or any(standing.undeliverable(now_ms())):
                 # It stands there for delivery's sake, whatever the list calls it.
                 forbidden |= {ALL, DELIVERY}

@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from gateway.clock import Clock, now_ms
-from gateway.connector.connector import ToolUnreadable
+from gateway.connector.connector import ToolRefused, ToolUnreadable
 from gateway.sync.cursor import Course, CursorSeal
 from gateway.sync.intake import Intake, Taken, Via
 from gateway.sync.session import Session
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _LAG: Final = 10 * 60_000
 """Milliseconds for which a tool may not list what was put there."""
+_STALE: Final = 3_600_000
+"""Milliseconds of failing after which a place in a list is given up."""
 _ASKED_SINGLY: Final = 500
 """Entries gone from one listing for each of which a person is asked."""
 _PORTION: Final = 1000
@@ -76,7 +78,12 @@ class Puller:
         cursor = self._seal.open(tool.name, Course.PULLED, cursors.sealed_pulled)
         first = cursors.listed is None
         for _ in range(_PAGES):
-            page = await session.run(tool.connector.changes(cursor))
+            try:
+                page = await session.run(tool.connector.changes(cursor))
+            except (ToolUnreadable, ToolRefused):
+                if cursor and self._long(cursors):
+                    await self._anew(tool)
+                raise
             part = await self._intake.take(tool, page.changes, Via.LIST, first=first)
             part.bad += page.bad
             await self._store.count_bad(tool.name, part.bad)
@@ -103,7 +110,12 @@ class Puller:
         kept = self._seal.open(tool.name, Course.LISTING, cursors.sealed_listing)
         under_way = Listing.read(kept) or Listing("", self._clock())
         first = cursors.listed is None
-        page = await session.run(tool.connector.listing(under_way.cursor))
+        try:
+            page = await session.run(tool.connector.listing(under_way.cursor))
+        except (ToolUnreadable, ToolRefused):
+            if under_way.cursor and self._long(cursors):
+                await self._store.change(tool.name, sealed_listing=b"")
+            raise
         taken = await self._intake.take(tool, page.changes, Via.LIST, first=first, whole=True)
         taken.bad += page.bad
         await self._store.count_bad(tool.name, taken.bad)
@@ -118,6 +130,17 @@ class Puller:
         await self._compare(tool, under_way.began)
         await self._store.change(tool.name, sealed_listing=b"", listed=under_way.began)
         return False
+
+    def _long(self, cursors: Cursors) -> bool:
+        """Whether it has failed for so long that its place may be one the tool forgot."""
+        since = cursors.failing_since
+        return since is not None and self._clock() - since >= _STALE
+
+    async def _anew(self, tool: Tool) -> None:
+        """Ask what is new from a day ago, and let the whole list tell what came before that."""
+        log.warning("sync_cursor_given_up", tool=tool.name)
+        whole = self._seal.close(tool.name, Course.LISTING, Listing("", self._clock()).text)
+        await self._store.change(tool.name, sealed_pulled=b"", sealed_listing=whole)
 
     async def _compare(self, tool: Tool, began: int) -> None:
         """What was known to be in the list and was not seen in it is gone."""

@@ -189,8 +189,10 @@ class Pusher:
                 rows = [row for digest in digests[contact] for row in known.get(digest, ())]
                 digest, standing = digests[contact][0], standings[contact]
                 forbidden = self.forbidden(contact, standing)
-                if rows and self._wanted(tool, contact, standing, ()).delivery:
-                    forbidden.add(DELIVERY)
+                if rows:
+                    # What the tool must hold may be wider than the ban that it is for.
+                    must = self._wanted(tool, contact, standing, ()).entries
+                    forbidden |= {entry_of(each) for each in must}
                 again = None
                 if not any(standing.undeliverable(self._clock())):
                     again = max((reached.get(one, -1) for one in digests[contact]), default=-1)

@@ -124,6 +124,15 @@ async def test_the_link_counts_before_the_address_it_was_passed_on_to(post):
     assert not (await post.entry(elsewhere)).delivery
 
 
+async def test_a_complaint_of_mail_says_nothing_of_the_number_that_its_link_is_for(post):
+    number = "+358401234567"
+    message = feedback("abuse", f"Original-Rcpt-To: {M}")
+    message = message.replace(TOKEN.encode(), post.token(number).encode())
+    assert (await post.bring(BOUNCES, message, source=OURS)).startswith("250 ")
+    assert (await post.entry(M)).delivery
+    assert not (await post.entry(number)).delivery
+
+
 async def test_a_complaint_of_nobody_changes_nothing(post):
     assert (await post.bring(BOUNCES, feedback("abuse"), source=OURS)).startswith("250 ")
     assert await post.found() == []

@@ -8,8 +8,9 @@ from gateway.decision.facts import ConsentState
 from gateway.entry.entry import EMPTY, ConsentStatus, Scope
 from gateway.entry.event import Event, EventKind
 from gateway.entry.projection import project
+from gateway.entry.repetition import in_force
 from gateway.entry.standing import Standing
-from gateway.page.choice import Act, in_force, refusal
+from gateway.page.choice import Act, refusal
 from gateway.page.view import CONFIRM_DAYS, Offer, View, may_confirm, view_of
 
 NOW = 1_800_000_000_000

@@ -15,7 +15,7 @@ from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Entry
 from gateway.entry.event import Event
 from gateway.public.server import Face
-from gateway.serve.front import UNRATED, face_parts
+from gateway.serve.front import LARGEST, UNRATED, face_parts
 from gateway.serve.stores import Stores, stores_on
 from gateway.serve.tools import Tools
 from gateway.unsubscribe.link import Link, Links, Purpose
@@ -134,7 +134,10 @@ async def front(
         stores = stores_on(parts.register, house.database, house.custody, parts.ring, parts.seal)
         tools = Tools(house.settings, stores)
         face = Face(
-            house.settings.public, face_parts(house.settings, parts, stores, tools), unrated=UNRATED
+            house.settings.public,
+            face_parts(house.settings, parts, stores, tools),
+            unrated=UNRATED,
+            largest=LARGEST,
         )
         server = face.server()
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

@@ -1,6 +1,7 @@
 """Webhooks: heard once, in force before the answer, and never believed unsigned."""
 
 import asyncio
+import hmac
 
 import orjson
 import pytest
@@ -10,9 +11,11 @@ from gateway.entry.entry import Scope
 from gateway.entry.event import EventKind
 from gateway.failure import RegisterUnavailable
 from gateway.public.server import Visit
+from gateway.settings.sync import SyncTool, ToolKind
 from gateway.sync import hooks as module
 from gateway.sync.hooks import HookUnderWay
 from gateway.sync.task import Why
+from gateway.sync.tool import tool_of
 from tests.sync.plain import PlainTool, signed
 
 
@@ -198,3 +201,30 @@ async def test_of_two_calls_alike_at_once_none_is_told_done_before_it_is(world, 
     assert (await first).status == 200
     assert (await hooks(visit)).status == 200
     assert len(await world.events("a@example.com")) == 1
+
+
+async def test_a_token_that_told_nothing_tells_nothing_else_either(world, tmp_path):
+    """Mailgun does not sign the body: one signature is good for one call, whatever it told."""
+    for name in ("key", "hook"):
+        (tmp_path / name).write_text("hush")
+        (tmp_path / name).chmod(0o600)
+    settings = SyncTool(
+        name="mg",
+        kind=ToolKind.MAILGUN,
+        place="mg.example.com",
+        secret_file=tmp_path / "key",
+        webhook_secret_file=tmp_path / "hook",
+    )
+    hooks = world.hooks(tool_of(settings))
+    stamp, token = str(now_ms() // 1000), "0123456789abcdef"
+    right = hmac.digest(b"hush", f"{stamp}{token}".encode(), "sha256").hex()
+    signature = {"timestamp": stamp, "token": token, "signature": right}
+
+    def told(event):
+        event = {"event": event, "recipient": "a@example.com", "timestamp": now_ms() / 1000}
+        body = orjson.dumps({"signature": signature, "event-data": event})
+        return Visit("POST", "mg", "", (), body, None)
+
+    assert (await hooks(told("delivered"))).status == 200
+    assert (await hooks(told("unsubscribed"))).status == 200
+    assert not await world.banned("a@example.com")

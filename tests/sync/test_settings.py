@@ -6,6 +6,9 @@ import pytest
 
 from gateway.clock import now_ms
 from gateway.entry.entry import Scope
+from gateway.sync.plan import plan
+from gateway.sync.session import Session
+from gateway.sync.task import Why
 from tests.sync.plain import PlainTool
 
 ALL_ALONE = frozenset({Scope.ALL, Scope.CHANNEL})
@@ -65,3 +68,23 @@ async def test_what_did_not_change_puts_nothing_again(world, plain):
     for _ in range(3):
         await world.round(plain.tool())
     assert len(plain.puts) == 1
+
+
+async def test_a_ban_that_was_put_wider_is_not_taken_for_lifted(world, plain):
+    """Whoever took it out then would lift the topic's ban in the tool."""
+    tool = plain.tool(scopes=ALL_ALONE, accept_wider=True)
+    await world.ban("a@example.com", Scope.TOPIC, topic="offers")
+    await world.round(tool)
+    await world.consent("a@example.com", topic="newsletter")
+    await world.ban("a@example.com", Scope.TOPIC, topic="news")
+    for _ in range(2):
+        await world.round(tool, whole=True)
+    assert await world.tasks() == []
+    session = Session(tool.settings, tool.connector)
+    found = await plan(world.bureau, world.stores.ring, tool, session)
+    await session.aclose()
+    assert (found.lifted, found.nothing) == (0, True)
+    await world.consent("a@example.com", topic="offers")
+    await world.consent("a@example.com", topic="news")
+    await world.round(tool)
+    assert [task.why for task in await world.tasks()] == [Why.LIFTED]
