@@ -70,7 +70,8 @@ async def plan(bureau: Bureau, ring: KeyRing, tool: Tool, session: Session) -> P
         contacts = [one for each in opened.values() for one in spellings(each)]
         standings = await bureau.register.look_up(contacts) if contacts else []
         known = {}
-        if not tool.pulls:
+        if not (tool.pulls and tool.holds.lists):
+            # Its list shows nothing, or not all: what is known to stand there counts.
             digests = [str(ring.digest(subject_of(one))) for one in contacts]
             known = await bureau.store.known(tool.name, digests)
         for contact, standing in zip(contacts, standings, strict=True):
