@@ -11,11 +11,14 @@ from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import EventKind
 from gateway.provider.request import Request
+from gateway.settings.sync import Sync, SyncTool, ToolKind
+from gateway.sync.folder import session_of
 from gateway.sync.intake import Via
+from gateway.sync.loop import Drive
 from gateway.sync.plan import plan
 from gateway.sync.session import Session
 from gateway.sync.task import Why
-from gateway.sync.tool import warnings_of
+from gateway.sync.tool import tool_of, warnings_of
 from tests.sync.plain import PlainTool, signed
 
 HARD, COMPLAINT = DeliveryReason.HARD_BOUNCE, DeliveryReason.COMPLAINT
@@ -193,6 +196,28 @@ async def test_a_plan_counts_what_is_put_and_asks_nobody_for_what_stands_there(w
     found = await plan(world.bureau, world.stores.ring, blind, session)
     await session.aclose()
     assert found.nothing
+
+
+async def test_a_plan_of_files_counts_what_was_not_written(world, tmp_path):
+    tool = tool_of(SyncTool(name="files", kind=ToolKind.FILE, folder=tmp_path / "crm"))
+
+    async def put():
+        session = session_of(tool.settings, tool.connector)
+        found = await plan(world.bureau, world.stores.ring, tool, session)
+        await session.aclose()
+        return dict(found.put)
+
+    await world.ban("a@example.com")
+    await world.stores.archiver.run_once()
+    assert await put() == {"all": 1}
+    session = session_of(tool.settings, tool.connector)
+    await Drive(world.bureau.hands, tool, Sync(), session).round()
+    await session.aclose()
+    # Its list shows nothing of what was written.
+    assert await put() == {}
+    await world.ban("b@example.com")
+    await world.stores.archiver.run_once()
+    assert await put() == {"all": 1}
 
 
 async def test_an_erasure_hands_on_no_bounce(world, plain):
