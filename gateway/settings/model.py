@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from gateway.decision.facts import Kind
+from gateway.settings.address import apart
 from gateway.settings.bound import Bound, Checked
 from gateway.settings.public import (
     Delivery,
@@ -413,6 +414,18 @@ class Settings(Table):
         domains = [key.domain for key in self.dkim]
         if twice := sorted({name for name in domains if domains.count(name) > 1}):
             raise ValueError(f"dkim: domains named twice: {', '.join(twice)}")
+        shared = any(route.listen is None for route in self.sms.routes)
+        apart(
+            (
+                ("smtp.listen", self.smtp.listen),
+                ("smtp.listen_tls", self.smtp.listen_tls),
+                ("sms.listen", self.sms.listen if shared else ()),
+                ("http.listen", self.http.listen),
+                ("api.listen", self.api.listen),
+                ("public.listen", self.public.listen),
+                ("inbound.listen", self.inbound.listen),
+            )
+        )
 
     def product_group(self, client: SmtpClient | SmsRoute, topic: str | None) -> str | None:
         """The product group that a message of this client and topic markets."""

@@ -264,3 +264,14 @@ def test_a_mistake_in_the_environment_names_its_setting(config, monkeypatch, var
     for words in told:
         assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_address_under_two_settings_is_refused_with_both_named(config):
+    public = '\n[public]\nlisten = ["{}"]\nurl = "https://p.example"\n'
+    with pytest.raises(SettingsError, match=r"public.listen: .* by http.listen already"):
+        load_settings(config(MINIMAL + public.format("127.0.0.1:8080")))
+    load_settings(config(MINIMAL + public.format("127.0.0.1:8090")))
+    # Any free port is another one each time; without a route nobody listens for texts.
+    anyone = MINIMAL.replace("127.0.0.1:8080", "127.0.0.1:0")
+    load_settings(config(anyone + public.format("127.0.0.1:0")))
+    load_settings(config(MINIMAL + public.format("127.0.0.1:8081")))
