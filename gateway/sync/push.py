@@ -35,7 +35,7 @@ from gateway.register.register import Register
 from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
 from gateway.sync.owing import Failed, Owed
 from gateway.sync.session import Session
-from gateway.sync.store import TOGETHER, Known, SyncStore
+from gateway.sync.store import TOGETHER, Known, SyncStore, there_now
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
 from gateway.sync.wanted import Wanted, as_held, wanted
@@ -151,7 +151,7 @@ class Pusher:
         for contact, standing in zip(every, standings, strict=True):
             digests = self._digests(contact)
             rows = [row for each in digests for row in known.get(each, ())]
-            there = _there(tool, rows, anew)
+            there = there_now(rows, anew, apart=tool.holds.apart)
             lacking = self._wanted(tool, contact, standing, there).entries
             # That mail bounced is no reason to hand an address on that is to be forgotten.
             work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
@@ -197,7 +197,7 @@ class Pusher:
                 if not any(standing.undeliverable(self._clock())):
                     again = max((reached.get(one, -1) for one in digests[contact]), default=-1)
                 self._compare(plan, tool, rows, digest, forbidden, again)
-                there = _there(tool, rows, anew)
+                there = there_now(rows, anew, apart=tool.holds.apart)
                 lacking = self._wanted(tool, contact, standing, there).entries
                 work.puts += [(digest, entry) for entry in lacking]
             plan.works.append(work)
@@ -370,21 +370,6 @@ class Pusher:
 
     def _digests(self, contact: Contact) -> list[str]:
         return list(map(str, self._ring.digests(subject_of(contact))))
-
-
-def _there(tool: Tool, rows: Sequence[Known], anew: int) -> list[str]:
-    """The names of entries that stand in the tool's list, of those known of a contact.
-
-    Where topics have lists of their own, one of all stands in every list if it was put
-    there, and is gone from none since.  What was seen before ``anew`` may be of another list.
-    """
-    standing = [row for row in rows if row.stands and row.seen >= anew]
-    there = {row.entry for row in standing}
-    put = any(row.entry == ALL and row.put is not None for row in standing)
-    gone = any(row.gone and row.entry not in there for row in rows)
-    if tool.holds.apart and (gone or not put):
-        there.discard(ALL)
-    return sorted(there)
 
 
 def spellings(contact: Contact | None) -> list[Contact]:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.entry.event import EventKind
 from gateway.records import schema
+from gateway.sync.entry import ALL
 from gateway.sync.owing import PORTION, Owing, into, owe, recorded
 
 _tool, _known, _event = schema.sync_tool, schema.sync_known, schema.event.c
@@ -89,6 +90,22 @@ class Known(NamedTuple):
     def gone(self) -> bool:
         """Whether the tool told that it is gone."""
         return self.seen < 0
+
+
+def there_now(rows: Sequence[Known], anew: int, *, apart: bool) -> list[str]:
+    """The names of entries that stand in a tool's list, of those known of a contact.
+
+    Where topics have lists of their own (``apart``), one of all stands in every list if it
+    was put there, and is gone from none since.  What was seen before ``anew`` may be of
+    another list.
+    """
+    standing = [row for row in rows if row.stands and row.seen >= anew]
+    there = {row.entry for row in standing}
+    put = any(row.entry == ALL and row.put is not None for row in standing)
+    gone = any(row.gone and row.entry not in there for row in rows)
+    if apart and (gone or not put):
+        there.discard(ALL)
+    return sorted(there)
 
 
 class SyncStore(Owing):

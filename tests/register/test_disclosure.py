@@ -12,7 +12,7 @@ from gateway.entry.entry import ANY_TOPIC, Ban, Consent, ConsentStatus, Entry, S
 from gateway.entry.event import Event, EventKind
 from gateway.entry.standing import merge
 from gateway.register.disclosure import Excluded, Purpose, columns_for, excluded
-from gateway.register.export import Known, RowSink, _One, export
+from gateway.register.export import Known, One, RowSink, export
 from gateway.register.register import Register
 from gateway.register.rows import COLUMNS
 
@@ -85,7 +85,7 @@ def test_a_supplier_sees_addresses_and_bans_only():
 async def test_a_supplier_is_told_every_ban_of_an_address_in_one_row(standing, ban, topics):
     """A supplier gets no consents, and cannot know what is one person's other spelling."""
     contact = parse_email("a+x@example.com")
-    one = _One(Known(("k1:00",), contact.canonical), contact.canonical, contact, standing)
+    one = One(Known(("k1:00",), contact.canonical), contact.canonical, contact, standing)
     file = io.StringIO()
     assert await RowSink(file, Purpose.SUPPLIER, ndjson=False).take([one]) == 1
     (row,) = csv.DictReader(io.StringIO(file.getvalue()))

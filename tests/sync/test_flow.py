@@ -41,6 +41,10 @@ class List(SendGridLists):
         self.down = False
         self.server = Provider(self.answer)
 
+    @property
+    def asked(self) -> Any:
+        return self.server.asked
+
     async def answer(self, request: Any, body: bytes) -> Any:
         if self.down:
             self.coming = ["500"]
