@@ -69,7 +69,7 @@ class Choices:
 
     async def __call__(self, visit: Visit) -> Reply:
         """Answer a visit; a register that is away is told as such, with 503."""
-        found = self.entrance.open(visit, Purpose.REFUSE, self.days)
+        found = await self.entrance.open(visit, Purpose.REFUSE, self.days)
         return await receive(visit, found, self.painter, self._show, self._post)
 
     # -- showing ----------------------------------------------------------------------

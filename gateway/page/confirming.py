@@ -62,7 +62,7 @@ class Confirming:
 
     async def __call__(self, visit: Visit) -> Reply:
         """Answer a visit; a register that is away is told as such, with 503."""
-        found = self.entrance.open(visit, Purpose.CONFIRM, CONFIRM_DAYS)
+        found = await self.entrance.open(visit, Purpose.CONFIRM, CONFIRM_DAYS)
         return await receive(visit, found, self.painter, self._show, self._post)
 
     async def _state(self, visitor: Visitor) -> State:

@@ -13,12 +13,12 @@ _WEIGHED: Final = 30
 """Languages of a header that are looked at."""
 
 
-def language_of(asked: str, of_link: str, header: str) -> Language:
-    """The language asked for, else the link's, else the browser's, else Finnish.
+def language_of(asked: str, of_person: str, header: str) -> Language:
+    """The language asked for, else the link's or person's, else the browser's, else Finnish.
 
     ``header`` is ``Accept-Language`` (RFC 9110 section 12.5.4).
     """
-    return known(asked) or known(of_link) or preferred(header) or "fi"
+    return known(asked) or known(of_person) or preferred(header) or "fi"
 
 
 def known(text: str) -> Language | None:

@@ -10,7 +10,7 @@ from gateway.page.choices import Choices
 from gateway.page.confirming import Confirming
 from gateway.page.look import LOGO_POLICY, Logo
 from gateway.page.paint import Painter
-from gateway.page.visitor import Entrance
+from gateway.page.visitor import Entrance, Speaks
 from gateway.public.server import Part, Reply, Visit
 from gateway.register.register import Register
 from gateway.settings import Settings
@@ -25,18 +25,20 @@ def page_parts(
     register: Register,
     requests: Requests,
     post: Callable[[], Post],
+    speaks: Speaks,
     clock: Clock = now_ms,
 ) -> Mapping[str, Part]:
     """The parts "u", "c" and, where there is a logo, "logo".
 
-    ``post`` is what confirmations are sent with at the moment.
+    ``post`` is what confirmations are sent with at the moment, ``speaks`` tells a person's
+    language.
 
     Raises:
         InputError: the logo cannot be shown.
 
     """
     painter = Painter.of(settings)
-    entrance = Entrance(links, painter, clock)
+    entrance = Entrance(links, painter, speaks, clock)
     postage = Postage(
         post,
         settings.held.sender or f"suppression-gateway@{settings.controller.domains[0]}",

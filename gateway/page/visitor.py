@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote
 
@@ -43,15 +43,20 @@ class Visitor:
         return masked(self.link.contact)
 
 
+Speaks = Callable[[Contact], Awaitable[Language | None]]
+"""In which language somebody is written to; None: nobody knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entrance:
     """Opens links; who has none that is good is told what helps, and nothing else."""
 
     links: Links
     painter: Painter
+    speaks: Speaks
     clock: Clock
 
-    def open(self, visit: Visit, purpose: Purpose, days: int) -> Visitor | Reply:
+    async def open(self, visit: Visit, purpose: Purpose, days: int) -> Visitor | Reply:
         """The visitor, or the page that is answered instead.
 
         One page for every text that is no link of this purpose, so that none tells more
@@ -71,7 +76,10 @@ class Entrance:
             return self.painter.problem("unknown", 404, language)
         if link.purpose is not purpose:
             return self.painter.problem("unknown", 404, language)
-        return Visitor(link, language_of(asked, link.language, header), query.get("done", ""))
+        of_person = link.language
+        if visit.method != "POST" and known(asked) is None and known(of_person) is None:
+            of_person = await self.speaks(link.contact) or ""
+        return Visitor(link, language_of(asked, of_person, header), query.get("done", ""))
 
 
 def is_foreign(visit: Visit) -> bool:

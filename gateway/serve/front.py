@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import structlog
 import uvloop
 
+from gateway.contacts.contact import Contact
 from gateway.evidence.metric import Metrics
 from gateway.failure import GatewayError, InputError
 from gateway.page.form import LARGEST as FORM
@@ -31,6 +32,7 @@ from gateway.serve.logging import configure
 from gateway.serve.stores import Stores
 from gateway.serve.tools import Tools
 from gateway.settings import Settings
+from gateway.settings.public import Language
 from gateway.smtp.notice import Post
 from gateway.subject.requests import Requests
 from gateway.unsubscribe.link import Links
@@ -110,12 +112,25 @@ def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Par
             owned_domains=site.owned_domains,
         )
 
+    async def speaks(contact: Contact) -> Language | None:
+        try:
+            people = await store.of(contact)
+            if len(people) != 1:
+                return None
+            language: Language = (await store.open(people[0])).person.language.value
+        except GatewayError as error:
+            # The page is shown all the same, in the browser's language.
+            log.warning("language_unknown", cause=str(error))
+            return None
+        return language
+
     return page_parts(
         settings,
         Links.load_or_create(path),
         parts.register,
         Requests(stores.database, stores.custody, store, recorder),
         post,
+        speaks,
     )
 
 

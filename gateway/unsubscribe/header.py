@@ -24,6 +24,7 @@ LIST_UNSUBSCRIBE: Final = b"list-unsubscribe"
 LIST_UNSUBSCRIBE_POST: Final = b"list-unsubscribe-post"
 _OFFERS: Final = frozenset({LIST_UNSUBSCRIBE, LIST_UNSUBSCRIBE_POST})
 _SIGNATURE: Final = b"dkim-signature"
+_is_language = re.compile(r"([A-Za-z]{2,3})(?:-[A-Za-z0-9-]*)?").fullmatch
 
 _LONGEST_LINE: Final = 998
 """Octets of a line, without its end (RFC 5322 section 2.1.1)."""
@@ -98,7 +99,8 @@ class Offer:
             if key is None or not _OFFERS.isdisjoint(signed_names(signature)):
                 return None
         try:
-            token = self._links.seal(Link(contact, Purpose.REFUSE, traits.topic, now))
+            link = Link(contact, Purpose.REFUSE, traits.topic, now, _language(headers))
+            token = self._links.seal(link)
         except ValueError:
             return None
         lines = [f"List-Unsubscribe: <{url_of(self._url, Purpose.REFUSE, token)}>"]
@@ -111,6 +113,12 @@ class Offer:
             return None
         fields = "".join(f"{line}\r\n" for line in lines).encode("ascii")
         return Addition(fields, f"{self._told} added", key)
+
+
+def _language(headers: HeaderSection) -> str:
+    """The language that the mail says it is written in (RFC 3282), in short; "" for none."""
+    found = _is_language((headers.first(b"content-language") or "").strip())
+    return found[1].lower() if found else ""
 
 
 def leaving(headers: HeaderSection, fields: bytes = b"") -> bytes:

@@ -8,10 +8,12 @@ import pytest
 
 from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
+from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import Scope
 from gateway.entry.event import Event, EventKind
-from gateway.serve.desk import person_store
+from gateway.serve.desk import Desk, person_store
 from gateway.subject.people import Who
+from gateway.subject.person import Language
 from gateway.subject.requests import Requests
 from gateway.unsubscribe.link import Purpose
 
@@ -239,6 +241,26 @@ async def test_who_asks_for_their_data_is_told_the_day_and_the_month_runs(pages)
     await pages.post(url, {"act": "data"})
     [again] = await requests.every()
     assert again.id != request.id
+
+
+async def test_a_page_is_in_the_language_that_the_person_is_written_to_in(pages):
+    recorder = pages.house.parts.site.recorder
+    people = Desk.on(pages.house.settings, pages.stores, recorder).people
+    who = Who("desk", "new customer")
+    await people.add(who, contacts=[parse_contact(A)], source="order", language=Language.SV)
+    for how, wanted in (
+        ({}, "sv"),
+        ({"Accept_Language": "en"}, "sv"),
+        ({"Accept_Language": "en", "asked": "fi"}, "fi"),
+    ):
+        asked = how.pop("asked", "")
+        _, html = await pages.get(pages.link(A) + (f"?lang={asked}" if asked else ""), **how)
+        assert f'<html lang="{wanted}"' in html
+    # The mail's own language comes first; of somebody unknown the browser's counts.
+    _, html = await pages.get(pages.link(A, language="en"))
+    assert '<html lang="en"' in html
+    _, html = await pages.get(pages.link("other@example.com"), Accept_Language="en")
+    assert '<html lang="en"' in html
 
 
 @pytest.mark.parametrize(

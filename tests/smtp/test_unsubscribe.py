@@ -90,6 +90,18 @@ async def test_marketing_without_a_means_gets_one_and_is_forwarded(adding, upstr
         assert await house.fate(A) == [("forward", "R40", "forwarded")]
 
 
+@pytest.mark.parametrize(
+    ("said", "language"), [("sv-FI", "sv"), ("EN", "en"), ("fi, sv", ""), ('"', ""), ("", "")]
+)
+async def test_a_link_speaks_the_language_of_the_mail(adding, upstream, said, language):
+    async with adding() as house:
+        async with house.client() as client:
+            message = f"Content-Language: {said}\r\n".encode() + PLAIN
+            assert (await client.mail(A, message=message)).endswith("1 forwarded")
+        found = FIELDS.search(strip_trace(upstream.messages[0].content))
+        assert links(house).open(found[1].decode(), now_ms(), 1).language == language
+
+
 async def test_without_the_setting_it_is_suppressed_for_want_of_a_means(house):
     await house.allow(A)
     async with house.client() as client:
