@@ -259,10 +259,16 @@ async def test_a_tool_that_is_down_catches_up_by_itself(build):
         two = next(row for row in status.rows if row.get("tool") == "two")
         assert two["owed"] == 5
         assert two["failing_since"]
-        metrics = (await flow.gateway.get("/metrics"))[1]
-        assert 'gateway_sync_failing{tool="two"} 1.0' in metrics
-        assert 'gateway_sync_owed{tool="two"} 5.0' in metrics
-        assert 'gateway_sync_failing{tool="one"} 0.0' in metrics
+        for sample in (
+            'gateway_sync_failing{tool="two"} 1.0',
+            'gateway_sync_owed{tool="two"} 5.0',
+            'gateway_sync_failing{tool="one"} 0.0',
+        ):
+            # They are read from the archive every two seconds.
+            end = time.monotonic() + 30
+            while sample not in (metrics := (await flow.gateway.get("/metrics"))[1]):
+                assert time.monotonic() < end, metrics
+                await asyncio.sleep(0.2)
         # It is told by its name, and the plan of the other is shown all the same.
         plan = await flow.command("sync", "plan", "--json")
         assert plan.status == 2
