@@ -212,6 +212,7 @@ async def test_a_caller_that_is_not_known_learns_nothing(house):
     assert (await (await house.caller(Role.VIEWER)).get("/v1/me"))[0] == 200
 
 
+@pytest.mark.slow
 async def test_an_account_that_is_disabled_or_renewed_ends_at_once(house):
     added = house.gateway.command("accounts", "add", "anna", "--role", "viewer", "--by", "root")
     caller = house.nobody
@@ -330,6 +331,7 @@ async def test_with_a_certificate_it_speaks_tls_alone(tmp_path, house):
         await viewer.get("/v1/me")
 
 
+@pytest.mark.slow
 async def test_whoever_says_nothing_or_reads_nothing_is_let_go(house):
     house.gateway.configure(
         api={
@@ -379,6 +381,7 @@ async def test_what_strangers_say_wrongly_is_not_logged(house):
     assert "maija.virtanen" not in house.gateway.log.read_text()
 
 
+@pytest.mark.slow
 async def test_it_ends_at_once_though_callers_keep_their_connections(house):
     viewer = await house.caller(Role.VIEWER)
     assert (await viewer.get("/v1/me"))[0] == 200  # kept alive

@@ -33,6 +33,7 @@ async def read_all(caller, *, count, limit, within=60.0, wait=2):
     return found, cursor
 
 
+@pytest.mark.slow
 async def test_a_change_is_heard_of_without_its_address(house):
     tool, officer = await house.caller(Role.TOOL), await house.caller(Role.OFFICER)
     ban = {"contact": NO, "scope": "topic", "topic": "news", "evidence": "no-person told us"}
@@ -133,6 +134,7 @@ async def test_no_event_is_skipped_whoever_writes_and_reads(house):
     assert [event["id"] for event in first] == [event["id"] for event in second]
 
 
+@pytest.mark.slow
 async def test_whoever_waits_is_bounded_and_let_go(house):
     """Of those under way half may wait; the others are served; SIGTERM ends all at once."""
     house.gateway.configure(

@@ -33,6 +33,7 @@ async def house(tmp_path: Path):
         yield House(gateway, session)
 
 
+@pytest.mark.slow
 async def test_how_far_the_tools_are(house):
     viewer = await house.caller(Role.VIEWER)
     for _ in range(300):

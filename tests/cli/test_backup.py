@@ -55,6 +55,7 @@ def destroy(place) -> None:
         place.archive.unlink()
 
 
+@pytest.mark.slow
 def test_nothing_banned_since_the_backup_is_lost_and_nothing_sent_since_goes_again(place):
     backup, keys = place.folder / "b1", place.folder / "k1"
     done = place.good("backup", backup, *BY, "--with-keys", keys)

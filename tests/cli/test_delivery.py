@@ -18,6 +18,7 @@ def allow(place, address):
     assert place.outcome(address) == (0, "forward", "R40")
 
 
+@pytest.mark.slow
 def test_a_bounce_and_its_end(either):
     who = "kalle@bounced.example"
     allow(either, who)

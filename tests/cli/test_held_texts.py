@@ -47,6 +47,7 @@ def sent(place):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.slow
 def test_text_messages_wait_for_a_person_as_mail_does(place):
     place.run_gateway()
     for to, body in ((YES, "Lasku 1"), (NO, "Tarjous"), (YES, "Lasku 2")):

@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 from tests.cli.conftest import BY
 
 PROOF = ("--wording", "form v3", "--evidence", "form 8812")
@@ -59,6 +61,7 @@ def test_what_was_known_and_what_would_have_been_decided(running):
     assert "lies in the future" in running.refused("register", "at", "2999-01-01", who)
 
 
+@pytest.mark.slow
 def test_an_expiry_is_judged_at_that_time(running):
     who = "kesto@example.com"
     running.good("register", "describe", who, *BY, "--source", "shop")

@@ -60,6 +60,7 @@ def searches(place) -> list:
     return told
 
 
+@pytest.mark.slow
 def test_search_and_show_while_it_runs_and_while_it_does_not(place):
     running = searches(place)
     record = running[2][0]["record_id"]
@@ -87,6 +88,7 @@ def test_search_and_show_while_it_runs_and_while_it_does_not(place):
     place.run_gateway()
 
 
+@pytest.mark.slow
 def test_held_messages_wait_for_a_person(place):
     assert place.good("held", "list").out == "nothing is held\n"
     for number in range(4):
@@ -148,6 +150,7 @@ def test_held_messages_wait_for_a_person(place):
     assert any(MAILING.split(b"\r\n\r\n")[1].strip() in message for message in sent)
 
 
+@pytest.mark.slow
 def test_what_nobody_decides_about_expires_and_the_contact_hears_of_it(stopped):
     place = stopped
     place.run_gateway()

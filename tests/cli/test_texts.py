@@ -1,5 +1,7 @@
 """`check` and `wash` for text messages: sender, text, quiet hours, numbers as people write them."""
 
+import pytest
+
 from tests.cli.conftest import BY, Place
 
 YES, NO, NEW = "+358401234561", "+358401234562", "+358401234563"
@@ -25,6 +27,7 @@ def with_route(folder):
     return Place(folder, sms=sms)
 
 
+@pytest.mark.slow
 def test_check_and_wash_decide_as_the_route_would(tmp_path):
     place = with_route(tmp_path)
     place.run_gateway()

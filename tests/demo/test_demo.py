@@ -399,6 +399,7 @@ def test_interrupted_it_leaves_nothing(base: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 @linux
 def test_killed_it_takes_its_gateway_along(base: Path) -> None:
     folder = Path(tempfile.mkdtemp(dir=base))

@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.peers.certificates import self_signed
 from tests.peers.process import RunningGateway, command
 
@@ -80,6 +82,7 @@ async def test_the_recipe_sends_through_the_default_configuration(tmp_path):
         assert NUMBER[1:] in one["body"]
 
 
+@pytest.mark.slow
 async def test_the_recipe_of_a_library_that_speaks_https_only(tmp_path):
     certificate = self_signed(tmp_path)
     tables = recipe("toml", "vonage").replace("[sms]\n", "")

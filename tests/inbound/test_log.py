@@ -1,5 +1,7 @@
 """No address in the log, whatever comes in."""
 
+import pytest
+
 from gateway.unsubscribe.link import Purpose
 from tests.bounce.samples import NOTIFICATIONS
 from tests.inbound.conftest import BOUNCES, OURS, UNSUBSCRIBE
@@ -23,6 +25,7 @@ ODD = [
 ]
 
 
+@pytest.mark.slow
 async def test_the_log_names_nobody(post):
     with written_log() as log:
         token = post.token(WHO)

@@ -137,6 +137,7 @@ async def test_a_cluster(spawn, ring):
         assert banned == [True, False] * 150
 
 
+@pytest.mark.slow
 @needs_server
 async def test_sentinel_names_the_master_and_its_successor(spawn, ring):
     first, second, watch = free_ports(3)

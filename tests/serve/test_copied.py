@@ -238,6 +238,7 @@ async def test_an_erasure_reaches_copies_of_before_even_if_the_gateway_is_killed
     shutil.rmtree(tmp_path / "data" / "sandbox", ignore_errors=True)
 
 
+@pytest.mark.slow
 async def test_without_its_keys_a_gateway_does_not_begin_anew(place: RunningGateway):
     keys = place.settings.records.keys
     assert keys is not None

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 
+import pytest
+
 from tests.peers.house import INVOICE, client_table
 
 YES, NO = "yes.person@example.com", "no.person@example.com"
@@ -34,6 +36,7 @@ async def test_only_the_named_networks_are_answered(build):
         assert (await gateway.get("/healthz"))[0] == 200
 
 
+@pytest.mark.slow
 async def test_what_is_missing_is_named(gateway, upstream):
     await upstream.aclose()
     status, body = await gateway.get("/readyz")

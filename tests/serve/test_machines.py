@@ -62,6 +62,7 @@ async def test_machines_share_one_archive_and_one_goes_on_when_the_other_is_kill
     assert not list(tmp_path.rglob("*.sqlite"))
 
 
+@pytest.mark.slow
 async def test_a_machine_with_keys_of_its_own_is_refused(tmp_path, register_url, postgresql):
     (tmp_path / "keys").mkdir(mode=0o700)
     shared = {

@@ -188,6 +188,7 @@ def test_a_data_folder_that_cannot_be(folder, run):
     refused(run(folder, "serve"), "data_dir", "File exists")
 
 
+@pytest.mark.slow
 async def test_key_files_open_to_others_and_a_lost_key_are_refused(build, run):
     """The digests of a register are worth nothing without their key, nor is a new one."""
     gateway = build(upstream=None)

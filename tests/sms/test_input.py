@@ -311,6 +311,7 @@ async def test_messages_per_minute(sms):
 # -- strangers --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_stranger_learns_nothing(sms, tmp_path):
     for name in ("token", "secret"):
         (tmp_path / name).write_text(f"{name}-0123456789abcdef0123456789")

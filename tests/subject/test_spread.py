@@ -449,6 +449,7 @@ def _folder(tmp_path_factory):
     return tmp_path_factory.mktemp("any")
 
 
+@pytest.mark.slow
 def test_whatever_is_done_and_cut_off_no_contact_is_freer_than_the_persons_bans_say(
     _folder, register_url, ring
 ):

@@ -42,6 +42,7 @@ DOCUMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 async def test_a_loop_names_nobody(world, document):
     async with Odd() as odd:

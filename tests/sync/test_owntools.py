@@ -157,6 +157,7 @@ async def test_files(world, tmp_path):
     assert [one.name for one in (folder / "in" / "done").iterdir()] == ["a.csv"]
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_refused_stops_no_other(world, tmp_path):
     folder = tmp_path / "crm"
     (folder / "in").mkdir(parents=True)
