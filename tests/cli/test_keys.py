@@ -28,7 +28,6 @@ def shown(place, record: dict) -> tuple[str, str]:
     return row["recipient"], row["headers"]
 
 
-@pytest.mark.slow
 def test_a_content_key_is_exchanged_and_dropped_while_mail_flows(place):
     place.good("register", "ban", BANNED, *BY, "--evidence", "never again, says Bo")
     assert place.mail(BANNED).endswith("1 suppressed")

@@ -47,6 +47,8 @@ async def raw(house, *pieces: bytes, pause: float = 0, quiet: float = 0.4) -> by
     hearing = asyncio.create_task(hear())
     with contextlib.suppress(ConnectionError):
         for piece in pieces:
+            if writer.is_closing():
+                break
             writer.write(piece)
             await writer.drain()
             if pause:
