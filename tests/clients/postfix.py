@@ -6,6 +6,7 @@ has to be started by root; it then works as its own user.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -130,10 +131,26 @@ class Postfix:
         assert done.status == 0, done.out
 
     async def queue(self) -> list[dict[str, Any]]:
-        """What it still has to deliver."""
-        done = await run(tool("postqueue"), "-c", self.config, "-j")
-        assert done.status == 0, done.out
-        return [json.loads(line) for line in done.out.splitlines()]
+        """What it still has to deliver, each message once.
+
+        Postfix lists one queue after the other.  A message that moves meanwhile is listed in
+        both, or in neither: nothing is only believed when it is seen three times.
+        """
+        for look in range(3):
+            await asyncio.sleep(0.05 if look else 0)
+            done = await run(tool("postqueue"), "-c", self.config, "-j")
+            assert done.status == 0, done.out
+            listed = [json.loads(line) for line in done.out.splitlines()]
+            if listed:
+                return list({message["queue_id"]: message for message in listed}.values())
+        return []
+
+    async def emptied(self, within: float = 30) -> None:
+        """Wait until it has nothing left to deliver."""
+        end = asyncio.get_running_loop().time() + within
+        while queue := await self.queue():
+            assert asyncio.get_running_loop().time() < end, (queue, self.log[-3000:])
+            await asyncio.sleep(0.1)
 
     async def flush(self) -> None:
         """Have it try everything now."""
