@@ -203,6 +203,7 @@ class Listmonk(Connector):
         """A page of bounces, the newest first; the last where they are older than the pass's time.
 
         A bounce that comes meanwhile moves the others down, so that some are told twice.
+        The answer says which page it is, so that one page is not told for ever.
         """
         asked = [
             ("order_by", "created_at"),
@@ -213,6 +214,8 @@ class Listmonk(Connector):
         answer = yield Request("GET", "/api/bounces", urlencode(asked))
         data = object_at(object_in(answer, self), "data", self)
         rows = objects_at(data, "results", self)
+        if rows and data.get("page", at.page) != at.page:
+            raise ToolUnreadable("listmonk: a page of bounces comes that was not asked for")
         found: list[Change] = []
         bad = 0
         old = False
