@@ -32,7 +32,7 @@ from gateway.records import schema
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
 from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
-from gateway.sync.owing import Failed, Owed
+from gateway.sync.owing import Failed, Owed, Waits
 from gateway.sync.putting import Putter, Work
 from gateway.sync.session import Session
 from gateway.sync.store import TOGETHER, Known, SyncStore, there_now
@@ -115,13 +115,15 @@ class Pusher:
             finished = [work for work in plan.works if not work.puts or work.failed is not None]
             raise
         finally:
-            settled = [work.owed for work in finished if work.failed is None]
+            good = [work for work in finished if work.failed is None]
+            settled = [work.owed for work in good if work.until is None]
+            waits = [Waits(work.owed, work.until) for work in good if work.until is not None]
             failed = [
                 self._put_off(work.owed, work.failed)
                 for work in finished
                 if work.failed is not None
             ]
-            await self._store.settle(tool.name, settled, failed)
+            await self._store.settle(tool.name, settled, failed, waits)
         done.put = sum(len(work.puts) for work in finished if work.failed is None)
         done.failed = len(failed)
         return done
@@ -193,6 +195,8 @@ class Pusher:
                 there = there_now(rows, anew, apart=tool.holds.apart)
                 lacking = self._wanted(tool, contact, standing, there).entries
                 work.puts += [(digest, entry) for entry in lacking]
+                until = standing.stricter_at(contact.channel, self._clock())
+                work.until = min(filter(None, (work.until, until)), default=None)
             plan.works.append(work)
         return plan
 

@@ -35,6 +35,8 @@ class Work:
     puts: list[tuple[str, Suppression]] = field(default_factory=list)
     """Each with the digest of its contact."""
     failed: Put | None = None
+    until: int | None = None
+    """When a consent ends, so that it is to be looked at again (ms)."""
 
 
 _Item = tuple[Work, str, Suppression]

@@ -1,4 +1,4 @@
-"""An entry that breaks a tool keeps no other from it; a tool that is away takes all at once later."""
+"""What breaks a tool keeps nothing else from it; a tool that is away gets all once it is back."""
 
 import pytest
 
