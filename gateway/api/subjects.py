@@ -17,7 +17,6 @@ from gateway.api.desk import Call
 from gateway.api.problem import BadMember, Problem, bad_request, not_found
 from gateway.api.route import Document, Route
 from gateway.api.scope import ban_scope
-from gateway.clock import now_ms
 from gateway.decision.facts import PersonClass
 from gateway.subject.access import Report
 from gateway.subject.directory import PersonStateError, Stored
@@ -86,7 +85,7 @@ async def object_(call: Call) -> personform.Subject:
     scope, channel = ban_scope(asked.scope, asked.topic)
     objection = Objection(
         words=asked.words,
-        received=form.milliseconds(asked.received) or now_ms(),
+        received=form.milliseconds_or_now(asked.received),
         scope=scope,
         channel=channel,
         topic=asked.topic,

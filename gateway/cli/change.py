@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.address import Address, read_contact
-from gateway.cli.moment import day, moment
+from gateway.cli.moment import day, moment, moment_or_now
 from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
 from gateway.clock import now_ms
 from gateway.contacts.contact import Channel, Contact, Tier
@@ -202,7 +202,7 @@ def ban_event(
     wide, channel = _SCOPES[scope]
     return Event(
         kind=kind,
-        at=moment(at) or now_ms(),
+        at=moment_or_now(at),
         actor=by,
         source=source,
         evidence=evidence,
@@ -234,7 +234,7 @@ def consent(
         raise InputError("--expires: that time is over; a consent holds until a later one")
     event = Event(
         kind=EventKind.CONSENT,
-        at=moment(at) or now_ms(),
+        at=moment_or_now(at),
         actor=by,
         source=source,
         evidence=evidence,
@@ -264,7 +264,7 @@ def withdraw(
     """Withdraw a consent: from now on a ban of that channel and topic."""
     event = Event(
         kind=EventKind.WITHDRAW,
-        at=moment(at) or now_ms(),
+        at=moment_or_now(at),
         actor=by,
         source=source,
         evidence=evidence,

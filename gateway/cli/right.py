@@ -11,10 +11,9 @@ import orjson
 import typer
 
 from gateway.cli.change import BanScope, ban_scope
-from gateway.cli.moment import moment
+from gateway.cli.moment import moment_or_now
 from gateway.cli.option import Actor, Config, Json, Reader, run, settings_of
 from gateway.cli.who import Needed, PersonId, Why, person_of
-from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
 from gateway.failure import InputError
@@ -139,7 +138,7 @@ def object_command(
 
         objection = Objection(
             words=words,
-            received=moment(received) or now_ms(),
+            received=moment_or_now(received),
             scope=wide,
             channel=channel,
             topic=topic,

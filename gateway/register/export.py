@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 import orjson
 
+from gateway.clock import utc
 from gateway.contacts.contact import Channel, Contact
 from gateway.contacts.email import organisations_of
 from gateway.contacts.hashed import Scheme
@@ -473,7 +474,7 @@ def _undeliverable(told: Undeliverable) -> Row:
 
 
 def _moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    return utc(milliseconds).isoformat(timespec="milliseconds")
 
 
 def _day(value: date | None) -> str:
