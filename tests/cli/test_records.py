@@ -4,8 +4,8 @@ import pytest
 
 from tests.cli.conftest import BY, place_in
 from tests.peers.house import INVOICE, MAILING
+from tests.peers.port import free_port
 from tests.peers.postgresql import sql
-from tests.peers.process import free_port
 
 YES, NO = "reader@example.com", "banned@example.com"
 

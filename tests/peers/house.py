@@ -230,7 +230,7 @@ class House:
     async def found(self, address: str | None = None, **query: Any) -> list[Found]:
         """Archived records, oldest first, once everything has been archived."""
         recorder = self.parts.site.recorder
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while recorder.outcomes_waiting:
                 await asyncio.sleep(0.01)
         await self.archiver.run_once()
@@ -270,7 +270,7 @@ class Client:
         with suppress(ConnectionError):
             await self.writer.wait_closed()
 
-    async def reply(self, within: float = 10) -> str:
+    async def reply(self, within: float = 30) -> str:
         """One reply, its lines joined by newlines."""
         lines = []
         async with asyncio.timeout(within):

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -23,10 +21,9 @@ from pathlib import Path
 from typing import Self
 
 from tests.peers.certificates import Certificate
+from tests.peers.port import free_port
 
 PROGRAM = shutil.which("redis-server")
-_BUS = 10_000
-"""A Cluster's servers talk to each other on a port this much higher."""
 
 
 async def command(port: int, *words: object, tls: Certificate | None = None) -> str:
@@ -179,14 +176,4 @@ class Servers:
 
 def free_ports(count: int) -> list[int]:
     """Ports that are free, and those of a Cluster's bus with them."""
-    with contextlib.ExitStack() as stack:
-        found: list[int] = []
-        while len(found) < count:
-            port = random.randrange(20_000, 32_000)
-            try:
-                for each in (port, port + _BUS):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", each))
-            except OSError:
-                continue
-            found.append(port)
-        return found
+    return [free_port(bus=True) for _ in range(count)]
