@@ -147,7 +147,7 @@ class Rebuild:
 
         ``bits``: for 2**bits buckets, else as many as there are.  ``adopt`` is told of
         each way of hashing that events in the streams tell of; see
-        :meth:`gateway.register.register.Register.restore_schemes` for those archived.
+        :meth:`gateway.register.hashed.HashedLists.restore` for those archived.
         """
         self._adopt = adopt
         self._schemes: set[str] = set()

@@ -23,7 +23,8 @@ from gateway.records.entry import address_context, evidence_context
 from gateway.records.record import RuleSetRecord, RuleText
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
-from gateway.register.register import Register, Seal, SealEvidence
+from gateway.register.drafting import Seal, SealEvidence
+from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister, embedded
 from gateway.serve.offer import offer
 from gateway.serve.sandbox import sandbox_socket
@@ -325,8 +326,8 @@ class Parts:
                 metrics.upstream_connections.labels(name, state).set(getattr(stats, state))
             metrics.upstream_connects.labels(name, "made").set(stats.connects)
             metrics.upstream_connects.labels(name, "failed").set(stats.failures)
-        metrics.register_trips.set(self.register.trips)
-        metrics.register_contacts.set(self.register.looked_up)
+        metrics.register_trips.set(self.register.current.trips)
+        metrics.register_contacts.set(self.register.current.looked_up)
         metrics.outcomes_lost.set(self.site.recorder.outcomes_lost)
 
     async def aclose(self) -> None:

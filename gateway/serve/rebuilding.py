@@ -45,7 +45,7 @@ async def rebuild(
     wire = register.connections.wire
     async with _alone(Lease(wire, REBUILDER, lasts=_LEASE_MS)):
         for attempt in range(1, _ATTEMPTS + 1):
-            places = await register.refresh()
+            places = await register.current.refresh()
             await restore_schemes(register, events)
             one = Rebuild(
                 *(wire, places, events, key_ids),
@@ -60,8 +60,8 @@ async def rebuild(
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            await register.refresh()
-            if (await register.examine(await events.cursors())).behind:
+            await register.current.refresh()
+            if (await register.current.examine(await events.cursors())).behind:
                 if attempt == _ATTEMPTS:
                     break
                 continue

@@ -134,8 +134,8 @@ async def restore_schemes(register: Register, events: EventArchive) -> None:
 
     Raises RecordsUnavailable, RegisterUnavailable.
     """
-    archived = await events.of(register.scheme_subjects)
-    await register.restore_schemes(map(Event.from_json, archived))
+    archived = await events.of(register.hashed.announced_as)
+    await register.hashed.restore(map(Event.from_json, archived))
 
 
 async def open_database(settings: Settings) -> Database:
@@ -187,7 +187,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         custody = await open_custody(settings, seal, database)
         stack.push_async_callback(custody.aclose)
         opened = stores_on(register, database, custody, ring, seal)
-        await register.examine(await opened.events.cursors())
+        await register.current.examine(await opened.events.cursors())
         yield opened
 
 

@@ -20,10 +20,10 @@ async def vouch(settings: Settings, register: Register) -> None:
     made all the same.
     """
     try:
-        await register.require_whole()
+        await register.current.require_whole()
     except NotWhole:
         with contextlib.suppress(GatewayError):
-            await register.examine(await _cursors(settings))
+            await register.current.examine(await _cursors(settings))
     except GatewayError:
         return  # the command itself will say so
 

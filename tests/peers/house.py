@@ -136,7 +136,7 @@ class House:
         self._stack.push_async_callback(self.parts.aclose)
         self.database = await open_database(self.settings)
         self._stack.push_async_callback(self.database.aclose)
-        await self.parts.register.examine({})
+        await self.parts.register.current.examine({})
         self.listener = Listener(self.parts.site, self._tls)
         self._stack.push_async_callback(self.listener.drain, 1)
         self.port = await self._listen(None)

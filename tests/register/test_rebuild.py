@@ -59,7 +59,7 @@ class Site:
 
     async def examine(self):
         """Compare the two."""
-        return await self.register.examine(await self.events.cursors())
+        return await self.register.current.examine(await self.events.cursors())
 
     async def put_back(self, which: int = 0) -> None:
         """Put an older copy back, whose lease's holder is no more."""
@@ -314,12 +314,12 @@ async def test_what_no_event_tells_of_is_kept(site):
     await site.examine()
     await ban(site, PEOPLE[0])
     strange = encode(project(EMPTY, Event(kind=EventKind.BAN, at=5, actor="x")))
-    bucket, field = site.register.places.bucket(b"k1", bytes(range(16)))
+    bucket, field = site.register.current.places.bucket(b"k1", bytes(range(16)))
     async with site.server.client() as client:
         await client.hset(bucket, field, strange)
     done = await site.rebuild(bits=12)
     assert done.kept == 1
-    bucket, field = site.register.places.bucket(b"k1", bytes(range(16)))
+    bucket, field = site.register.current.places.bucket(b"k1", bytes(range(16)))
     async with site.server.client() as client:
         assert await client.hget(bucket, field) == strange
 
@@ -467,7 +467,7 @@ async def test_a_register_emptied_while_it_is_rebuilt_is_begun_anew(site):
 
     one = Rebuild(
         site.register.connections.wire,
-        await site.register.refresh(),
+        await site.register.current.refresh(),
         site.events,
         RING.key_ids,
         progress=empty,
