@@ -29,8 +29,8 @@ from gateway.register.server import EmbeddedRegister, embedded
 from gateway.serve.offer import offer
 from gateway.serve.sandbox import sandbox_socket
 from gateway.settings import Settings
-from gateway.settings.model import SmtpUpstream
 from gateway.settings.secret import read_secret
+from gateway.settings.smtp import SmtpUpstream
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
 from gateway.smtp.site import Site
