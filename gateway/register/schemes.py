@@ -17,7 +17,6 @@ import secrets
 from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,6 +25,7 @@ from gateway.contacts.digest import KeyRing
 from gateway.contacts.hashed import Scheme
 from gateway.failure import InputError, RegisterUnavailable
 from gateway.register import replica
+from gateway.register.reply import members_of
 from gateway.register.wire import Wire
 
 LASTS = 0.5
@@ -126,7 +126,7 @@ class Schemes:
             raise RegisterUnavailable(
                 f"the register does not tell its hashing schemes ({type(reply).__name__})"
             )
-        found = reply if isinstance(reply, dict) else _pairs(reply)
+        found = members_of(reply)
         schemes = tuple(self._opened(name, found[name]) for name in sorted(found))
         if lost := {scheme.name for scheme in self.known} - {scheme.name for scheme in schemes}:
             # Its bans may be there still, and nobody would ask for them.
@@ -165,8 +165,3 @@ class Schemes:
 
     def _cipher(self, key_id: str) -> AESGCM:
         return AESGCM(self._ring.derived(key_id, _PURPOSE))
-
-
-def _pairs(flat: list[Any]) -> dict[bytes, bytes]:
-    """A map reply of RESP2."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -12,7 +12,9 @@ from typing import Final
 from gateway.failure import GatewayError, RegisterUnavailable
 from gateway.records.events import EventArchive
 from gateway.records.lease import Hold, Lease
-from gateway.register.rebuild import Disturbed, Progress, Rebuild, Rebuilt
+from gateway.register.rebuild import Rebuild
+from gateway.register.rebuild_script import Disturbed
+from gateway.register.rebuilt import Progress, Rebuilt
 from gateway.register.register import Register
 from gateway.serve.stores import restore_schemes
 

@@ -29,7 +29,8 @@ from gateway.records.database import Database
 from gateway.records.events import EventArchive
 from gateway.records.seal import Sealer
 from gateway.register import layout
-from gateway.register.rebuild import Disturbed, Rebuild
+from gateway.register.rebuild import Rebuild
+from gateway.register.rebuild_script import Disturbed
 from gateway.register.register import Register
 from gateway.register.replay import replayed
 from gateway.register.whole import NotWhole
@@ -356,7 +357,7 @@ async def test_a_register_grows_and_shrinks(site, bits):
     old = [key for key in await fields(site.server) if b":k1:1." not in key]
     assert old == []
     async with await Register.open(site.server.url, RING) as again:
-        assert again.places.bits == bits
+        assert again.current.places.bits == bits
 
 
 async def test_changes_and_look_ups_go_on_while_it_grows(site):

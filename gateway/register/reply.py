@@ -1,0 +1,19 @@
+"""Replies of the register's server in one shape, whichever protocol they came by."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+
+def members_of(reply: object) -> dict[bytes, Any]:
+    """A map reply with octet keys; RESP2, and stream entries, give flat lists."""
+    if isinstance(reply, dict):
+        return {key.encode() if isinstance(key, str) else key: reply[key] for key in reply}
+    flat = cast("list[Any]", reply)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def stream_id(text: bytes) -> tuple[int, int]:
+    """The id of a stream's entry, as it sorts: milliseconds since the epoch, sequence."""
+    milliseconds, _, sequence = text.partition(b"-")
+    return int(milliseconds), int(sequence)
