@@ -36,7 +36,7 @@ from gateway.records.checkpointing import Checkpointer
 from gateway.records.finding import Found, Shown
 from gateway.records.record import Direction, Result
 from gateway.records.signing import Verifier
-from gateway.serve import assembly
+from gateway.serve.keys import checkpoint_file, signer
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def verify(
     was signed.
     """
     settings = settings_of(config)
-    file = assembly.checkpoint_file(settings)
+    file = checkpoint_file(settings)
     if checkpoints is not None:
         if not checkpoints.exists():
             raise InputError(f"{checkpoints}: there is no such file")
@@ -298,7 +298,7 @@ def verify(
 async def _verify(
     settings: Settings, public_keys: list[Path], file: CheckpointFile
 ) -> Verification:
-    verifier = assembly.signer(settings).verifier | Verifier.load(*public_keys)
+    verifier = signer(settings).verifier | Verifier.load(*public_keys)
     async with open_stores(settings) as stores:
         await stores.catch_up()
         # Where machines share an archive, one that has never archived has no file.
@@ -319,7 +319,7 @@ def checkpoint(
     """Sign where the chain stands now, in the archive and the file beside it."""
     settings = settings_of(config)
     if public_key:
-        sys.stdout.buffer.write(assembly.signer(settings).public_pem)
+        sys.stdout.buffer.write(signer(settings).public_pem)
         return
     made = run(_checkpoint(settings, by))
     if made is None:
@@ -332,13 +332,13 @@ def checkpoint(
 
 
 async def _checkpoint(settings: Settings, by: str) -> Checkpoint | None:
-    signer, file = assembly.signer(settings), assembly.checkpoint_file(settings)
+    signs, file = signer(settings), checkpoint_file(settings)
     async with open_stores(settings) as stores:
         await record_act(stores.register, Act(action=Action.CHECKPOINT, actor=by))
         await stores.catch_up()
-        made = await stores.archive.checkpoint(signer, now_ms())
+        made = await stores.archive.checkpoint(signs, now_ms())
         if made is not None:
-            await Checkpointer(stores.archive, signer, file).note(made)
+            await Checkpointer(stores.archive, signs, file).note(made)
         return made
 
 

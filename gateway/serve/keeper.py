@@ -29,17 +29,10 @@ from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister
 from gateway.retention.contacts import Contacts
 from gateway.retention.run import GATEWAY, carry_out, plan
-from gateway.serve.assembly import (
-    checkpoint_file,
-    configured_url,
-    embedded_register,
-    key_ring,
-    open_register,
-    sealer,
-    signer,
-    targets,
-)
+from gateway.serve.assembly import embedded_register, open_register, targets
 from gateway.serve.desk import follower_of, person_store
+from gateway.serve.keys import checkpoint_file, key_ring, sealer, signer
+from gateway.serve.place import configured_url
 from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
 from gateway.serve.stores import open_custody, open_database, restore_schemes

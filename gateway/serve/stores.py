@@ -27,7 +27,9 @@ from gateway.records.unsealing import Unsealer
 from gateway.register import layout
 from gateway.register.export import Known
 from gateway.register.register import Register
-from gateway.serve import assembly
+from gateway.serve.assembly import open_register, register_url
+from gateway.serve.keys import key_ring, sealer
+from gateway.serve.place import archive_place, keys_place
 from gateway.settings import Settings
 
 _PAGE = 1000
@@ -146,7 +148,7 @@ async def open_database(settings: Settings) -> Database:
         RecordsUnavailable: it cannot be made or opened.
 
     """
-    place = assembly.archive_place(settings)
+    place = archive_place(settings)
     return await Database.open(place, timeout=settings.records.archive_timeout)
 
 
@@ -158,7 +160,7 @@ async def open_custody(settings: Settings, seal: Sealer, database: Database) -> 
         RecordsUnavailable: they cannot be made or opened.
 
     """
-    place = assembly.keys_place(settings)
+    place = keys_place(settings)
     where = "records.keys_url" if isinstance(place, str) else str(place)
     if isinstance(place, Path) and not place.exists() and await keys_of(database) is not None:
         raise InputError(
@@ -178,9 +180,9 @@ async def open_custody(settings: Settings, seal: Sealer, database: Database) -> 
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores of a configuration; an embedded register not running runs meanwhile."""
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(assembly.register_url(settings))
-        ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
-        register = await assembly.open_register(settings, url, ring, seal)
+        url = await stack.enter_async_context(register_url(settings))
+        ring, seal = key_ring(settings), sealer(settings)
+        register = await open_register(settings, url, ring, seal)
         await stack.enter_async_context(register)
         database = await open_database(settings)
         stack.push_async_callback(database.aclose)

@@ -25,7 +25,7 @@ from gateway.records.resealing import Resealer
 from gateway.records.seal import Sealer
 from gateway.register import layout
 from gateway.register.register import Register
-from gateway.serve.assembly import address_seal, evidence_seal
+from gateway.serve.keys import address_seal, evidence_seal
 from gateway.subject.follower import Follower
 from gateway.subject.people import People, Who
 from gateway.subject.spread import Spreader
