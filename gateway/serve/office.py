@@ -94,7 +94,9 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores, importer: Importer
         organisation_history=stores.organisation_history,
         acts=partial(acts, stores.database),
         held=Holding(parts),
-        serving=Serving(people.people, people.requests, people.erasure, people.access),
+        serving=Serving(
+            people.people, people.wishes, people.requests, people.erasure, people.access
+        ),
         feed=feed,
         waiting=Waiting(feed.head),
         known=stores.known,

@@ -30,6 +30,7 @@ from gateway.subject.follower import Follower
 from gateway.subject.people import People, Who
 from gateway.subject.spread import Spreader
 from gateway.subject.store import PersonStore
+from gateway.subject.wishes import Wishes
 
 WHO = Who("anna", "tests")
 
@@ -49,6 +50,7 @@ class Site:
     spreader: Spreader
     follower: Follower
     people: People
+    wishes: Wishes
     events: EventArchive
     ring: KeyRing
     sealer: Sealer
@@ -109,6 +111,7 @@ async def open_site(
         events = EventArchive(database)
         store = PersonStore(database, custody, ring)
         spreader = Spreader(store, register, events, ring)
+        people = People(store, register, spreader, recorder)
         yield Site(
             register=register,
             database=database,
@@ -126,7 +129,8 @@ async def open_site(
             store=store,
             spreader=spreader,
             follower=Follower(database, spreader),
-            people=People(store, register, spreader, recorder),
+            people=people,
+            wishes=Wishes(people, register),
             events=events,
             ring=ring,
             sealer=sealer,
