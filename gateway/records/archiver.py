@@ -18,8 +18,8 @@ import structlog
 from gateway.clock import Clock, now_ms
 from gateway.failure import GatewayError, RecordsUnavailable
 from gateway.records.archive import Archive
+from gateway.records.binding import Binding
 from gateway.records.checkpointing import Checkpointer
-from gateway.records.content import ContentStore
 from gateway.records.database import BadRow
 from gateway.records.entry import RECORDS
 from gateway.records.journal import StreamEntry, set_aside
@@ -122,7 +122,7 @@ class Archiver:
     two batches, so that they are large and their fixed costs small, unless more waits
     than one batch takes (1024 entries or 4 MiB).  ``within`` bounds each trip to the
     store.  ``trim`` False leaves the streams as they are.  ``resealer`` puts each
-    person's part under the person's key, ``contents`` the keys of contents under those of
+    person's part under the person's key, ``binding`` the keys of contents under those of
     their messages; without them all stays under the content key.
     """
 
@@ -137,7 +137,7 @@ class Archiver:
         poll: float = 0.25,
         lease: Lease | None = None,
         resealer: Resealer | None = None,
-        contents: ContentStore | None = None,
+        binding: Binding | None = None,
         checkpointer: Checkpointer | None = None,
         trim: bool = True,
         within: float = 5.0,
@@ -152,7 +152,7 @@ class Archiver:
         self._poll = poll
         self._lease = lease or Lease(wire)
         self._resealer = resealer
-        self._contents = contents
+        self._binding = binding
         self._checkpointer = checkpointer
         self._signed_rows = 0
         self._trim_too = trim
@@ -266,8 +266,8 @@ class Archiver:
 
     async def _bind(self) -> None:
         """Put the keys of contents under those of their messages, now that these are here."""
-        if self._contents is not None:
-            while await self._contents.bind():
+        if self._binding is not None:
+            while await self._binding.bind():
                 pass
 
     async def _store(self, entries: Sequence[StreamEntry], fence: int) -> dict[bytes, bytes]:

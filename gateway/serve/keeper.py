@@ -15,6 +15,7 @@ from gateway.held.store import HeldStore
 from gateway.http.health import Check
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver, ArchiverStatus
+from gateway.records.binding import Binding
 from gateway.records.checkpointing import Checkpointer
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
@@ -112,7 +113,7 @@ class Keeper:
                 archive,
                 events=layout.event_streams(),
                 resealer=Resealer(seal, custody),
-                contents=contents,
+                binding=Binding(database, seal, contents),
                 checkpointer=self._checkpointer,
                 unknown_after=settings.records.unknown_after_minutes * 60_000,
             )

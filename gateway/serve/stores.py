@@ -18,6 +18,7 @@ from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.belonging import belong, keys_of
+from gateway.records.binding import Binding
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from gateway.records.events import EventArchive
@@ -211,7 +212,7 @@ def stores_on(
             archive,
             events=layout.event_streams(),
             resealer=Resealer(seal, custody),
-            contents=contents,
+            binding=Binding(database, seal, contents),
         ),
         ring=ring,
         seal=seal,

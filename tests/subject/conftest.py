@@ -17,6 +17,7 @@ from gateway.entry.entry import Scope
 from gateway.entry.event import Event, EventKind
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
+from gateway.records.binding import Binding
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from gateway.records.events import EventArchive
@@ -121,7 +122,7 @@ async def open_site(
                 archive,
                 events=layout.event_streams(),
                 resealer=Resealer(sealer, custody),
-                contents=contents,
+                binding=Binding(database, sealer, contents),
             ),
             archive=archive,
             contents=contents,
