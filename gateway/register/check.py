@@ -16,7 +16,7 @@ from gateway.register import layout
 from gateway.register.connect import Connections
 from gateway.register.fill import FULL, fill
 from gateway.register.layout import Layout
-from gateway.register.reply import members_of
+from gateway.register.reply import members_of, require_good
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,7 @@ async def prepare(
         ],
         within,
     )
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")
+    require_good(replies, "the register cannot be used")
     if replies[0] < _FLOOR:
         raise InputError("the register's server is too old: Redis 7.0 or Valkey 7.2 is needed")
     version, found = (int(value) for value in replies[4])
@@ -102,9 +100,7 @@ async def _check_keys(
     ]
     # Whoever changes a bucket compares them.
     fresh += [(b"SETNX", layout.tag_key(s), places.tag) for s in range(layout.SHARDS)]
-    for reply in await connections.wire.exchange(fresh, within):
-        if isinstance(reply, Exception):
-            raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")
+    require_good(await connections.wire.exchange(fresh, within), "the register cannot be used")
 
 
 async def warn_of_settings(connections: Connections, within: float) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
+
+from gateway.failure import RegisterUnavailable
 
 
 def members_of(reply: object) -> dict[bytes, Any]:
@@ -11,6 +14,18 @@ def members_of(reply: object) -> dict[bytes, Any]:
         return {key.encode() if isinstance(key, str) else key: reply[key] for key in reply}
     flat = cast("list[Any]", reply)
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def cause(reply: object) -> str:
+    """An error reply's name, its first word (OOM, MISCONF, READONLY...): no data in it."""
+    return str(reply).partition(" ")[0] if isinstance(reply, Exception) else type(reply).__name__
+
+
+def require_good(replies: Sequence[object], what: str) -> None:
+    """Raise RegisterUnavailable, which begins with ``what``, where a reply is an error."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise RegisterUnavailable(f"{what} ({cause(reply)})")
 
 
 def stream_id(text: bytes) -> tuple[int, int]:
