@@ -29,6 +29,7 @@ from gateway.serve.child import Child, listen, open_child
 from gateway.serve.desk import person_store
 from gateway.serve.letterbox import Letterbox
 from gateway.serve.logging import configure
+from gateway.serve.offer import signing_keys
 from gateway.serve.stores import Stores
 from gateway.serve.tools import Tools
 from gateway.settings import Settings
@@ -131,6 +132,7 @@ def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Par
         Requests(stores.database, stores.custody, store, recorder),
         post,
         speaks,
+        signing_keys(settings),
     )
 
 
