@@ -21,7 +21,7 @@ from gateway.entry.entry import EMPTY, Entry, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.entry.projection import project
 from gateway.failure import InputError, RegisterUnavailable
-from gateway.records import archiver as archiving
+from gateway.records import streams
 from gateway.records import schema
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
@@ -668,5 +668,5 @@ def test_replayed_octets_are_those_of_the_projection(events):
 
 def test_archiver_and_register_mean_the_same_keys():
     for shard, stream in enumerate(layout.event_streams()):
-        assert archiving.archived_key(stream) == layout.archived_key(shard)
-        assert archiving.hold_key(stream) == layout.hold_key(shard)
+        assert streams.archived_key(stream) == layout.archived_key(shard)
+        assert streams.hold_key(stream) == layout.hold_key(shard)
