@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 import typer
@@ -25,17 +25,16 @@ from gateway.cli.option import (
     run,
     settings_of,
 )
+from gateway.contacts.contact import Channel
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records.act import Act, Action
-from gateway.records.finding import Found, Shown
+from gateway.records.finding import Found, Shown, Sums, Wanted
 from gateway.records.record import Direction, Result
 from gateway.settings import Settings
-
-if TYPE_CHECKING:
-    pass
+from gateway.subject.person import Language
 
 app = typer.Typer(no_args_is_help=True, help="What was decided, why, and what came of it.")
 
@@ -125,6 +124,57 @@ def _print(found: list[Found]) -> None:
             one.result or "…",
         )
     console().print(table)
+
+
+@app.command()
+def count(
+    since: Annotated[str | None, typer.Option(help="From this time on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    client: Annotated[str | None, typer.Option(help="The sending tool.")] = None,
+    campaign: Annotated[
+        str | None, typer.Option(help="As the tool names it (campaign_header).")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="What it was about.")] = None,
+    channel: Annotated[Channel | None, typer.Option(help="Mail or text messages.")] = None,
+    language: Annotated[Language, typer.Option(help="Of the reasons.")] = Language.EN,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Say how many went, how many did not, and why; exit status 1 when there were none.
+
+    A message that the tool sent again after a 4xx counts each time.
+    """
+    settings = settings_of(config)
+    wanted = Wanted(moment(since), moment(until), client, campaign, topic, channel)
+    sums = run(_count(settings, wanted))
+    if json:
+        sys.stdout.buffer.write(orjson.dumps(asdict(sums)) + b"\n")
+    elif sums.recipients:
+        _print_sums(sums, language)
+    else:
+        typer.echo("no such messages")
+    if not sums.recipients:
+        raise typer.Exit(1)
+
+
+async def _count(settings: Settings, wanted: Wanted) -> Sums:
+    async with open_stores(settings) as stores:
+        await stores.catch_up()
+        return await stores.archive.count(wanted)
+
+
+def _print_sums(sums: Sums, language: Language) -> None:
+    table = Table()
+    table.add_column("recipients", justify="right", no_wrap=True)
+    for heading in ("decision", "result", "rule", "because"):
+        table.add_column(heading, no_wrap=heading != "because")
+    for share in sums.shares:
+        because = getattr(share.text, language) if share.text else ""
+        table.add_row(
+            str(share.recipients), share.outcome, share.result or "…", share.rule, because
+        )
+    console().print(table)
+    typer.echo(f"{sums.recipients} recipients of {sums.messages} messages")
 
 
 @app.command()

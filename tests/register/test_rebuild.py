@@ -21,8 +21,7 @@ from gateway.entry.entry import EMPTY, Entry, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.entry.projection import project
 from gateway.failure import InputError, RegisterUnavailable
-from gateway.records import streams
-from gateway.records import schema
+from gateway.records import schema, streams
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.database import Database
