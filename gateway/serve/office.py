@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 
 import structlog
-import uvloop
 
 from gateway.api.desk import Desk, Serving
 from gateway.api.ledger import Ledger
@@ -42,18 +41,13 @@ log = structlog.get_logger(__name__)
 _LAST_WORDS = 5.0
 
 
-def run(assignment: Assignment) -> None:
+async def serve(assignment: Assignment) -> None:
     """Serve the API as assigned until SIGTERM.
 
     Raises:
         GatewayError: it cannot start; the text says what to do.
 
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assignment))
-
-
-async def _serve(assignment: Assignment) -> None:
     async with open_child(assignment) as child:
         settings, parts, stores = child.settings, child.parts, child.stores
         context = server_context(settings.api.tls, "api.tls")
