@@ -33,7 +33,7 @@ from gateway.register.layout import SHARDS
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.register.rebuild import Progress, Rebuilt
+    from gateway.register.rebuilt import Progress, Rebuilt
     from gateway.serve.knowledge import Knowledge
 
 

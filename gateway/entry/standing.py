@@ -200,6 +200,20 @@ class Standing(NamedTuple):
             and (lifted or not self._lifted(ban, channel, ban.topic, now_ms))
         ]
 
+    def stricter_at(self, channel: Channel, now_ms: int) -> int | None:
+        """When a consent that lifts may end next, so that bans of a channel stand again.
+
+        None where there is no such ban or no such time.  Milliseconds since the epoch.
+        """
+        ends = [
+            consent.expires
+            for consent in self.exact.consents
+            if consent.lifts and consent.channel is channel and not consent.expired(now_ms)
+        ]
+        times = [end for end in ends if end is not None]
+        lifted = times and self.standing_bans(channel, now_ms, lifted=True)
+        return min(times) if lifted else None
+
     def topic_may_lift(self, channel: Channel, now_ms: int) -> bool:
         """Whether a consent for a single topic could lift some ban of this channel."""
         return any(

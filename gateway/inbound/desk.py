@@ -145,13 +145,18 @@ class Desk:
         return _TAKEN
 
     def _bounces(self, report: Report) -> list[tuple[Event, Contact]]:
-        changes = []
+        changes: dict[Contact, Event] = {}
+        linked = {link.contact.canonical for link in self._links(report.tokens)}
         for failure in report.failures:
-            contact = _mailbox(failure.recipient)
+            # Any client of the mail server may have named another as the one it wrote to
+            # (ORCPT).  Only our link in what came back shows that it is so.
+            contact = _mailbox(failure.written_to)
+            if contact is None or contact.canonical not in linked:
+                contact = _mailbox(failure.recipient)
             if contact is not None:
                 evidence = f"{report.form.value} {failure.status or '-'} {failure.trouble.value}"
-                changes.append((self._given_up(failure.reason, evidence), contact))
-        return changes
+                changes[contact] = self._given_up(failure.reason, evidence)
+        return [(event, contact) for contact, event in changes.items()]
 
     def _complaints(self, complaint: Complaint) -> list[tuple[Event, Contact]]:
         """What a complaint changes, for the link's person, else for whom it names."""

@@ -22,6 +22,7 @@ from gateway.contacts.digest import KeyRing, subject_of
 from gateway.entry.entry import DeliveryReason
 from gateway.entry.event import Event, EventError, EventKind
 from gateway.entry.period import delivery_expiry
+from gateway.entry.projection import said_at
 from gateway.entry.standing import Standing
 from gateway.register.register import Register
 from gateway.settings.public import Delivery
@@ -232,9 +233,11 @@ class Intake:
         if entry == DELIVERY:
             undated = moment is None and first
             return self._undeliverable(tool, told, moment, via, undated=undated)
+        said = now if moment is None else moment
         return Event(
             kind=EventKind.BAN,
-            at=now if moment is None else moment,
+            # A call tells what happened now, whatever clock has dated a consent.
+            at=said_at(standing.exact, said, now) if via is Via.HOOK else said,
             actor=f"tool:{tool.name}",
             source=_source(tool, via),
             evidence=_evidence(tool, told),

@@ -49,14 +49,15 @@ _RESETS: Final = ("x-ratelimit-reset", "x-sib-ratelimit-reset")
 class ToolAway(GatewayError):
     """The tool cannot be reached, or puts everybody off; ``after``: for so many seconds.
 
-    The text holds nothing personal.
+    ``busy``: it asks for time, whatever was asked of it.  The text holds nothing personal.
     """
 
     status = "4.4.1"
 
-    def __init__(self, text: str, after: float = 0.0) -> None:
+    def __init__(self, text: str, after: float = 0.0, *, busy: bool = False) -> None:
         super().__init__(text)
         self.after = after
+        self.busy = busy
 
 
 class Session:
@@ -149,7 +150,8 @@ class Session:
                 return answer
             asked = asked_pause(dict(_lowered(answer.headers)), self._clock())
             if last or asked > _WAIT_MOST:
-                raise ToolAway(f"answers {answer.status}", max(asked, pause))
+                busy = answer.status == 429 or asked > 0
+                raise ToolAway(f"answers {answer.status}", max(asked, pause), busy=busy)
             await asyncio.sleep(max(asked, pause))
         raise AssertionError
 

@@ -18,7 +18,7 @@ from gateway.entry.event import Event, EventKind
 from gateway.records.database import Database
 from gateway.records.seal import Sealer
 from gateway.register.register import Register
-from gateway.serve.assembly import address_seal, evidence_seal
+from gateway.serve.keys import address_seal, evidence_seal
 from gateway.serve.stores import Stores, stores_on
 from gateway.settings.public import Delivery
 from gateway.settings.sync import Sync

@@ -133,6 +133,8 @@ class PlainTool:
         self.headers: dict[str, str] = {}
         self.refused: dict[str, tuple[str, bool]] = {}
         """Addresses that it does not take: why, and whether for good."""
+        self.breaks: set[str] = set()
+        """Addresses at which it breaks down, whatever else it is given with them."""
         self.puts: list[Entry] = []
         self.asked: list[str] = []
         self.page = page
@@ -222,7 +224,10 @@ class PlainTool:
         if away := self._away(request):
             return away
         results = []
-        for entry in orjson.loads(await request.read()):
+        entries = orjson.loads(await request.read())
+        if self.breaks & {entry["address"] for entry in entries}:
+            return web.Response(status=500)
+        for entry in entries:
             self.puts.append(entry)
             cause, final = self.refused.get(entry["address"], ("", False))
             if not cause:
