@@ -54,6 +54,7 @@ _EVENT: Final = "mautic.lead_channel_subscription_changed"
 
 _CHANNELS = {"email": Channel.EMAIL, "sms": Channel.SMS}
 _REASONS = {1: Reason.OBJECTION, 2: Reason.BOUNCE, 3: Reason.BLOCKED}
+_LEGAL = {str(number) for number, reason in _REASONS.items() if reason.legal}
 _STATUSES = {
     "unsubscribed": Reason.OBJECTION,
     "bounced": Reason.BOUNCE,
@@ -224,8 +225,12 @@ class Mautic(Connector):
             there += yield from self._looked_up(column, "eq", entry.contact.canonical, _ROWS)
         if not there:
             return (yield from self._created(entry, channels))
-        for number in sorted({whole_at(row, "id", self) for row in there}):
+        held = {whole_at(row, "id", self): _banned(row) for row in there}
+        for number in sorted(held):
             for channel in channels:
+                if not entry.reason.legal and str(channel) in held[number]:
+                    # Mautic would put the bounce in the place of what somebody wrote by hand.
+                    continue
                 path = f"/api/contacts/{number}/dnc/{channel}/add"
                 answer = yield sent("POST", path, _asked(entry))
                 if answer.status != 404:
@@ -327,6 +332,16 @@ def _columns(channel: Channel) -> tuple[str, ...]:
 def _asked(entry: Suppression) -> dict[str, object]:
     """An entry's reason as Mautic has it."""
     return {"reason": _NUMBERS[entry.reason], "comments": "suppression gateway"}
+
+
+def _banned(row: Mapping[str, Any]) -> set[str]:
+    """The channels that one of Mautic's contacts is banned from, bounces left aside."""
+    entries = row.get("doNotContact")
+    return {
+        text(one, "channel")
+        for one in (entries if isinstance(entries, list) else ())
+        if isinstance(one, dict) and str(one.get("reason")) in _LEGAL
+    }
 
 
 def _reached(row: Mapping[str, Any]) -> dict[Channel, Contact]:

@@ -115,6 +115,8 @@ async def stores(
         register = await Register.open(
             register_url,
             ring,
+            timeout=20,  # a busy machine is none of these tests' business
+            write_timeout=30,
             bits=8,
             settle=0.01,
             seal=address_seal(ring, SEALER),
