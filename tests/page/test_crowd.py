@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from gateway.public.server import Reply, Visit
 from tests.page.test_one_click import NEWSLETTER, ONE_CLICK, A
 from tests.peers.process import until
@@ -118,3 +120,23 @@ async def test_who_speaks_an_older_http_is_not_told_to_go_on(pages):
     async with asyncio.timeout(20):
         assert b" 200 OK" in await reader.readline()
     writer.close()
+
+
+async def test_a_page_waits_a_moment_only_for_the_archive_to_tell_its_language(open_pages):
+    async with open_pages(records={"archive_timeout": 60}) as pages:
+        ended, begun = asyncio.Event(), 0
+
+        async def work(_connection: AsyncConnection) -> None:
+            nonlocal begun
+            begun += 1
+            await ended.wait()
+
+        # All connections that there are at once.
+        held = [asyncio.create_task(pages.stores.database.read(work)) for _ in range(4)]
+        await until(lambda: begun == 4, 20)
+        async with asyncio.timeout(40):
+            status, html = await pages.get(pages.link(A), Accept_Language="sv")
+        assert (status, "Sluta skicka e-post" in html) == (200, True)
+        assert not any(one.done() for one in held)
+        ended.set()
+        await asyncio.gather(*held)
