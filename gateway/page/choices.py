@@ -16,7 +16,7 @@ from gateway.entry.entry import ConsentStatus
 from gateway.entry.event import Event
 from gateway.entry.repetition import in_force
 from gateway.failure import GatewayError, InputError, RegisterUnavailable
-from gateway.page.asking import Asking
+from gateway.page.asking import Asking, Fate
 from gateway.page.choice import (
     ONE_CLICK,
     PAGE,
@@ -124,17 +124,32 @@ class Choices:
             return say("done.all", language)
         if done == Act.WITHDRAW and view.withdrawn:
             return say("done.withdrawn", language)
-        if done == Act.CONSENT and any(
-            one.status is ConsentStatus.PENDING for one in view.consents
-        ):
-            return say(
-                "done.asked", language, contact=visitor.shown, days=CONFIRM_DAYS, pause=PAUSE_DAYS
-            )
+        if done == Act.CONSENT:
+            return await self._asked(visitor, view)
         if done == Act.DATA:
             waiting = await self.requests.waiting(visitor.contact, Kind.ACCESS)
             if waiting is not None:
                 return say("done.data", language, day=day_of(waiting.due, language))
         return ""
+
+    async def _asked(self, visitor: Visitor, view: View) -> str:
+        """What became of the messages for what waits to be confirmed; "" where none was sent."""
+        fates = [
+            await self.asking.fate(visitor.contact, one.topic)
+            for one in view.consents
+            if one.status is ConsentStatus.PENDING
+        ]
+        if Fate.UNSURE in fates:
+            return say("done.unsure", visitor.language, contact=visitor.shown)
+        if Fate.SENT not in fates:
+            return ""
+        return say(
+            "done.asked",
+            visitor.language,
+            contact=visitor.shown,
+            days=CONFIRM_DAYS,
+            pause=PAUSE_DAYS,
+        )
 
     # -- doing ------------------------------------------------------------------------
 
