@@ -31,6 +31,7 @@ from gateway.page.form import FormError, is_one_click
 from gateway.page.pace import Pace
 from gateway.page.paint import Painter, day_of
 from gateway.page.reception import receive
+from gateway.page.turn import Turns
 from gateway.page.view import CONFIRM_DAYS, Offer, Refusal, View, offers_in, view_of
 from gateway.page.visitor import Entrance, Visitor, is_foreign, onward
 from gateway.page.wording import say
@@ -66,6 +67,7 @@ class Choices:
     """That a link is good."""
     clock: Clock
     pace: Pace = field(default_factory=Pace)
+    turns: Turns = field(default_factory=Turns)
 
     async def __call__(self, visit: Visit) -> Reply:
         """Answer a visit; a register that is away is told as such, with 503."""
@@ -275,16 +277,18 @@ class Choices:
 
     async def _ask_for_data(self, visitor: Visitor) -> Reply:
         language = visitor.language
-        if await self.requests.waiting(visitor.contact, Kind.ACCESS) is None:
-            try:
-                await self.requests.receive(
-                    Kind.ACCESS,
-                    Who("person"),
-                    contact=visitor.contact,
-                    words=Said(say("data.button", language), language).evidence,
-                    how="page",
-                )
-            except InputError as error:
-                # The records are ours to mend; the person is to hear that it failed.
-                raise GatewayError(str(error)) from None
+        # One at a time: a button that is pressed twice would else ask twice.
+        async with self.turns.of(visitor.contact.canonical):
+            if await self.requests.waiting(visitor.contact, Kind.ACCESS) is None:
+                try:
+                    await self.requests.receive(
+                        Kind.ACCESS,
+                        Who("person"),
+                        contact=visitor.contact,
+                        words=Said(say("data.button", language), language).evidence,
+                        how="page",
+                    )
+                except InputError as error:
+                    # The records are ours to mend; the person is to hear that it failed.
+                    raise GatewayError(str(error)) from None
         return onward(language, Act.DATA)
