@@ -8,7 +8,7 @@ account and wrong tokens a minute of an address, and the time a request may take
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
@@ -87,6 +87,8 @@ class Office:
         self._rates = _Rates()
         self._strangers = _Rates()
         self._under_way = 0
+        self._mine: Counter[str] = Counter()
+        """Requests under way, by account."""
         self._large = 0
         """Large bodies that are being read."""
 
@@ -136,6 +138,20 @@ class Office:
 
     async def _served(self, request: web.BaseRequest, limit: asyncio.Timeout) -> web.StreamResponse:
         account = await self._account(request)
+        most = max(1, self.desk.settings.api.max_requests * 3 // 4)
+        if self._mine[account.name] >= most:
+            raise _too_many()  # the last places are for others
+        self._mine[account.name] += 1
+        try:
+            return await self._asked(request, account, limit)
+        finally:
+            self._mine[account.name] -= 1
+            if not self._mine[account.name]:
+                del self._mine[account.name]
+
+    async def _asked(
+        self, request: web.BaseRequest, account: Account, limit: asyncio.Timeout
+    ) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         if path == _DOCUMENT:
             if request.method != "GET":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.bounce.address import typed_address, without_xtext
-from gateway.bounce.part import Part
+from gateway.bounce.part import HEADER, Part
 from gateway.bounce.report import Failure, Form, Report
 from gateway.bounce.returned import link_tokens, message_id, returned
 from gateway.bounce.status import TEXT, judge
@@ -34,7 +34,7 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
     spared = seen = 0
     for status in statuses:
         for block in _blank.split(status.body, MOST)[:MOST]:
-            fields = HeaderSection(block.strip(b"\n") + b"\n")
+            fields = HeaderSection(block.strip(b"\n")[:HEADER] + b"\n")
             if b"action" not in fields or seen >= MOST:
                 continue
             seen += 1

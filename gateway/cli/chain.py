@@ -11,15 +11,7 @@ import orjson
 import typer
 
 from gateway.cli.moment import told
-from gateway.cli.option import (
-    Config,
-    Json,
-    Reader,
-    open_stores,
-    record_act,
-    run,
-    settings_of,
-)
+from gateway.cli.option import Config, Json, Reader, open_stores, record_act, run, settings_of
 from gateway.clock import now_ms
 from gateway.failure import InputError
 from gateway.records.act import Act, Action

@@ -203,7 +203,7 @@ async def _known(
         ]
         base = None
         if contact.base != contact.canonical:
-            from gateway.entry.standing import merge_exact
+            from gateway.entry.merging import merge_exact
 
             base = merge_exact(standing.base)
         return standing.exact, base, banned_by

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -59,6 +59,10 @@ class Desk:
     recorder: Recorder
     contents: ShelvedContents
     metrics: Metrics
+    reading: Mapping[Role, asyncio.Lock] = field(
+        default_factory=lambda: {role: asyncio.Lock() for role in Role}
+    )
+    """One message at a time is read: threads that search texts take the loop its turns."""
 
     async def take(self, role: Role, tags: Sequence[str], message: bytes) -> bytes:
         """Do what a message says; the reply to its final dot.
@@ -74,7 +78,8 @@ class Desk:
     # -- what a person writes -----------------------------------------------------
 
     async def _unsubscribe(self, tags: Sequence[str], message: bytes) -> bytes:
-        request = await asyncio.to_thread(read_request, message, tags)
+        async with self.reading[Role.UNSUBSCRIBE]:
+            request = await asyncio.to_thread(read_request, message, tags)
         links = self._links(request.tokens)
         if not links:
             self.metrics.inbound("unsubscribe_without_link")
@@ -127,7 +132,8 @@ class Desk:
     # -- what mail servers and mailbox providers tell -----------------------------
 
     async def _report(self, message: bytes) -> bytes:
-        report = await asyncio.to_thread(read_report, message)
+        async with self.reading[Role.BOUNCE]:
+            report = await asyncio.to_thread(read_report, message)
         changes = self._bounces(report) if report.complaint is None else []
         if report.complaint is not None:
             changes = self._complaints(report.complaint)

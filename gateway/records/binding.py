@@ -18,13 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.custody.cipher import MESSAGE, OVERHEAD, seal
 from gateway.message.masking import Masking
 from gateway.records import schema
-from gateway.records.content import (
-    WAITS,
-    ContentMissing,
-    ContentStore,
-    key_context,
-    sealed_chunk,
-)
+from gateway.records.content import WAITS, ContentMissing, ContentStore, key_context, sealed_chunk
 from gateway.records.database import Database
 from gateway.records.seal import Sealer, SealError
 

@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol
 from gateway.contacts.contact import Contact
 from gateway.contacts.email import organisations_of
 from gateway.contacts.parse import parse_contact
-from gateway.entry.standing import Standing, merge
+from gateway.entry.merging import merge
+from gateway.entry.standing import Standing
 from gateway.register.disclosure import Excluded, Purpose, excluded
 from gateway.register.register import Register
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from gateway.register.layout import (
-    META,
-    SHARDS,
-    Layout,
-)
+from gateway.register.layout import META, SHARDS, Layout
 from gateway.register.rebuild_script import Steps
 
 _UNLINKED = 1000

@@ -26,7 +26,8 @@ from gateway.contacts.digest import (
 from gateway.contacts.parse import parse_domain
 from gateway.entry.entry import Entry, Scope
 from gateway.entry.event import Event, EventError, EventKind
-from gateway.entry.standing import Standing, merge_exact
+from gateway.entry.merging import merge_exact
+from gateway.entry.standing import Standing
 from gateway.failure import InputError
 from gateway.register.check import prepare, warn_of_fill, warn_of_settings
 from gateway.register.commit import Committer, Write

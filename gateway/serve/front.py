@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 _LAST_WORDS = 5.0
 _GAUGE_SECONDS = 1.0
+_LANGUAGE_WITHIN = 1.0
+"""Seconds that a page waits for the archive to tell its language."""
 UNRATED = frozenset({"hooks", "u"})
 """Parts whose callers are tools: mail services refuse for many people from few addresses.
 
@@ -109,13 +111,14 @@ def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Par
 
     async def speaks(contact: Contact) -> Language | None:
         try:
-            people = await store.of(contact)
-            if len(people) != 1:
-                return None
-            language: Language = (await store.open(people[0])).person.language.value
-        except GatewayError as error:
+            async with asyncio.timeout(_LANGUAGE_WITHIN):
+                people = await store.of(contact)
+                if len(people) != 1:
+                    return None
+                language: Language = (await store.open(people[0])).person.language.value
+        except (GatewayError, TimeoutError) as error:
             # The page is shown all the same, in the browser's language.
-            log.warning("language_unknown", cause=str(error))
+            log.warning("language_unknown", cause=str(error) or "the archive takes too long")
             return None
         return language
 

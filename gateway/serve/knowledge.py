@@ -17,8 +17,9 @@ from gateway.decision.load import read_rules
 from gateway.decision.rule import RuleSet
 from gateway.entry.entry import EMPTY, Entry
 from gateway.entry.event import Event
+from gateway.entry.merging import merge
 from gateway.entry.projection import project
-from gateway.entry.standing import Standing, merge
+from gateway.entry.standing import Standing
 from gateway.records.events import EventArchive
 from gateway.register.register import Register
 from gateway.register.reply import stream_id

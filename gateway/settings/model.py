@@ -16,15 +16,7 @@ from typing import Annotated, Literal
 
 from gateway.settings.address import apart
 from gateway.settings.bound import Bound, Checked
-from gateway.settings.public import (
-    Delivery,
-    Dkim,
-    Inbound,
-    Language,
-    Pages,
-    Public,
-    Unsubscribe,
-)
+from gateway.settings.public import Delivery, Dkim, Inbound, Language, Pages, Public, Unsubscribe
 from gateway.settings.sms import Sms, SmsRoute
 from gateway.settings.smtp import Smtp, SmtpClient
 from gateway.settings.sync import Sync

@@ -15,12 +15,7 @@ from gateway.records.act import Action
 from gateway.register.register import Register
 from gateway.subject.directory import Stored
 from gateway.subject.people import People, Who
-from gateway.subject.person import (
-    Objection,
-    Person,
-    PersonError,
-    Restriction,
-)
+from gateway.subject.person import Objection, Person, PersonError, Restriction
 
 
 class Wishes:

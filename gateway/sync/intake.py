@@ -108,28 +108,30 @@ class Intake:
         *,
         first: bool = False,
         whole: bool = False,
+        asked: int | None = None,
     ) -> Taken:
-        """Take changes in.
+        """Take changes in, of a page that was asked for at ``asked`` (ms).
 
         ``first``: the whole list has never been read, so that what it does not date may
         have been there for long.  ``whole``: it is being read whole.
         """
         taken = Taken()
+        since = self._clock() if asked is None else asked
         for at in range(0, len(changes), _PORTION):
             part = changes[at : at + _PORTION]
-            taken.add(await self._take(tool, part, via, first, whole))
+            taken.add(await self._take(tool, part, via, first, whole, since))
         if taken.news:
             await self._register.settle()
         return taken
 
     async def _take(
-        self, tool: Tool, changes: Sequence[Change], via: Via, first: bool, whole: bool
+        self, tool: Tool, changes: Sequence[Change], via: Via, first: bool, whole: bool, since: int
     ) -> Taken:
         portion = await self._work_out(tool, changes, via, first)
         rows = [row._replace(listed=1) if whole else row for row in portion.rows.values()]
         logged = await self._register.apply_many(portion.events, only_changes=True, settled=False)
         # Behind what is in force: a crash in between takes the same in again.
-        await self._store.note(tool.name, rows)
+        await self._store.note(tool.name, rows, since)
         await self._store.lose(tool.name, list(portion.gone))
         portion.taken.news = len(logged)
         return portion.taken

@@ -87,13 +87,14 @@ class Puller:
         if left != cursor:
             trail = Trail()
         for _ in range(_PAGES):
+            asked = self._clock()
             try:
                 page = await session.run(tool.connector.changes(cursor))
             except (ToolUnreadable, ToolRefused):
                 if cursor and self._long(cursors):
                     await self._anew(tool)
                 raise
-            part = await self._intake.take(tool, page.changes, Via.LIST, first=first)
+            part = await self._intake.take(tool, page.changes, Via.LIST, first=first, asked=asked)
             part.bad += page.bad
             await self._store.count_bad(tool.name, part.bad)
             taken.add(part)
@@ -122,13 +123,16 @@ class Puller:
         kept = self._seal.open(tool.name, Course.LISTING, cursors.sealed_listing)
         under_way = Listing.read(kept) or Listing("", self._clock())
         first = cursors.listed is None
+        asked = self._clock()
         try:
             page = await session.run(tool.connector.listing(under_way.cursor))
         except (ToolUnreadable, ToolRefused):
             if under_way.cursor and self._long(cursors):
                 await self._store.change(tool.name, sealed_listing=b"")
             raise
-        taken = await self._intake.take(tool, page.changes, Via.LIST, first=first, whole=True)
+        taken = await self._intake.take(
+            tool, page.changes, Via.LIST, first=first, whole=True, asked=asked
+        )
         taken.bad += page.bad
         await self._store.count_bad(tool.name, taken.bad)
         self._tell(tool, taken)

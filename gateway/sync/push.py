@@ -100,6 +100,7 @@ class Pusher:
         if not owed:
             return done
         done.looked_at = len(owed)
+        since = self._clock()
         plan = await self._plan(tool, owed)
         done.tasks = await self._tasks.tell(tool.name, plan.tasks)
         await self._tasks.done(tool.name, plan.needless)
@@ -109,7 +110,7 @@ class Pusher:
                 work.puts.clear()
         finished = plan.works
         try:
-            await self._putter.put(tool, session, plan.works)
+            await self._putter.put(tool, session, plan.works, since)
         except BaseException:
             # What was put stays known even where the rest of its contact was not.
             finished = [work for work in plan.works if not work.puts or work.failed is not None]
@@ -136,6 +137,7 @@ class Pusher:
         """
         if not tool.settings.push:
             return True
+        since = self._clock()
         every = [each for contact in contacts for each in spellings(contact)]
         standings = await self._look_up(every)
         known = await self._store.known(
@@ -150,7 +152,7 @@ class Pusher:
             lacking = self._wanted(tool, contact, standing, there).entries
             # That mail bounced is no reason to hand an address on that is to be forgotten.
             work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
-        await self._putter.put(tool, session, [work])
+        await self._putter.put(tool, session, [work], since)
         return work.failed is None
 
     async def _plan(self, tool: Tool, owed: Sequence[Owed]) -> _Plan:

@@ -3,12 +3,13 @@
 Some tools answer one odd address with a failure of their own (500), again and again.  From
 outside that looks as if they were away.  So after a failure entries are put one by one, in
 an order of chance: while the tool takes others, what it fails at is put off as what it
-refuses is; where it takes none, it is away, and nothing is put off.
+refuses is; where it takes none for a while, it is away, and nothing is put off.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +26,8 @@ from gateway.sync.wanted import as_held
 
 _AWAY: Final = 3
 """Entries that fail one after the other until a tool is held to be away."""
+_LATELY: Final = 120.0
+"""Seconds for which a tool that took something is held to be there."""
 
 
 @dataclass(slots=True)
@@ -50,33 +53,39 @@ class Putter:
         self._clock = clock
         self._singly: set[str] = set()
         """Tools that failed at several entries at once."""
+        self._took: dict[str, float] = {}
+        """When they took something last, by the monotonic clock."""
 
-    async def put(self, tool: Tool, session: Session, works: Sequence[Work]) -> None:
+    async def put(self, tool: Tool, session: Session, works: Sequence[Work], since: int) -> None:
         """Put all of it there, and note in each work what was not taken.
 
+        ``since``: when it was looked at what stands there (ms).
         Raises ToolAway, ToolRefused, ToolUnreadable: what was done till then is kept.
         """
         items = [(work, digest, each) for work in works for digest, each in work.puts]
         if tool.name in self._singly:
-            await self._one_by_one(tool, session, items)
+            await self._one_by_one(tool, session, items, since)
             self._singly.discard(tool.name)
             return
         most = max(1, tool.connector.most)
         for at in range(0, len(items), most):
             try:
-                await self._part(tool, session, items[at : at + most])
+                await self._part(tool, session, items[at : at + most], since)
             except (ToolAway, ToolRefused, ToolUnreadable) as error:
                 if len(items) > 1 and not _busy(error):
                     self._singly.add(tool.name)
                 raise
 
-    async def _one_by_one(self, tool: Tool, session: Session, items: list[_Item]) -> None:
+    async def _one_by_one(
+        self, tool: Tool, session: Session, items: list[_Item], since: int
+    ) -> None:
         random.shuffle(items)
-        takes, failed_at = False, 0
+        took = self._took.get(tool.name)
+        takes, failed_at = took is not None and time.monotonic() - took < _LATELY, 0
         waiting: list[tuple[Work, Put]] = []
         for item in items:
             try:
-                await self._part(tool, session, [item])
+                await self._part(tool, session, [item], since)
             except (ToolAway, ToolRefused, ToolUnreadable) as error:
                 failed_at += 1
                 if _busy(error) or failed_at == _AWAY:
@@ -92,19 +101,20 @@ class Putter:
         if waiting:
             raise last
 
-    async def _part(self, tool: Tool, session: Session, part: Sequence[_Item]) -> None:
+    async def _part(self, tool: Tool, session: Session, part: Sequence[_Item], since: int) -> None:
         now = self._clock()
         # Before it is there: what the list then tells of it is known to be ours.
         rows = [
             Known(digest, entry_of(each), each.at, now, now, 0, listed=1)
             for _, digest, each in part
         ]
-        await self._store.note(tool.name, rows)
+        await self._store.note(tool.name, rows, since)
         results = await session.run(
             tool.connector.put([as_held(each, tool.holds) for _, _, each in part])
         )
         if len(results) != len(part):
             raise ToolUnreadable(f"{tool.name}: it answers for other entries than were put")
+        self._took[tool.name] = time.monotonic()
         # A tool that put us off for minutes dates it when it took it.
         taken = self._clock()
         stands = []
@@ -117,7 +127,7 @@ class Putter:
                     work.failed = result
                 if result.final:
                     refused.append(row)
-        await self._store.note(tool.name, stands)
+        await self._store.note(tool.name, stands, since)
         await self._store.forget(tool.name, refused)
 
 

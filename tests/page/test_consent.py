@@ -8,8 +8,9 @@ import pytest
 
 from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
+from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import ConsentStatus, Scope
-from gateway.entry.event import EventKind
+from gateway.entry.event import Event, EventKind
 from gateway.unsubscribe.link import Purpose
 from tests.page.test_choices import Read
 from tests.peers.front import CONSENTS
@@ -193,11 +194,44 @@ async def test_a_message_that_may_have_been_sent_is_not_sent_again_at_once(pages
     upstream.on(Stage.END, close=True, times=1)
     url = pages.link(A, language="en")
     assert (await pages.post(url, ASK))[0] == 503
-    assert (await pages.post(url, ASK))[0] == 303
+    status_code, html = await pages.post(url, ASK, follow=True)
+    assert status_code == 200
+    assert "we do not know yet whether the message to m…n@example.com has left" in html
+    assert "We have sent" not in html
     assert len(upstream.messages) <= 1
     [record] = await pages.house.found(A)
     assert record.result == "unknown"
     assert (await status(pages)).status is ConsentStatus.PENDING
+
+
+async def test_a_message_that_the_rules_stop_is_not_said_to_be_sent(open_pages, upstream):
+    async with open_pages(held={"sender": "noreply@elsewhere.example"}) as pages:
+        url = pages.link(A, language="en")
+        assert (await pages.post(url, ASK))[0] == 503
+        _, html = await pages.post(url, ASK, follow=True)
+        assert "we do not know yet" in html
+        assert "We have sent" not in html
+        assert upstream.messages == []
+
+
+async def test_no_message_is_told_of_where_another_has_recorded_the_question(pages):
+    await pages.house.parts.register.apply(
+        Event(
+            kind=EventKind.CONSENT,
+            at=now_ms(),
+            actor="import",
+            source="form",
+            evidence="a form on paper",
+            channel=Channel.EMAIL,
+            topic="newsletter",
+            status=ConsentStatus.PENDING,
+        ),
+        parse_contact(A),
+    )
+    _, html = await pages.get(pages.link(A, language="en") + "?done=consent")
+    assert "is not confirmed: Newsletter" in html
+    assert 'role="status"' not in html
+    assert "We have sent" not in html
 
 
 @pytest.mark.parametrize("scope", [Scope.ALL, Scope.CHANNEL, Scope.TOPIC])
