@@ -108,8 +108,8 @@ class Face:
         """A server for listening sockets."""
         return Server(
             self._handle,
-            most=self.settings.max_connections,
-            first=self.settings.timeout,
+            most=lambda: self.settings.max_connections,
+            first=lambda: self.settings.timeout,
             makes_room=True,
             access_log=None,
             logger=UNHEARD,
