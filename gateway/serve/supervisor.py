@@ -33,6 +33,7 @@ from gateway.register.lock import FolderLock
 from gateway.serve.accepted import write_accepted
 from gateway.serve.assembly import archive_place, targets
 from gateway.serve.certificate import server_context
+from gateway.serve.descriptors import allow_many
 from gateway.serve.fixed import keeping_fixed
 from gateway.serve.gauge import Gauges
 from gateway.serve.keeper import Keeper
@@ -80,6 +81,7 @@ class Supervisor:
         settings = self._settings
         configure(settings.log)
         check_whole(settings)
+        allow_many()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
