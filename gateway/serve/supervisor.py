@@ -42,6 +42,7 @@ from gateway.serve.offer import check_offer
 from gateway.serve.plane import quiet_hours, routes_of
 from gateway.serve.slot import Slot, Slots
 from gateway.serve.socket import bind, close, name_of
+from gateway.serve.tally import give_back
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 from gateway.smtp.credential import Credentials
@@ -216,6 +217,7 @@ class Supervisor:
                 mark_process_dead(  # type: ignore[no-untyped-call]
                     slot.process.pid, str(self._metrics_dir)
                 )
+                give_back(self._metrics_dir, slot.process.pid)
                 log.error("worker_ended", worker=slot.index, status=status)
             if time.monotonic() - began > _HEALTHY_AFTER:
                 backoff = _FIRST_BACKOFF
