@@ -17,8 +17,10 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import now_ms
 from gateway.contacts.contact import Contact
 from gateway.failure import GatewayError, RegisterUnavailable, UpstreamUnavailable
+from gateway.message.signature import SigningKey, signed_message
 from gateway.page.confirmation import PAUSE_DAYS
 from gateway.register.register import Register
 from gateway.smtp.notice import NoticeRefused, NoticeUnanswered, Post, send_notice
@@ -47,11 +49,15 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Postage:
-    """From whom, by which upstream; ``post`` as the settings of the moment have it."""
+    """From whom, by which upstream; ``post`` as the settings of the moment have it.
+
+    With a ``key`` for the sender's domain the message is signed.
+    """
 
     post: Callable[[], Post]
     sender: str
     upstream: str
+    key: SigningKey | None
 
 
 class Asking:
@@ -86,10 +92,12 @@ class Asking:
         await self._command(b"DEL", claim.encode())
 
     async def send(self, claim: str, message: bytes, contact: Contact) -> None:
-        """Send it.  When its fate is not known, it counts as sent for an hour.
+        """Sign and send it.  When its fate is not known, it counts as sent for an hour.
 
         Raises GatewayError: it was not sent, or perhaps not.
         """
+        if self._postage.key is not None:
+            message = signed_message(self._postage.key, message, now_ms() // 1000)
         try:
             async with asyncio.timeout(_SENDING):
                 await send_notice(

@@ -26,7 +26,7 @@ from gateway.failure import GatewayError
 from gateway.network import Address, networks_of, peer_address, within
 from gateway.rate import Bucket
 from gateway.settings.public import Public
-from gateway.sms.connection import SAID, UNHEARD, Connection, Server
+from gateway.sms.connection import SAID, UNHEARD, Connection, Server, answered
 
 log = structlog.get_logger(__name__)
 
@@ -127,15 +127,7 @@ class Face:
                 *reply.headers,
             ],
         )
-        # Written here, for the library would wait for ever for whoever reads nothing.
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                await answer.prepare(request)
-                await answer.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        return answer
+        return await answered(request, answer, self.settings.timeout)
 
     async def _replied(self, request: web.BaseRequest) -> Reply:
         name, body = "", _Body()

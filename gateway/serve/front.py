@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Mapping
 
 import structlog
-import uvloop
 
 from gateway.contacts.contact import Contact
 from gateway.evidence.metric import Metrics
@@ -29,6 +28,7 @@ from gateway.serve.child import Child, listen, open_child
 from gateway.serve.desk import person_store
 from gateway.serve.letterbox import Letterbox
 from gateway.serve.logging import configure
+from gateway.serve.offer import signing_keys
 from gateway.serve.stores import Stores
 from gateway.serve.tools import Tools
 from gateway.settings import Settings
@@ -52,18 +52,13 @@ LARGEST = dict.fromkeys(("u", "c", "logo"), FORM)
 """Octets of a body: whoever has no link keeps no more of ours."""
 
 
-def run(assignment: Assignment) -> None:
+async def serve(assignment: Assignment) -> None:
     """Serve as assigned until SIGTERM.
 
     Raises:
         GatewayError: it cannot start; the text says what to do.
 
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assignment))
-
-
-async def _serve(assignment: Assignment) -> None:
     async with open_child(assignment) as child, contextlib.AsyncExitStack() as stack:
         settings, parts, stores, metrics = child.settings, child.parts, child.stores, child.metrics
         context = server_context(settings.public.tls, "public.tls")
@@ -134,6 +129,7 @@ def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Par
         Requests(stores.database, stores.custody, store, recorder),
         post,
         speaks,
+        signing_keys(settings),
     )
 
 

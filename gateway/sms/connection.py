@@ -30,6 +30,23 @@ SAID: Final = {
 """Header fields of every answer."""
 
 
+async def answered(
+    request: web.BaseRequest, answer: web.StreamResponse, seconds: float
+) -> web.StreamResponse:
+    """Write an answer within so many seconds, or cut the connection; returns the answer.
+
+    The library would wait for ever for whoever reads nothing.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await answer.prepare(request)
+            await answer.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    return answer
+
+
 class Connection(RequestHandler):
     """A connection that must begin its first request in time."""
 

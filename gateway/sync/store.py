@@ -222,8 +222,11 @@ class SyncStore(Owing):
 
         return await self.database.read(work) if asked else {}
 
-    async def note(self, name: str, rows: Iterable[Known]) -> None:
-        """Keep these entries as they are now known."""
+    async def note(self, name: str, rows: Iterable[Known], since: int) -> None:
+        """Keep these entries as they are known now, by what the tool was asked at ``since``.
+
+        One that was told to be gone later (ms) stays gone.
+        """
         values = [{"tool": name, **row._asdict()} for row in rows]
 
         async def work(connection: AsyncConnection) -> None:
@@ -232,6 +235,7 @@ class SyncStore(Owing):
             statement = statement.on_conflict_do_update(
                 index_elements=[_known.c.tool, _known.c.subject, _known.c.entry],
                 set_={name: new[name] for name in ("at", "put", "seen", "listed")},
+                where=_known.c.seen > -since,
             )
             await connection.execute(statement, values)
 

@@ -29,7 +29,8 @@ from tests.inbound.mta import Mta
 from tests.inbound.test_report import HARD
 from tests.inbound.test_unsubscribe import mail
 from tests.peers.house import INVOICE, MAILING
-from tests.peers.process import RunningGateway, free_port, until
+from tests.peers.port import free_port
+from tests.peers.process import RunningGateway, until
 from tests.peers.scripted import ScriptedUpstream
 
 pytestmark = pytest.mark.slow

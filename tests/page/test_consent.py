@@ -15,6 +15,7 @@ from gateway.unsubscribe.link import Purpose
 from tests.page.test_choices import Read
 from tests.peers.front import CONSENTS
 from tests.peers.scripted import Stage
+from tests.peers.verifier import Key, signed_fields, verified
 
 A = "maija.meikalainen@example.com"
 ASK = {"act": "consent", "topic": "newsletter", "version": "2026-1", "lang": "en"}
@@ -93,6 +94,26 @@ async def test_a_consent_is_pending_until_the_mailbox_confirms_it(pages, upstrea
     _, html = await pages.post(confirm, Read(html).form("withdraw"), follow=True)
     assert "There is nothing to confirm" in html
     assert (await status(pages)).status is ConsentStatus.WITHDRAWN
+
+
+@pytest.mark.parametrize("kind", [Key.rsa, Key.ed25519])
+async def test_the_message_is_signed_where_there_is_a_key(open_pages, upstream, tmp_path, kind):
+    key = kind(tmp_path, "lamisnet.fi")
+    other = Key.rsa(tmp_path, "lamisnet.example", "other")
+    async with open_pages(dkim=[other.table, key.table]) as pages:
+        await pages.post(pages.link(A, language="fi"), ASK)
+    message, parsed = mail_of(upstream)
+    assert parsed.get_all("DKIM-Signature")
+    assert verified(message.content, key.record)
+    assert {b"from", b"to", b"subject", b"date"} <= set(signed_fields(message.content))
+    assert not verified(message.content.replace(b"Subject: ", b"Subject: Re "), key.record)
+
+
+async def test_the_message_is_not_signed_for_another_domain(open_pages, upstream, tmp_path):
+    async with open_pages(dkim=[Key.rsa(tmp_path, "mail.lamisnet.fi").table]) as pages:
+        await pages.post(pages.link(A, language="fi"), ASK)
+    _, parsed = mail_of(upstream)
+    assert "DKIM-Signature" not in parsed
 
 
 async def test_one_message_only_whoever_asks_how_often(pages, upstream):
