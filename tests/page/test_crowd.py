@@ -78,7 +78,7 @@ async def test_connections_that_are_only_held_keep_no_refusal_out(open_pages):
 
 async def test_pages_that_are_shown_keep_no_refusal_out(open_pages):
     """Mail filters open every link, and the archive may take long to tell the language."""
-    public = {**PUBLIC, "max_requests": 4}
+    public = {**PUBLIC, "max_requests": 2}
     async with open_pages(public=public) as pages:
         waits, choices = asyncio.Event(), pages.face.parts["u"]
 
