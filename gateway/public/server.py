@@ -23,7 +23,7 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from gateway.failure import GatewayError
-from gateway.network import Address, networks_of, peer_address, within
+from gateway.network import Address, networks_of, peer_address, place_of, within
 from gateway.rate import Bucket
 from gateway.settings.public import Public
 from gateway.sms.connection import SAID, UNHEARD, Connection, Server, answered
@@ -137,7 +137,7 @@ class Face:
                 if part is None:
                     return Reply(404, b"There is nothing here.\n")
                 peer = self._peer(request)
-                if name not in self._unrated and not self._take(str(peer)):
+                if name not in self._unrated and not self._take(place_of(peer)):
                     return Reply(429, b"Too many requests.\n", headers=(("Retry-After", "60"),))
                 refused = await self._read(request, body, self._largest.get(name))
                 if refused is not None:

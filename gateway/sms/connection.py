@@ -192,5 +192,8 @@ class Server(web.Server):
         if not waiting:
             return False
         _, longest = min(waiting, key=itemgetter(0))
+        transport = self._open[longest]
         longest.force_close()
+        # Over TLS a close waits for the other side's, and nobody there may be listening.
+        transport.abort()
         return True
