@@ -24,7 +24,7 @@ hypothesis.settings.load_profile("any-machine")
 def register_server() -> Iterator[EmbeddedRegister]:
     """An embedded register server on a Unix socket; each xdist worker has its own."""
     folder = Path(tempfile.mkdtemp(prefix="sg-"))
-    server = EmbeddedRegister(folder, start_timeout=20)
+    server = EmbeddedRegister(folder, start_timeout=60)
     asyncio.run(server.start())
     try:
         yield server

@@ -48,7 +48,7 @@ from gateway.api.sending import SECURE, Sending
 from gateway.failure import GatewayError
 from gateway.network import networks_of, peer_address, within
 from gateway.rate import Bucket
-from gateway.sms.connection import UNHEARD, Server
+from gateway.sms.connection import UNHEARD, Server, answered
 
 log = structlog.get_logger(__name__)
 
@@ -113,15 +113,7 @@ class Office:
         if isinstance(answer, Sending):
             await answer.send(request, self.desk.settings.api.timeout)
             return answer
-        # Written here, for the library would wait for ever for whoever reads nothing.
-        try:
-            async with asyncio.timeout(self.desk.settings.api.timeout):
-                await answer.prepare(request)
-                await answer.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        return answer
+        return await answered(request, answer, self.desk.settings.api.timeout)
 
     async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         settings = self.desk.settings.api

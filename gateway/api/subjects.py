@@ -92,15 +92,15 @@ async def object_(call: Call) -> personform.Subject:
         how=asked.how,
         by=call.account.name,
     )
-    people = call.desk.serving.people
-    return _shown(await people.object(call.path["subject"], objection, _who(call)))
+    wishes = call.desk.serving.wishes
+    return _shown(await wishes.object(call.path["subject"], objection, _who(call)))
 
 
 async def withdraw(call: Call) -> personform.Subject:
     """Withdraw a person's consents of a channel and topic."""
     asked: personform.PersonWithdrawForm = call.form
-    people = call.desk.serving.people
-    stored = await people.withdraw(
+    wishes = call.desk.serving.wishes
+    stored = await wishes.withdraw(
         call.path["subject"], asked.channel, asked.topic, _who(call), words=asked.words
     )
     return _shown(stored)
@@ -108,14 +108,14 @@ async def withdraw(call: Call) -> personform.Subject:
 
 async def restrict(call: Call) -> personform.Subject:
     """Restrict processing (GDPR 18)."""
-    people = call.desk.serving.people
-    return _shown(await people.restrict(call.path["subject"], _who(call, call.form.reason)))
+    wishes = call.desk.serving.wishes
+    return _shown(await wishes.restrict(call.path["subject"], _who(call, call.form.reason)))
 
 
 async def unrestrict(call: Call) -> personform.Subject:
     """Lift the restriction; the person is told before (GDPR 18(3))."""
-    people = call.desk.serving.people
-    return _shown(await people.unrestrict(call.path["subject"], _who(call, call.form.reason)))
+    wishes = call.desk.serving.wishes
+    return _shown(await wishes.unrestrict(call.path["subject"], _who(call, call.form.reason)))
 
 
 async def access(call: Call) -> Document:

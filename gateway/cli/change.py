@@ -21,7 +21,8 @@ from gateway.entry.entry import ANY_TOPIC, ConsentStatus, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.failure import GatewayError, InputError
 from gateway.register.register import Register
-from gateway.serve import assembly
+from gateway.serve.keys import key_ring, sealer
+from gateway.serve.place import archive_place
 from gateway.settings import Settings
 
 Evidence = Annotated[
@@ -113,12 +114,12 @@ async def _carry(settings: Settings, register: Register, contact: Contact) -> No
 
     The gateway does so as well, a moment later; a ban that was made stays made.
     """
-    archive = assembly.archive_place(settings)
+    archive = archive_place(settings)
     if isinstance(archive, Path) and not archive.exists():
         return
     from gateway.serve.desk import open_spreader
 
-    ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
+    ring, seal = key_ring(settings), sealer(settings)
     try:
         async with open_spreader(settings, register, ring, seal) as spreader:
             await spreader.visit_of(contact)

@@ -146,7 +146,7 @@ def object_command(
             by=by,
         )
         async with open_desk(settings) as desk:
-            return await desk.people.object(
+            return await desk.wishes.object(
                 await person_of(desk, person), objection, Who(by, reason)
             )
 
@@ -173,7 +173,7 @@ def withdraw(
         from gateway.subject.people import Who
 
         async with open_desk(settings) as desk:
-            return await desk.people.withdraw(
+            return await desk.wishes.withdraw(
                 await person_of(desk, person), channel, topic, Who(by, reason), words=words
             )
 
@@ -197,7 +197,7 @@ def unban(
         from gateway.subject.people import Who
 
         async with open_desk(settings) as desk:
-            return await desk.people.unban(
+            return await desk.wishes.unban(
                 await person_of(desk, person),
                 Who(by, reason),
                 scope=wide,
@@ -229,7 +229,7 @@ def _restriction(settings: Settings, person: str, by: str, reason: str, *, on: b
         from gateway.subject.people import Who
 
         async with open_desk(settings) as desk:
-            change = desk.people.restrict if on else desk.people.unrestrict
+            change = desk.wishes.restrict if on else desk.wishes.unrestrict
             return (await change(await person_of(desk, person), Who(by, reason))).person.id
 
     return run(work())

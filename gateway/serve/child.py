@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry
 from gateway.evidence.metric import Metrics
 from gateway.records.database import Database
 from gateway.serve.accepted import read_accepted
-from gateway.serve.assembly import Parts, archive_place, build_parts
+from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.logging import configure
+from gateway.serve.place import archive_place
 from gateway.serve.stores import Stores, open_custody, stores_on
 from gateway.settings import Settings
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 
 import structlog
-import uvloop
 
 from gateway.api.desk import Desk, Serving
 from gateway.api.ledger import Ledger
@@ -42,18 +41,13 @@ log = structlog.get_logger(__name__)
 _LAST_WORDS = 5.0
 
 
-def run(assignment: Assignment) -> None:
+async def serve(assignment: Assignment) -> None:
     """Serve the API as assigned until SIGTERM.
 
     Raises:
         GatewayError: it cannot start; the text says what to do.
 
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assignment))
-
-
-async def _serve(assignment: Assignment) -> None:
     async with open_child(assignment) as child:
         settings, parts, stores = child.settings, child.parts, child.stores
         context = server_context(settings.api.tls, "api.tls")
@@ -94,7 +88,9 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores, importer: Importer
         organisation_history=stores.organisation_history,
         acts=partial(acts, stores.database),
         held=Holding(parts),
-        serving=Serving(people.people, people.requests, people.erasure, people.access),
+        serving=Serving(
+            people.people, people.wishes, people.requests, people.erasure, people.access
+        ),
         feed=feed,
         waiting=Waiting(feed.head),
         known=stores.known,

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-import uvloop
 from prometheus_client import CollectorRegistry
 
 from gateway.clock import now_ms
@@ -191,16 +190,11 @@ def _keep_what_lasts() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def run(assignment: Assignment) -> None:
-    """Serve as assigned, on a loop of its own, until SIGTERM.
+async def serve(assignment: Assignment) -> None:
+    """Serve as assigned until SIGTERM.
 
     Raises:
         GatewayError: it cannot start; the text says what to do.
 
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assignment))
-
-
-async def _serve(assignment: Assignment) -> None:
     await Service(assignment).run()

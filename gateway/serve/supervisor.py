@@ -31,13 +31,14 @@ from gateway.http.health import health_app
 from gateway.page.look import Logo
 from gateway.register.lock import FolderLock
 from gateway.serve.accepted import write_accepted
-from gateway.serve.assembly import archive_place, targets
+from gateway.serve.assembly import targets
 from gateway.serve.certificate import server_context
 from gateway.serve.fixed import keeping_fixed
 from gateway.serve.gauge import Gauges
 from gateway.serve.keeper import Keeper
 from gateway.serve.logging import configure
 from gateway.serve.offer import check_offer
+from gateway.serve.place import archive_place
 from gateway.serve.plane import quiet_hours, routes_of
 from gateway.serve.slot import Slot, Slots
 from gateway.serve.socket import bind, close, name_of

@@ -13,7 +13,8 @@ from gateway.clock import now_ms
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import Event, EventKind
-from gateway.serve import assembly
+from gateway.serve.assembly import open_register, register_url
+from gateway.serve.keys import key_ring, sealer
 
 NO = "no.person@example.com"
 
@@ -96,10 +97,8 @@ async def test_no_event_is_skipped_whoever_writes_and_reads(house):
     each, writers = 1250, 4
 
     async def write(number):
-        async with assembly.register_url(settings) as url:
-            register = await assembly.open_register(
-                settings, url, assembly.key_ring(settings), assembly.sealer(settings)
-            )
+        async with register_url(settings) as url:
+            register = await open_register(settings, url, key_ring(settings), sealer(settings))
             async with register:
                 for start in range(0, each, 50):
                     logged = await register.apply_many(

@@ -11,7 +11,8 @@ import pytest
 from gateway.api.account import Role
 from gateway.clock import now_ms
 from tests.api.conftest import House
-from tests.peers.process import RunningGateway, free_port
+from tests.peers.port import free_port
+from tests.peers.process import RunningGateway
 from tests.peers.scripted import ScriptedUpstream
 
 

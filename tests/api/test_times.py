@@ -9,7 +9,8 @@ from gateway.api.account import Role
 from gateway.clock import LATEST_MS
 from gateway.contacts.parse import parse_contact
 from gateway.entry.event import Event, EventKind
-from gateway.serve import assembly
+from gateway.serve.assembly import open_register, register_url
+from gateway.serve.keys import key_ring, sealer
 
 NO = "no.person@example.com"
 BEHIND = "9999-12-31T23:59:59-12:00"
@@ -43,10 +44,10 @@ async def test_no_time_keeps_followers_from_what_comes_behind_it(house):
         expires=LATEST_MS + 12 * 3_600_000,
     )
     settings = house.gateway.settings
-    ring, sealer = assembly.key_ring(settings), assembly.sealer(settings)
+    ring, seal = key_ring(settings), sealer(settings)
     async with (
-        assembly.register_url(settings) as url,
-        await assembly.open_register(settings, url, ring, sealer) as register,
+        register_url(settings) as url,
+        await open_register(settings, url, ring, seal) as register,
     ):
         await register.apply(kept, parse_contact(NO))
     assert (await tool.post("/v1/bans", {"contact": NO}))[0] == 200

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import socket
 import ssl
 from collections.abc import Awaitable, Collection
 from contextlib import AsyncExitStack
@@ -21,6 +19,7 @@ from tests.chaos.sender import Sender
 from tests.chaos.sink import Sink
 from tests.peers.certificates import self_signed
 from tests.peers.house import client_table
+from tests.peers.port import free_port
 from tests.peers.preloaded import Preloaded
 from tests.peers.process import RunningGateway, preloaded_command, until
 
@@ -36,19 +35,6 @@ OUR_FAULTS = (
     "handover_failed",
 )
 """Events of the log that stand for a fault of the program."""
-
-
-def fixed_port() -> int:
-    """A free port that no outgoing connection will be given meanwhile."""
-    dice = random.SystemRandom()
-    while True:
-        port = dice.randint(20_000, 29_999)
-        with socket.socket() as one:
-            try:
-                one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class Place:
@@ -80,7 +66,7 @@ class Place:
         self.letters: list[Letter] = []
         self.faults: list[str] = []
         """What clients and sink found wrong with what the gateway said."""
-        self.port = fixed_port()
+        self.port = free_port()
         self._stack = AsyncExitStack()
         self._workers = workers
         self._delay = delay

@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from tests.chaos.place import fixed_port
+from tests.peers.port import free_port
 
 
 class Store:
@@ -22,7 +22,7 @@ class Store:
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         if program is None:
             pytest.skip("redis-server or valkey-server is needed")
-        self.port = fixed_port()
+        self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="sg-store-"))
         self._process = subprocess.Popen(
             [

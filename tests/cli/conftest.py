@@ -55,7 +55,7 @@ class Place(RunningGateway):
 
     def archived(self, count: int, *query: str) -> list:
         """The records, once so many have reached the archive with what came of them."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             rows = self("records", "search", *query, "--json").rows
             if len(rows) >= count and all(row["result"] for row in rows):

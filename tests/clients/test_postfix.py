@@ -13,7 +13,8 @@ from tests.clients.conftest import NO, PASSWORD, REJECTING, USER, YES1, YES2, cl
 from tests.clients.postfix import Postfix
 from tests.peers.certificates import self_signed
 from tests.peers.house import MAILING
-from tests.peers.process import RunningGateway, free_port, until
+from tests.peers.port import free_port
+from tests.peers.process import RunningGateway, until
 from tests.peers.scripted import ScriptedUpstream, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,7 +15,8 @@ from gateway.unsubscribe.link import Links
 from tests.clients.conftest import PASSWORD, USER, clients, run, tool
 from tests.clients.postfix import Postfix
 from tests.peers.certificates import self_signed
-from tests.peers.process import RunningGateway, free_port, until
+from tests.peers.port import free_port
+from tests.peers.process import RunningGateway, until
 from tests.peers.scripted import ScriptedUpstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -194,6 +194,19 @@ async def test_reasons_stay_what_they_were(reason, number):
     assert change.suppression.reason.legal == reason.legal
 
 
+@pytest.mark.parametrize("reason", [Reason.BOUNCE, Reason.COMPLAINT])
+@pytest.mark.parametrize("there", [1, 3])
+async def test_a_bounce_takes_no_bans_place(reason, there):
+    tool = Tool()
+    number, other = (tool.contact(email="a@example.com") for _ in range(2))
+    tool.enter(number, "email", there)
+    async with served(tool.app) as server:
+        [result] = await server.put(connector(), [ban("a@example.com", reason=reason)])
+    assert result.done
+    assert tool.held(number) == {"email": there}
+    assert tool.held(other) == {"email": 2}
+
+
 async def test_one_bad_address_does_not_harm_the_others():
     tool = Tool()
     entries = [

@@ -585,7 +585,7 @@ def test_a_persons_own_choice_is_an_objection():
     entry = change.suppression
     assert (entry.scope, entry.reason) == (Scope.CHANNEL, Reason.OBJECTION)
     chosen = subscription(
-        [("Sports", "OptOut"), ("News", "OptOut"), ("Cars", "OptIn"), ("Old", "OptOut")],
+        [("Sports", "OptOut"), ("News", "OPT_OUT"), ("Cars", "OptIn"), ("Old", "OptOut")],
         [("Sports", "OptIn"), ("Old", "OptOut")],
     )
     mapped = Ses(

@@ -157,11 +157,13 @@ async def test_a_destruction_waits_for_a_reader_or_says_that_it_is_not_done(plac
     reader._connected().execute("SELECT * FROM person_key").fetchall()
     with pytest.raises(RecordsUnavailable):
         await quick.destroy([MATTI])
+    patient = await Custody.at(place, sealer(), timeout=30)
     ends = asyncio.get_running_loop().call_later(0.2, reader._connected().execute, "COMMIT")
-    await quick.destroy([MATTI])
+    await patient.destroy([MATTI])
     assert ends.when() <= asyncio.get_running_loop().time()
-    assert MATTI in await quick.destroyed([MATTI])
+    assert MATTI in await patient.destroyed([MATTI])
     reader.close()
+    await patient.aclose()
     await quick.aclose()
 
 

@@ -55,7 +55,7 @@ class LosingServer:
         self._process = subprocess.Popen(
             [self._program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await answers(self.socket):
                 await asyncio.sleep(0.005)
 

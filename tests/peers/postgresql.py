@@ -84,7 +84,7 @@ class Cluster:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, **self._as
             )
-        for _ in range(400):
+        for _ in range(2000):
             try:
                 self.sql("SELECT 1")
             except (OSError, asyncpg.PostgresError):

@@ -18,7 +18,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -37,7 +36,8 @@ from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.records.archive import Archive, Found
 from gateway.register.register import Register
-from gateway.serve import assembly
+from gateway.serve.assembly import open_register, register_url
+from gateway.serve.keys import key_ring, sealer
 from gateway.serve.stores import open_database
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
@@ -200,17 +200,17 @@ class RunningGateway:
                 start_new_session=True,
             )
         if ready:
-            await self.line("ready", within=30)
+            await self.line("ready", within=60)
         return self
 
-    async def stop(self, number: int = signal.SIGTERM, within: float = 20) -> int:
+    async def stop(self, number: int = signal.SIGTERM, within: float = 40) -> int:
         """Signal it, and its exit status once it and all its children are gone."""
         self.signal(number)
         status = await self.ended(within)
         await until(lambda: not self.processes(), within, "processes left running")
         return status
 
-    async def ended(self, within: float = 20) -> int:
+    async def ended(self, within: float = 40) -> int:
         """The exit status, once it has ended."""
         process = self._process
         assert process is not None
@@ -277,7 +277,7 @@ class RunningGateway:
         return found
 
     async def line(
-        self, event: str, *, count: int = 1, within: float = 10, **members: Any
+        self, event: str, *, count: int = 1, within: float = 30, **members: Any
     ) -> dict[str, Any]:
         """The ``count``-th line of an event, once it is there."""
         end = time.monotonic() + within
@@ -350,7 +350,7 @@ class RunningGateway:
                     return reply
             return await client.data(message)
 
-    async def keep_sending(self, *recipients: str, within: float = 25, **how: Any) -> None:
+    async def keep_sending(self, *recipients: str, within: float = 40, **how: Any) -> None:
         """Send what is answered 4xx again, until it is taken."""
         end = time.monotonic() + within
         while not (reply := await self.send(*recipients, **how)).startswith("250"):
@@ -365,7 +365,7 @@ class RunningGateway:
         )
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 answer = (await reader.read()).decode()
         finally:
             writer.close()
@@ -385,10 +385,8 @@ class RunningGateway:
     async def register(self) -> AsyncIterator[Tongue]:
         """Its register, to tell it things."""
         settings = self.settings
-        async with assembly.register_url(settings) as url:
-            register = await assembly.open_register(
-                settings, url, assembly.key_ring(settings), assembly.sealer(settings)
-            )
+        async with register_url(settings) as url:
+            register = await open_register(settings, url, key_ring(settings), sealer(settings))
             async with register:
                 yield Tongue(register)
 
@@ -407,12 +405,12 @@ class RunningGateway:
         address: str | None = None,
         *,
         count: int | None = None,
-        within: float = 10,
+        within: float = 30,
         **query: Any,
     ) -> list[Found]:
         """Archived records, oldest first; ``count``: once so many have their result."""
         settings = self.settings
-        ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
+        ring, seal = key_ring(settings), sealer(settings)
         if address is not None:
             subject = subject_of(parse_contact(address))
             query["digests"] = [str(digest) for digest in ring.digests(subject)]
@@ -432,7 +430,7 @@ class RunningGateway:
         finally:
             await database.aclose()
 
-    async def results(self, address: str, count: int = 1, within: float = 10) -> list[str | None]:
+    async def results(self, address: str, count: int = 1, within: float = 30) -> list[str | None]:
         """What came of the messages to an address, oldest first."""
         found = await self.found(address, count=count, within=within)
         return [one.result.value if one.result else None for one in found]
@@ -499,7 +497,7 @@ class Tongue:
 
 
 async def until(
-    condition: Callable[[], object], within: float = 10, otherwise: str = "it never came"
+    condition: Callable[[], object], within: float = 30, otherwise: str = "it never came"
 ) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + within
@@ -507,13 +505,6 @@ async def until(
         if time.monotonic() > end:
             raise AssertionError(f"{otherwise} (waited {within} s)")
         await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def environment() -> dict[str, str]:

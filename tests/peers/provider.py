@@ -14,6 +14,8 @@ from typing import NamedTuple, Self
 
 from aiohttp import web
 
+from tests.peers.port import free_port
+
 Answer = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 
 
@@ -62,6 +64,7 @@ class Provider:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
+        self.port = self.port or free_port()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]

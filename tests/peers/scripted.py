@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gateway.upstream.target import Target, Timeouts
+from tests.peers.port import free_port
 
 EXTENSIONS = (
     "PIPELINING",
@@ -178,10 +179,10 @@ class ScriptedUpstream:
             self._server = await asyncio.start_unix_server(self._serve, self.path, ssl=context)
         else:
             # A port once given is kept, so that `aclose` and `start` play an outage.
+            self.port = self.port or free_port()
             self._server = await asyncio.start_server(
                 self._serve, self.host, self.port, ssl=context
             )
-            self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
         if self._server is not None:
@@ -245,7 +246,7 @@ class ScriptedUpstream:
         """Every command of every connection, by connection."""
         return [command for dialogue in self.dialogues for command in dialogue.commands]
 
-    async def until(self, condition: Any, seconds: float = 5.0) -> None:
+    async def until(self, condition: Any, seconds: float = 30.0) -> None:
         """Waits until ``condition()`` holds (a connection ended, a message came)."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(condition)

@@ -61,7 +61,7 @@ class OwnServer:
         self._process = subprocess.Popen(
             [program, *arguments, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        for _ in range(200):
+        for _ in range(2000):
             if self.socket.exists() and self.cli("PING") == b"PONG":
                 return
             time.sleep(0.02)

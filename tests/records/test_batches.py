@@ -172,7 +172,8 @@ async def test_facts_that_were_taken_away_are_told_as_missing_and_not_as_none(
 
 
 async def test_bulk_work_is_all_or_nothing_and_bounded(tmp_path):
-    database = await Database.open(tmp_path / "a.sqlite", timeout=0.5)
+    database = await Database.open(tmp_path / "a.sqlite", timeout=1)
+    database.timeout = 30  # SQLite's own stays, and is what ends the wait below
     table = schema.cursor
 
     def twice(connection):
@@ -193,7 +194,7 @@ async def test_bulk_work_is_all_or_nothing_and_bounded(tmp_path):
         began = asyncio.get_running_loop().time()
         with pytest.raises(RecordsUnavailable):
             await database.bulk(breaks)
-        assert asyncio.get_running_loop().time() - began < 1
+        assert asyncio.get_running_loop().time() - began < 4
     await database.bulk(lambda c: c.execute(table.insert().values(stream="b", last="0-0")))
     assert sql(tmp_path / "a.sqlite", "SELECT count(*) FROM cursor") == [(1,)]
     await database.aclose()

@@ -108,7 +108,7 @@ async def test_a_source_that_fails_or_is_cancelled_leaves_nothing(
     for error in (ConnectionError("gone"), RecordsUnavailable("x")):
         with pytest.raises(type(error)):
             await store.put("a", failing(error))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await stored(database):
                 await asyncio.sleep(0.01)
 
@@ -117,7 +117,7 @@ async def test_a_source_that_fails_or_is_cancelled_leaves_nothing(
         await asyncio.sleep(60)
 
     task = asyncio.create_task(store.put("b", slow()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await stored(database):
             await asyncio.sleep(0.01)
     # No lock is held while the source is awaited.
@@ -125,7 +125,7 @@ async def test_a_source_that_fails_or_is_cancelled_leaves_nothing(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await stored(database) != ["c"]:
             await asyncio.sleep(0.01)
 

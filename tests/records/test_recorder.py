@@ -151,7 +151,7 @@ async def test_a_silent_server_costs_the_timeout_and_no_more(
 ):
     own_server.start()
     connections = connect(own_server.url)
-    recorder = Recorder(connections.wire, sealer, timeout=0.3)
+    recorder = Recorder(connections.wire, sealer, timeout=2)
     own_server.signal(signal.SIGSTOP)
     loop = asyncio.get_running_loop()
 
@@ -163,7 +163,7 @@ async def test_a_silent_server_costs_the_timeout_and_no_more(
         return loop.time() - began
 
     waits = await asyncio.gather(*[late(0.05 * n) for n in range(8)])
-    assert max(waits) < 0.6
+    assert max(waits) < 4
     own_server.signal(signal.SIGCONT)
     await recorder.append(make_message(rule_set_hash=""), None, ["a@b.fi"])
     await recorder.aclose()

@@ -16,7 +16,7 @@ async def dialogue(server, data, *, until=b"221 "):
         reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(data)
     said = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while until not in said:
             more = await reader.read(65536)
             if not more:
@@ -60,7 +60,7 @@ async def test_the_standard_librarys_client_and_the_order(tmp_path):
     async with SandboxServer(tmp_path / "box") as server:
 
         def send():
-            with smtplib.SMTP("127.0.0.1", server.port, timeout=5) as client:
+            with smtplib.SMTP("127.0.0.1", server.port, timeout=30) as client:
                 for number in range(12):
                     client.sendmail(
                         "s@e.example", ["r@e.example"], f"Subject: {number}\r\n\r\nx\r\n"

@@ -235,7 +235,7 @@ async def test_a_second_one_on_the_same_data_is_refused(build, run):
             assert (await client.mail("a@example.com")).endswith("1 forwarded")
         status, body = await gateway.get("/readyz")
         assert (status, json.loads(body)["status"]) == (200, "ready")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while 'result="forwarded",rule="R40"} 1.0' not in (await gateway.get("/metrics"))[1]:
                 await asyncio.sleep(0.1)
         assert os.path.exists(gateway.settings.data_dir / "run" / "metrics")

@@ -153,7 +153,7 @@ async def test_a_yes_that_nobody_understands_is_a_yes(sms, name):
 
 
 async def test_answers_on_the_wire(sms):
-    async with sms("twilio", answer_timeout=1) as house:
+    async with sms("twilio", answer_timeout=10) as house:
         await house.allow(YES)
         usual = import_module("tests.peers.standins.twilio").answer
 
@@ -193,7 +193,7 @@ async def test_answers_on_the_wire(sms):
 
 
 async def test_half_an_answer_that_only_passes_ends_the_connection(sms):
-    async with sms("twilio", answer_timeout=1) as house:
+    async with sms("twilio", answer_timeout=10) as house:
 
         async def half(request: web.Request, body: bytes) -> web.StreamResponse:
             response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -224,18 +224,18 @@ async def cut(house, wait: float, **headers: str) -> None:
 
 
 async def test_a_tool_that_is_gone_is_no_reason_to_stop(sms):
-    async with sms("twilio", answer_timeout=5) as house:
+    async with sms("twilio", answer_timeout=10) as house:
         await house.allow(YES)
         free = house.provider.stall()
         await cut(house, 0.2)
         free.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await house.fate(YES) != [("forward", "R40", "forwarded")]:
                 await asyncio.sleep(0.05)
 
 
 async def test_a_request_said_again_is_the_same_request(sms):
-    async with sms("twilio", answer_timeout=5) as house:
+    async with sms("twilio", answer_timeout=10) as house:
         await house.allow(YES)
         free = house.provider.stall()
         await cut(house, 0.1, **KEY)
@@ -252,7 +252,7 @@ async def test_a_request_said_again_is_the_same_request(sms):
 
 
 async def test_a_drain_finishes_what_is_under_way(sms):
-    async with sms("twilio", answer_timeout=5) as house:
+    async with sms("twilio", answer_timeout=10) as house:
         await house.allow(YES)
         free = house.provider.stall()
         asked = asyncio.create_task(send(house))
@@ -279,7 +279,7 @@ async def test_a_drain_does_not_wait_for_a_tool_that_reads_nothing(sms):
         lines = f"GET /tool{PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n"
         writer.write(lines.encode())
         await asyncio.sleep(0.5)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await house.door.drain(1)
         writer.close()
 

@@ -28,7 +28,7 @@ async def test_who_consented_gets_it_and_who_banned_does_not(sms):
 
 
 async def test_nothing_of_the_provider_nothing_is_said_to_be_sent(sms):
-    async with sms("twilio", answer_timeout=0.5) as house:
+    async with sms("twilio", answer_timeout=2) as house:
         await house.allow(YES)
         for fault, expected, result in (
             (says(500, "<html>", "text/html"), 504, "deferred"),

@@ -56,13 +56,14 @@ async def owed(house):
 async def test_a_report_is_tried_until_it_is_taken(sms):
     async with Provider(says(500)) as tool, with_reports(sms, tool) as house:
         await owe(house, tool)
-        await until(lambda: len(tool.asked) == 2)
+        await until(lambda: len(tool.asked) >= 2)
         assert await owed(house) == 1
+        refused = len(tool.asked)
         tool.answer = says(200)
-        await until(lambda: len(tool.asked) == 3)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await owed(house):
                 await asyncio.sleep(0.02)
+        assert len(tool.asked) > refused
         assert len({one.body for one in tool.asked}) == 1
         assert house.parts.plane.site.reporter.sent == 1
 
@@ -82,7 +83,7 @@ async def test_each_is_sent_by_one_of_two_workers(sms):
             fields = form(f"{tool.url}/{number}")
             async with house.http.post(url + PATH, data=fields, headers=AUTH) as answer:
                 assert answer.status == 201
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await owed(house):
                 await asyncio.sleep(0.05)
         assert Counter(one.path for one in tool.asked) == {f"/{n}": 1 for n in range(20)}
@@ -102,7 +103,7 @@ async def test_after_a_day_a_report_is_given_up(sms):
         await until(lambda: tool.asked)
         reporter = house.parts.plane.site.reporter
         reporter._clock = lambda: now_ms() + 86_400_001
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await owed(house):
                 await asyncio.sleep(0.05)
         assert (reporter.sent, reporter.lost) == (0, 1)

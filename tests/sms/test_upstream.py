@@ -151,6 +151,7 @@ def test_a_header_that_would_end_its_line_is_refused(value):
 
 async def test_what_is_said_unasked_is_no_answer_to_the_next_request():
     """A second answer behind the first must not tell of the next message."""
+    told = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -160,10 +161,12 @@ async def test_what_is_said_unasked_is_no_answer_to_the_next_request():
             await asyncio.sleep(0.05)
             writer.write(said % b"299")
             await writer.drain()
+            told.set()
             await reader.read()
 
     async with speaking(talk) as url, upstream_to(url) as upstream:
         first = await upstream.send(asked(b"1"), Sending(at_once))
+        await told.wait()
         await asyncio.sleep(0.1)
         second = await upstream.send(asked(b"2"), Sending(at_once))
         assert (first.status, second.status) == (200, 201)

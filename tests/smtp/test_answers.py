@@ -171,7 +171,7 @@ async def test_the_hand_over_is_finished_when_the_client_is_gone(house, upstream
     await asyncio.sleep(0.1)
     gate.set()
     await upstream.until(lambda: upstream.messages)
-    for _ in range(100):
+    for _ in range(1000):
         if await results(house, A) == ["forwarded"]:
             break
         await asyncio.sleep(0.02)

@@ -286,11 +286,11 @@ async def test_what_a_lost_client_had_pipelined_is_begun_all_the_same(build, ups
             socket.SOL_SOCKET, socket.SO_LINGER, reset
         )
         client.writer.transport.abort()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             while session.transport is not None:
                 await asyncio.sleep(0.01)
         gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while house.listener.sessions:
                 await asyncio.sleep(0.01)
     assert [message.recipients for message in upstream.messages] == [[A]]
@@ -309,15 +309,10 @@ async def test_a_client_that_never_reads_keeps_its_socket_for_ever(build):
                 break
             client.writer.write(b"HELP\r\n" * 10_000)
             await asyncio.sleep(0.01)
-        for _ in range(100):
-            if not house.listener.sessions:
-                break
-            await asyncio.sleep(0.05)
-        assert not house.listener.sessions
-        await asyncio.sleep(0.5)
-        gone = session.transport is None
+        async with asyncio.timeout(30):
+            while house.listener.sessions or session.transport is not None:
+                await asyncio.sleep(0.05)
         client.writer.transport.abort()
-        assert gone
 
 
 async def test_idle_transactions_keep_all_upstream_connections(build):
@@ -346,8 +341,9 @@ async def test_header_sections_are_outside_the_memory_budget(build):
             await client.say("DATA")
             client.writer.write(b"X: a\r\n" * 40_000)
             await client.writer.drain()
-            await asyncio.sleep(0.2)
-            assert house.listener.budget.used > 0
+            async with asyncio.timeout(30):
+                while not house.listener.budget.used:
+                    await asyncio.sleep(0.01)
 
 
 async def test_a_reload_throws_out_a_client_at_its_bound(build, upstream):

@@ -193,21 +193,26 @@ async def test_unfinished_files_are_left_alone(drop):
 async def test_a_file_that_is_being_written_is_waited_for(tmp_path):
     drop = Drop(tmp_path, settled=0.3)
     path = drop.inbox / "a.csv"
+    looked = asyncio.Event()
+    written = 0
 
     async def write():
+        nonlocal written
         with path.open("w") as file:
-            for number in range(20):
-                file.write(f"p{number}@example.com\n")
+            while not looked.is_set():
+                file.write(f"p{written}@example.com\n")
                 file.flush()
+                written += 1
                 await asyncio.sleep(0.05)
 
     writing = asyncio.create_task(write())
     while not path.exists():
         await asyncio.sleep(0.01)
     assert not (await drop.page("")).changes
+    looked.set()
     await writing
     found, _ = await drop.pull()
-    assert len(found) == 20
+    assert len(found) == written > 1
     await drop.folder.aclose()
 
 

@@ -20,7 +20,7 @@ async def start(socket, *options):
     if os.geteuid() == 0:
         options = ("-u", "root", *options)
     process = await asyncio.create_subprocess_exec(SINK, *options, f"unix:{socket}", "100")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             try:
                 _, writer = await asyncio.open_unix_connection(socket)
