@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 
 Clock = Callable[[], int]
@@ -17,6 +17,8 @@ def now_ms() -> int:
 
 
 DAY_MS = 86_400_000
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999 (UTC): what lies behind it, no calendar here tells."""
 CLOCK_SKEW_MS = 5 * 60_000
 """How far another machine's clock may be ahead of ours or behind."""
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -31,6 +33,11 @@ def _years_from(day: int, years: int) -> int:
     except ValueError:  # 29 February
         end = start.replace(year=start.year + years, day=28)
     return (end - start).days * DAY_MS
+
+
+def utc(moment: int) -> datetime:
+    """A time as it is told (ms since the epoch); one that no calendar tells as the last."""
+    return datetime.fromtimestamp(min(moment, LATEST_MS) / 1000, UTC)
 
 
 def years_later(moment: int, years: int) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +42,30 @@ def open_draft(target: Path) -> IO[str]:
     except BaseException:
         os.close(handle)
         raise
+
+
+@contextmanager
+def target_file(target: Path | None) -> Iterator[IO[str]]:
+    """Write a file for its owner only, in place when it is whole; None is standard output.
+
+    Raises:
+        InputError: the file cannot be written, or another command writes it.
+    """
+    if target is None:
+        yield sys.stdout
+        return
+    try:
+        with open_draft(target) as file:
+            try:
+                yield file
+                # Still ours alone: nobody else's half takes the name.
+                file.flush()
+                draft_of(target).replace(target)
+            except BaseException:
+                draft_of(target).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise InputError(f"{target}: {error.strerror}") from None
 
 
 def _is_ours(handle: int, draft: Path) -> bool:

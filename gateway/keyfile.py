@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -32,11 +32,22 @@ class Keys:
         return f"Keys(current={self.current!r}, keys={len(self.by_id)})"
 
 
-def read_keys(path: Path) -> Keys:
-    """The keys in a file.
+def require_keys(keys: Mapping[str, bytes], current: str, what: str) -> None:
+    """Raise InputError for keys that nothing can be kept under; ``what``: kind of key they are."""
+    if current not in keys:
+        raise InputError(f"the current {what} is not among the keys")
+    for key_id, key in keys.items():
+        if not is_key_id(key_id):
+            raise InputError(f"a {what}'s id is 1 to 16 characters of a-z and 0-9")
+        if len(key) != KEY_OCTETS:
+            raise InputError(f"{what} {key_id} is not {KEY_OCTETS} octets long")
+
+
+def read_private(path: Path, what: str) -> bytes:
+    """What is in a file that its owner alone may read.
 
     Raises:
-        InputError: it is missing, readable by others, or malformed.
+        InputError: it is missing, or others may read it.
 
     """
     try:
@@ -44,9 +55,20 @@ def read_keys(path: Path) -> Keys:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             content = file.read()
     except OSError as error:
-        raise InputError(f"{path}: the key file cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: the {what} cannot be read ({error.strerror})") from error
     if mode & 0o077:
-        raise InputError(f"{path}: others may read the key file; run: chmod 600 {path}")
+        raise InputError(f"{path}: others may read the {what}; run: chmod 600 {path}")
+    return content
+
+
+def read_keys(path: Path) -> Keys:
+    """The keys in a file.
+
+    Raises:
+        InputError: it is missing, readable by others, or malformed.
+
+    """
+    content = read_private(path, "key file")
     try:
         document = json.loads(content)
         keys = {key_id: bytes.fromhex(key) for key_id, key in document["keys"].items()}

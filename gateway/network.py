@@ -28,3 +28,10 @@ def peer_address(text: str | None) -> Address | None:
 def within(networks: Networks, address: Address | None) -> bool:
     """Whether one of the networks holds the address."""
     return address is not None and any(address in network for network in networks)
+
+
+def place_of(address: Address | None) -> str:
+    """What one caller can hardly have many of: an IPv4 address, the /64 of an IPv6 one."""
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

@@ -162,7 +162,7 @@ def _ban_event(
     scope, channel = ban_scope(asked.scope, asked.topic)
     return Event(
         kind=kind,
-        at=form.milliseconds(at) or now_ms(),
+        at=form.milliseconds_or_now(at),
         actor=call.account.name,
         source=asked.source,
         evidence=asked.evidence,
@@ -220,7 +220,7 @@ async def consent(call: Call) -> form.Changed:
         )
     event = Event(
         kind=EventKind.CONSENT,
-        at=form.milliseconds(asked.at) or now_ms(),
+        at=form.milliseconds_or_now(asked.at),
         actor=call.account.name,
         source=asked.source,
         evidence=asked.evidence,
@@ -243,7 +243,7 @@ async def withdraw(call: Call) -> form.Changed:
     contact = contact_at(asked.contact, "/contact")
     event = Event(
         kind=EventKind.WITHDRAW,
-        at=form.milliseconds(asked.at) or now_ms(),
+        at=form.milliseconds_or_now(asked.at),
         actor=call.account.name,
         source=asked.source,
         evidence=asked.evidence,

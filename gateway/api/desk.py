@@ -28,6 +28,7 @@ from gateway.subject.access import Access
 from gateway.subject.erasure import Erasure
 from gateway.subject.people import People
 from gateway.subject.requests import Requests
+from gateway.subject.wishes import Wishes
 from gateway.sync.bureau import Bureau
 from gateway.sync.tool import Tool
 
@@ -87,6 +88,7 @@ class Serving:
     """What serves people's requests."""
 
     people: People
+    wishes: Wishes
     requests: Requests
     erasure: Erasure
     access: Access

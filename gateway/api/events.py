@@ -65,12 +65,13 @@ async def _waited(call: Call, page: Page, asked: changeform.EventQuery) -> Page:
     """The next page with an event, or the last without when the time is over."""
     desk = call.desk
     settings = desk.settings.api
-    if desk.waiting.waiting >= settings.max_requests // 2:
-        raise unavailable("too many wait for changes; ask again later, or without waiting")
-    until = asyncio.get_running_loop().time() + min(asked.wait, _SHARE * settings.timeout)
-    while not page.events and await desk.waiting.beyond(page.place.row, until, call.left):
-        page = await desk.feed.after(page.place, asked.limit)
-    return page
+    with desk.waiting.place(call.account.name, settings.max_requests) as given:
+        if not given:
+            raise unavailable("too many wait for changes; ask again later, or without waiting")
+        until = asyncio.get_running_loop().time() + min(asked.wait, _SHARE * settings.timeout)
+        while not page.events and await desk.waiting.beyond(page.place.row, until, call.left):
+            page = await desk.feed.after(page.place, asked.limit)
+        return page
 
 
 def _read(row: ArchivedEvent) -> Event | None:

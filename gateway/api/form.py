@@ -20,6 +20,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from gateway.clock import now_ms, utc
 from gateway.contacts.contact import Channel, Tier
 from gateway.decision.facts import Age, Collected, Outcome, PersonClass
 from gateway.entry.entry import ConsentStatus, DeliveryReason, Scope
@@ -62,23 +63,39 @@ def _as_text(value: object) -> object:
     return value
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_as_text)]
+def _in_utc(value: datetime) -> datetime:
+    """The same time in UTC: a last day in a zone behind it may be none there."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time before the year 1 or after 9999 in UTC") from None
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_in_utc)]
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
 
 
 def moment(milliseconds: int | None) -> datetime | None:
     """A time as it goes out."""
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return None if milliseconds is None else utc(milliseconds)
 
 
 def time(milliseconds: int) -> datetime:
     """A time that is known, as it goes out."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return utc(milliseconds)
 
 
 def milliseconds(at: datetime | None) -> int | None:
     """A time as it came in, in milliseconds since the epoch."""
     return None if at is None else int(at.timestamp() * 1000)
+
+
+def milliseconds_or_now(at: datetime | None) -> int:
+    """When something was said, in milliseconds since the epoch; now where that is not told.
+
+    The epoch itself is a time as any: software that knows none may send it.
+    """
+    return now_ms() if at is None else int(at.timestamp() * 1000)
 
 
 class Form(BaseModel):

@@ -1,7 +1,7 @@
 """``/v1/lists/hashed``: everybody who has a ban, as hashes, for whoever also sends.
 
 Made whole before the first octet goes out, in a file without a name; one at a time.  It
-tells bans and nothing of delivery: see :class:`~gateway.register.export.HashSink`.
+tells bans and nothing of delivery: see :class:`~gateway.register.hashsink.HashSink`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from gateway.contacts.hashed import Scheme
 from gateway.failure import InputError
 from gateway.records.act import Action, Detail
 from gateway.register.disclosure import Purpose
-from gateway.register.export import HashSink, One, export
+from gateway.register.export import One, export
+from gateway.register.hashsink import HashSink
 
 MOST: Final = 1_000_000
 """Hashes of one list: some 200 MB while it is made."""

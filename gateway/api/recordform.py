@@ -54,6 +54,35 @@ class Records(Shown):
     records: list[Record]
 
 
+class CountQuery(Form):
+    """Which messages are counted; everything given must match."""
+
+    since: Time
+    until: Time | None = None
+    client: Line | None = None
+    campaign: Line | None = None
+    topic: Line | None = None
+    channel: Channel | None = None
+
+
+class Share(Shown):
+    """Recipients of whom the same was decided for the same reason, with the same end."""
+
+    outcome: Outcome
+    rule: str
+    result: Result | None
+    reason: Reasons | None
+    recipients: int
+
+
+class Sums(Shown):
+    """How many went, how many did not, and why; the largest share first."""
+
+    messages: int
+    recipients: int
+    shares: list[Share]
+
+
 class Told(Shown):
     """What came of a message."""
 

@@ -13,7 +13,8 @@ from gateway.api.route import Route
 from gateway.contacts.digest import subject_of
 from gateway.failure import InputError
 from gateway.records.act import Action
-from gateway.records.finding import Found, Shown
+from gateway.records.finding import Found, Shown, Wanted
+from gateway.records.record import RuleText
 
 
 async def search(call: Call) -> recordform.Records:
@@ -61,6 +62,36 @@ def _found(found: Found) -> recordform.Record:
     )
 
 
+async def count(call: Call) -> recordform.Sums:
+    """How many went, how many did not, and by which rule."""
+    asked: recordform.CountQuery = call.form
+    sums = await call.desk.archive.count(
+        Wanted(
+            form.milliseconds(asked.since),
+            form.milliseconds(asked.until),
+            asked.client,
+            asked.campaign,
+            asked.topic,
+            asked.channel,
+        )
+    )
+    shares = [
+        recordform.Share(
+            outcome=one.outcome,
+            rule=one.rule,
+            result=one.result,
+            reason=_reasons(one.text),
+            recipients=one.recipients,
+        )
+        for one in sums.shares
+    ]
+    return recordform.Sums(messages=sums.messages, recipients=sums.recipients, shares=shares)
+
+
+def _reasons(text: RuleText | None) -> form.Reasons | None:
+    return None if text is None else form.Reasons(fi=text.fi, sv=text.sv, en=text.en)
+
+
 async def show(call: Call) -> recordform.WholeRecord:
     """Everything of one record."""
     record_id = call.path["record"]
@@ -100,7 +131,7 @@ def _whole(shown: Shown) -> recordform.WholeRecord:
         address=shown.address,
         outcome=recipient.outcome,
         rule=recipient.rule,
-        reason=None if rule is None else form.Reasons(fi=rule.fi, sv=rule.sv, en=rule.en),
+        reason=_reasons(rule),
         basis=None if rule is None else rule.basis,
         source=None if rule is None else rule.source,
         tier=recipient.tier,
@@ -164,6 +195,16 @@ ROUTES = (
         handler=search,
         body=recordform.RecordSearch,
         answer=recordform.Records,
+        tag="records",
+    ),
+    Route(
+        method="POST",
+        path="/v1/records/count",
+        summary="How many went, how many did not, and why: a campaign's sums.",
+        permission=Permission.SEARCH,
+        handler=count,
+        body=recordform.CountQuery,
+        answer=recordform.Sums,
         tag="records",
     ),
     Route(

@@ -8,7 +8,7 @@ account and wrong tokens a minute of an address, and the time a request may take
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
@@ -48,7 +48,7 @@ from gateway.api.sending import SECURE, Sending
 from gateway.failure import GatewayError
 from gateway.network import networks_of, peer_address, within
 from gateway.rate import Bucket
-from gateway.sms.connection import UNHEARD, Server
+from gateway.sms.connection import UNHEARD, Server, answered
 
 log = structlog.get_logger(__name__)
 
@@ -87,16 +87,17 @@ class Office:
         self._rates = _Rates()
         self._strangers = _Rates()
         self._under_way = 0
+        self._mine: Counter[str] = Counter()
+        """Requests under way, by account."""
         self._large = 0
         """Large bodies that are being read."""
 
     def server(self) -> Server:
         """A server for listening sockets."""
-        settings = self.desk.settings.api
         return Server(
             self._handle,
-            most=settings.max_connections,
-            first=settings.timeout,
+            most=lambda: self.desk.settings.api.max_connections,
+            first=lambda: self.desk.settings.api.timeout,
             access_log=None,
             logger=UNHEARD,
             lingering_time=0,
@@ -111,15 +112,7 @@ class Office:
         if isinstance(answer, Sending):
             await answer.send(request, self.desk.settings.api.timeout)
             return answer
-        # Written here, for the library would wait for ever for whoever reads nothing.
-        try:
-            async with asyncio.timeout(self.desk.settings.api.timeout):
-                await answer.prepare(request)
-                await answer.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        return answer
+        return await answered(request, answer, self.desk.settings.api.timeout)
 
     async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         settings = self.desk.settings.api
@@ -132,18 +125,32 @@ class Office:
         except Problem as problem:
             return _answer(problem)
         except GatewayError as error:
-            log.warning("api_failed", path=_shape(request), cause=str(error))
+            log.warning("api_failed", path=shape_of(request.raw_path), cause=str(error))
             return _answer(problem_of(error))
         except TimeoutError:
             return _answer(unavailable("it took too long; try again later"))
         except Exception:
-            log.exception("api_request_failed", path=_shape(request))
+            log.exception("api_request_failed", path=shape_of(request.raw_path))
             return _answer(unavailable("a fault of the gateway's; try again later"))
         finally:
             self._under_way -= 1
 
     async def _served(self, request: web.BaseRequest, limit: asyncio.Timeout) -> web.StreamResponse:
         account = await self._account(request)
+        most = max(1, self.desk.settings.api.max_requests * 3 // 4)
+        if self._mine[account.name] >= most:
+            raise _too_many()  # the last places are for others
+        self._mine[account.name] += 1
+        try:
+            return await self._asked(request, account, limit)
+        finally:
+            self._mine[account.name] -= 1
+            if not self._mine[account.name]:
+                del self._mine[account.name]
+
+    async def _asked(
+        self, request: web.BaseRequest, account: Account, limit: asyncio.Timeout
+    ) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         if path == _DOCUMENT:
             if request.method != "GET":
@@ -329,6 +336,10 @@ def _too_many() -> Problem:
     )
 
 
-def _shape(request: web.BaseRequest) -> str:
-    """The path for the log: a place may hold what a caller took for an address."""
-    return "/".join(request.raw_path.partition("?")[0].split("/")[:3])[:40]
+_SHAPES: Final = frozenset("/".join(route.path.split("/")[:3]) for route in ROUTES)
+
+
+def shape_of(path: str) -> str:
+    """A path for the log: the beginning of one that there is, for any other may hold an address."""
+    shape = "/".join(path.partition("?")[0].split("/")[:3])
+    return shape if shape in _SHAPES else "another"

@@ -17,7 +17,6 @@ from gateway.api.desk import Call
 from gateway.api.problem import BadMember, Problem, bad_request, not_found
 from gateway.api.route import Document, Route
 from gateway.api.scope import ban_scope
-from gateway.clock import now_ms
 from gateway.decision.facts import PersonClass
 from gateway.subject.access import Report
 from gateway.subject.directory import PersonStateError, Stored
@@ -86,22 +85,22 @@ async def object_(call: Call) -> personform.Subject:
     scope, channel = ban_scope(asked.scope, asked.topic)
     objection = Objection(
         words=asked.words,
-        received=form.milliseconds(asked.received) or now_ms(),
+        received=form.milliseconds_or_now(asked.received),
         scope=scope,
         channel=channel,
         topic=asked.topic,
         how=asked.how,
         by=call.account.name,
     )
-    people = call.desk.serving.people
-    return _shown(await people.object(call.path["subject"], objection, _who(call)))
+    wishes = call.desk.serving.wishes
+    return _shown(await wishes.object(call.path["subject"], objection, _who(call)))
 
 
 async def withdraw(call: Call) -> personform.Subject:
     """Withdraw a person's consents of a channel and topic."""
     asked: personform.PersonWithdrawForm = call.form
-    people = call.desk.serving.people
-    stored = await people.withdraw(
+    wishes = call.desk.serving.wishes
+    stored = await wishes.withdraw(
         call.path["subject"], asked.channel, asked.topic, _who(call), words=asked.words
     )
     return _shown(stored)
@@ -109,14 +108,14 @@ async def withdraw(call: Call) -> personform.Subject:
 
 async def restrict(call: Call) -> personform.Subject:
     """Restrict processing (GDPR 18)."""
-    people = call.desk.serving.people
-    return _shown(await people.restrict(call.path["subject"], _who(call, call.form.reason)))
+    wishes = call.desk.serving.wishes
+    return _shown(await wishes.restrict(call.path["subject"], _who(call, call.form.reason)))
 
 
 async def unrestrict(call: Call) -> personform.Subject:
     """Lift the restriction; the person is told before (GDPR 18(3))."""
-    people = call.desk.serving.people
-    return _shown(await people.unrestrict(call.path["subject"], _who(call, call.form.reason)))
+    wishes = call.desk.serving.wishes
+    return _shown(await wishes.unrestrict(call.path["subject"], _who(call, call.form.reason)))
 
 
 async def access(call: Call) -> Document:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from gateway.failure import GatewayError
 
@@ -13,7 +14,7 @@ _EVERY = 0.25
 
 
 class Waiting:
-    """Waits for the archive's last row to rise; bounded by whoever asks."""
+    """Waits for the archive's last row to rise."""
 
     def __init__(self, head: Callable[[], Awaitable[int]]) -> None:
         self._head = head
@@ -21,8 +22,29 @@ class Waiting:
         self._pulse = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._ended = False
-        self.waiting = 0
-        """Callers who wait now."""
+        self._waiting = 0
+        self._places: Counter[str] = Counter()
+        """Places taken, by account."""
+
+    @contextmanager
+    def place(self, account: str, requests: int) -> Iterator[bool]:
+        """A place to wait in; False where there is none.
+
+        Half of the ``requests`` that may be under way can wait.  So that one account keeps
+        no other out, one of each other account can beyond that, up to three quarters.
+        """
+        taken = self._places.total()
+        mine = self._places[account]
+        free = taken < requests // 2 or (not mine and taken < requests * 3 // 4)
+        if free:
+            self._places[account] = mine + 1
+        try:
+            yield free
+        finally:
+            if free:
+                self._places[account] -= 1
+                if not self._places[account]:
+                    del self._places[account]
 
     async def beyond(self, row: int, until: float, left: Callable[[], bool]) -> bool:
         """Wait until there are rows behind ``row``, at most ``until`` (the loop's time).
@@ -31,7 +53,7 @@ class Waiting:
         the process ends.
         """
         loop = asyncio.get_running_loop()
-        self.waiting += 1
+        self._waiting += 1
         try:
             if self._looking is None:
                 self._looking = loop.create_task(self._look())
@@ -45,8 +67,8 @@ class Waiting:
                     await asyncio.wait_for(self._pulse.wait(), remaining)
             return False
         finally:
-            self.waiting -= 1
-            if not self.waiting and self._looking is not None:
+            self._waiting -= 1
+            if not self._waiting and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
 

@@ -16,7 +16,8 @@ from gateway.records.entry import RECORDS
 from gateway.records.schema import cursor
 from gateway.register import layout
 from gateway.register.connect import connect
-from gateway.serve import assembly
+from gateway.serve.assembly import register_url
+from gateway.serve.place import configured_url
 from gateway.settings import Settings
 
 _FACTS: Final = b"""
@@ -54,11 +55,11 @@ async def gaps(settings: Settings, cursors: Mapping[str, str]) -> list[Gap] | No
     where there is none.
     """
     append = settings.data_dir / "register" / "append"
-    if assembly.configured_url(settings) is None and not append.exists():
+    if configured_url(settings) is None and not append.exists():
         return None
     streams = [RECORDS, *layout.event_streams()]
     try:
-        async with assembly.register_url(settings) as url:
+        async with register_url(settings) as url:
             connections = connect(url)
             try:
                 replies = await connections.wire.exchange(

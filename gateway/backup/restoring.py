@@ -37,7 +37,8 @@ from gateway.records.journal import act_line
 from gateway.records.line import COLUMNS
 from gateway.records.verification import Verification, verify
 from gateway.register.lock import FolderLock
-from gateway.serve.assembly import archive_place, keys_place, sealer
+from gateway.serve.keys import sealer
+from gateway.serve.place import archive_place, keys_place
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 

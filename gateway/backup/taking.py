@@ -22,7 +22,7 @@ from gateway.records.act import Act, Action, Detail
 from gateway.records.database import Database
 from gateway.records.recorder import Recorder
 from gateway.records.verification import verify
-from gateway.serve.assembly import archive_place
+from gateway.serve.place import archive_place
 from gateway.serve.stores import open_stores
 from gateway.settings import Settings
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.bounce.address import typed_address, without_xtext
-from gateway.bounce.part import Part
+from gateway.bounce.part import HEADER, Part
 from gateway.bounce.report import Failure, Form, Report
-from gateway.bounce.returned import message_id, returned
+from gateway.bounce.returned import link_tokens, message_id, returned
 from gateway.bounce.status import TEXT, judge
 from gateway.bounce.told import told_of, words_of
 from gateway.entry.entry import DeliveryReason
@@ -29,12 +29,12 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
     statuses = [part for part in parts if part.content_type in TYPES]
     if not statuses:
         return None
-    failures: dict[str, Failure] = {}
+    failures: dict[tuple[str, str], Failure] = {}
     words = words_of(parts)
     spared = seen = 0
     for status in statuses:
         for block in _blank.split(status.body, MOST)[:MOST]:
-            fields = HeaderSection(block.strip(b"\n") + b"\n")
+            fields = HeaderSection(block.strip(b"\n")[:HEADER] + b"\n")
             if b"action" not in fields or seen >= MOST:
                 continue
             seen += 1
@@ -42,14 +42,16 @@ def read_notification(parts: Sequence[Part]) -> Report | None:
             if failure is None:
                 spared += 1
             else:
-                failures[failure.recipient] = failure
+                failures[failure.recipient, failure.written_to] = failure
     if not seen:
         return None
+    headers = returned(parts)
     return Report(
         Form.NOTIFICATION,
         tuple(failures.values()),
         spared,
-        message_id=message_id(returned(parts)),
+        message_id=message_id(headers),
+        tokens=link_tokens(headers),
     )
 
 
@@ -64,9 +66,7 @@ def _failure(fields: HeaderSection, words: str) -> Failure | None:
     final = typed_address(fields.first(b"final-recipient") or "")
     if original != final:
         original = without_xtext(original)
-    # The address that was written to comes first: the final one is where it was passed on.
-    recipient = original or final
-    if not recipient:
+    if not (original or final):
         return None
     diagnostic = (fields.first(b"diagnostic-code") or "")[:TEXT].partition(";")
     said = diagnostic[2] or diagnostic[0]
@@ -77,4 +77,7 @@ def _failure(fields: HeaderSection, words: str) -> Failure | None:
         verdict = judge(status, told_of(words, final))
     if not verdict.hard:
         return None
-    return Failure(recipient, DeliveryReason.HARD_BOUNCE, verdict.status, verdict.trouble)
+    written_to = "" if original == final else original
+    return Failure(
+        final, DeliveryReason.HARD_BOUNCE, verdict.status, verdict.trouble, written_to=written_to
+    )

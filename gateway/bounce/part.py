@@ -19,6 +19,8 @@ DEEPEST: Final = 4
 """Levels of multiparts that are opened; a report has one, a list's footer adds one."""
 MOST: Final = 64
 """Parts of one message that are looked at."""
+HEADER: Final = 128 * 1024
+"""Octets of a header section that are looked at: a search for its fields stops all else."""
 
 _VALUE: Final = 2048
 _type = re.compile(r"\s*([A-Za-z0-9!#$&^_.+-]{1,80}/[A-Za-z0-9!#$&^_.+-]{1,80})").match
@@ -58,9 +60,9 @@ def split(octets: bytes) -> tuple[HeaderSection, bytes]:
     if octets[:1] == b"\n":
         return HeaderSection(b""), octets[1:]
     end = octets.find(b"\n\n")
-    if end < 0:
-        return HeaderSection(octets if octets.endswith(b"\n") else octets + b"\n"), b""
-    return HeaderSection(octets[: end + 1]), octets[end + 2 :]
+    section, body = (octets, b"") if end < 0 else (octets[: end + 1], octets[end + 2 :])
+    section = section[:HEADER]
+    return HeaderSection(section if section.endswith(b"\n") else section + b"\n"), body
 
 
 def parameters(value: str) -> dict[str, str]:

@@ -41,11 +41,15 @@ class Failure:
     """A recipient whose mailbox is gone."""
 
     recipient: str
-    """The address as it is told, not in canonical form."""
+    """The address that failed, as it is told, not in canonical form; "" where none is."""
     reason: DeliveryReason
     status: str
     """By RFC 3463, as ``5.1.1``; "" where none was told."""
     trouble: Trouble
+    written_to: str = ""
+    """Another address that the message is said to have been written to (ORCPT, RFC 3461).
+
+    Whoever has sent the message could say so of anybody: it proves nothing by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +87,5 @@ class Report:
     complaint: Complaint | None = None
     message_id: str = ""
     """Of the message that came back; it may hold an address."""
+    tokens: tuple[str, ...] = ()
+    """What may be the token of a link, in the List-Unsubscribe field of what came back."""

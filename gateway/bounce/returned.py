@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from gateway.bounce.part import Part, split
+from gateway.bounce.part import HEADER, Part, split
 from gateway.message.headers import HeaderSection
 
 _TYPES: Final = frozenset(
@@ -19,7 +19,6 @@ _TYPES: Final = frozenset(
         "message/global-headers",
     }
 )
-_HEADER: Final = 128 * 1024
 _LINKS: Final = 8
 _FIELD: Final = 8192
 _NONE: Final = HeaderSection(b"")
@@ -32,7 +31,7 @@ def returned(parts: Iterable[Part]) -> HeaderSection:
     """The header section that the report returns; an empty one where it returns none."""
     for part in parts:
         if part.content_type in _TYPES:
-            return split(part.body[:_HEADER].lstrip(b"\n"))[0]
+            return split(part.body[:HEADER].lstrip(b"\n"))[0]
     return _NONE
 
 

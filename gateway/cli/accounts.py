@@ -15,7 +15,7 @@ from gateway.cli.moment import moment, told
 from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
 from gateway.records.act import Act, Action
 from gateway.records.recorder import Recorder
-from gateway.serve.assembly import sealer
+from gateway.serve.keys import sealer
 from gateway.serve.stores import open_database
 from gateway.settings import Settings
 

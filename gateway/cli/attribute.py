@@ -8,9 +8,8 @@ import typer
 
 from gateway.cli.address import Address
 from gateway.cli.change import At, Evidence, Source, carry_out
-from gateway.cli.moment import moment
+from gateway.cli.moment import moment_or_now
 from gateway.cli.option import Actor, Config, Json
-from gateway.clock import now_ms
 from gateway.decision.facts import Age, Collected, PersonClass
 from gateway.entry.event import UNSAID, Attributes, Event, EventKind
 from gateway.failure import InputError
@@ -118,7 +117,7 @@ def _event(
 ) -> Event:
     return Event(
         kind=kind,
-        at=moment(at) or now_ms(),
+        at=moment_or_now(at),
         actor=by,
         source=source,
         evidence=evidence,

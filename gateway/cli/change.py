@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.address import Address, read_contact
-from gateway.cli.moment import day, moment
+from gateway.cli.moment import day, moment, moment_or_now
 from gateway.cli.option import Actor, Config, Json, open_register, run, settings_of
 from gateway.clock import now_ms
 from gateway.contacts.contact import Channel, Contact, Tier
@@ -21,7 +21,8 @@ from gateway.entry.entry import ANY_TOPIC, ConsentStatus, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.failure import GatewayError, InputError
 from gateway.register.register import Register
-from gateway.serve import assembly
+from gateway.serve.keys import key_ring, sealer
+from gateway.serve.place import archive_place
 from gateway.settings import Settings
 
 Evidence = Annotated[
@@ -113,12 +114,12 @@ async def _carry(settings: Settings, register: Register, contact: Contact) -> No
 
     The gateway does so as well, a moment later; a ban that was made stays made.
     """
-    archive = assembly.archive_place(settings)
+    archive = archive_place(settings)
     if isinstance(archive, Path) and not archive.exists():
         return
     from gateway.serve.desk import open_spreader
 
-    ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
+    ring, seal = key_ring(settings), sealer(settings)
     try:
         async with open_spreader(settings, register, ring, seal) as spreader:
             await spreader.visit_of(contact)
@@ -202,7 +203,7 @@ def ban_event(
     wide, channel = _SCOPES[scope]
     return Event(
         kind=kind,
-        at=moment(at) or now_ms(),
+        at=moment_or_now(at),
         actor=by,
         source=source,
         evidence=evidence,
@@ -234,7 +235,7 @@ def consent(
         raise InputError("--expires: that time is over; a consent holds until a later one")
     event = Event(
         kind=EventKind.CONSENT,
-        at=moment(at) or now_ms(),
+        at=moment_or_now(at),
         actor=by,
         source=source,
         evidence=evidence,
@@ -264,7 +265,7 @@ def withdraw(
     """Withdraw a consent: from now on a ban of that channel and topic."""
     event = Event(
         kind=EventKind.WITHDRAW,
-        at=moment(at) or now_ms(),
+        at=moment_or_now(at),
         actor=by,
         source=source,
         evidence=evidence,

@@ -34,7 +34,7 @@ from gateway.failure import InputError
 from gateway.gate import Gate, Verdict
 from gateway.message.traits import Traits
 from gateway.settings import Settings
-from gateway.settings.model import CLIENT_KINDS
+from gateway.settings.value import CLIENT_KINDS
 
 
 def check(

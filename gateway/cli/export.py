@@ -15,19 +15,15 @@ from gateway.cli.hashing import AnyNormalise, SaltedBy, SaltFile, scheme_of
 from gateway.cli.option import Actor, Config, open_stores, run, settings_of
 from gateway.clock import now_ms
 from gateway.contacts.hashed import Algorithm, Scheme
+from gateway.draft import target_file
 from gateway.failure import InputError
 from gateway.records.act import Act, Action, Detail
 from gateway.records.recorder import Recorder
 from gateway.register.disclosure import Purpose
-from gateway.register.export import (
-    CountSink,
-    Exported,
-    HashSink,
-    RowSink,
-    Sink,
-    export,
-    target_file,
-)
+from gateway.register.export import Exported, Sink, export
+from gateway.register.hashsink import HashSink
+from gateway.register.rowsink import RowSink
+from gateway.register.statistics import CountSink
 from gateway.serve.stores import Stores
 from gateway.settings import Settings
 

@@ -22,7 +22,7 @@ from gateway.held.message import Held, State
 from gateway.held.notice import DAY
 from gateway.records.act import Act, Action, Detail
 from gateway.records.recorder import Recorder
-from gateway.serve import assembly
+from gateway.serve.assembly import build_parts, register_url
 from gateway.serve.holding import Decided, Holding
 from gateway.serve.holding import discard as discard_held
 from gateway.serve.sandbox import running_sandboxes
@@ -200,10 +200,10 @@ async def _release(
     from gateway.serve.stores import open_database
     from gateway.serve.vouching import vouch
 
-    async with assembly.register_url(settings) as url, running_sandboxes(settings):
+    async with register_url(settings) as url, running_sandboxes(settings):
         # Makes the archive where there is none yet, and says what is wrong with another.
         await (await open_database(settings)).aclose()
-        parts = await assembly.build_parts(settings, Metrics(CollectorRegistry()), url)
+        parts = await build_parts(settings, Metrics(CollectorRegistry()), url)
         try:
             await vouch(settings, parts.register)
             return await Holding(parts).release(held_id, by, reason, kind)

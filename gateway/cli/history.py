@@ -33,7 +33,7 @@ from gateway.register.layout import SHARDS
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from gateway.register.rebuild import Progress, Rebuilt
+    from gateway.register.rebuilt import Progress, Rebuilt
     from gateway.serve.knowledge import Knowledge
 
 
@@ -203,7 +203,7 @@ async def _known(
         ]
         base = None
         if contact.base != contact.canonical:
-            from gateway.entry.standing import merge_exact
+            from gateway.entry.merging import merge_exact
 
             base = merge_exact(standing.base)
         return standing.exact, base, banned_by

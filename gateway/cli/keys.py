@@ -29,7 +29,7 @@ from gateway.records.entry import RECORDS
 from gateway.records.lease import ARCHIVER
 from gateway.records.seal import VERSION, Sealer, fingerprint
 from gateway.register import layout
-from gateway.serve import assembly
+from gateway.serve.keys import signer
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ async def _list(settings: Settings) -> list[dict[str, Any]]:
             for key_id in stores.ring.key_ids
         ]
         if signing is not None and signing.exists():
-            signer = assembly.signer(settings)
-            rows.append({"key": "signing", "id": signer.id, "current": True})
+            rows.append({"key": "signing", "id": signer(settings).id, "current": True})
         made, destroyed = await stores.custody.count()
         rows.append({"key": "people", "id": "", "current": True, "people": made})
         rows.append({"key": "people erased", "id": "", "current": False, "people": destroyed})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 
+from gateway.clock import now_ms, utc
 from gateway.failure import InputError
 
 
@@ -24,7 +25,16 @@ def moment(text: str | None) -> int | None:
         ) from None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return int(at.timestamp() * 1000)
+    try:
+        return int(at.astimezone(UTC).timestamp() * 1000)
+    except OverflowError:
+        raise InputError(f"{text}: a time before the year 1 or after 9999 in UTC") from None
+
+
+def moment_or_now(text: str | None) -> int:
+    """As :func:`moment`; now where none is told.  Raises InputError."""
+    at = moment(text)
+    return now_ms() if at is None else at
 
 
 def day(text: str | None) -> date | None:
@@ -44,4 +54,4 @@ def day(text: str | None) -> date | None:
 
 def told(milliseconds: int) -> str:
     """A moment to the second, in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+    return utc(milliseconds).isoformat(timespec="seconds")

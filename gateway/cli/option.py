@@ -18,6 +18,7 @@ from gateway.records.act import Act
 from gateway.records.entry import ACT, RECORDS
 from gateway.register.register import Register
 from gateway.serve import assembly
+from gateway.serve.keys import key_ring, sealer
 from gateway.serve.vouching import vouch
 from gateway.settings import Settings
 from gateway.settings.load import find_config, load_settings
@@ -104,7 +105,7 @@ async def open_register(settings: Settings) -> AsyncIterator[Register]:
     async with assembly.register_url(settings) as url:
         timeout = max(settings.register.timeout, _PATIENCE)
         patient = replace(settings, register=replace(settings.register, timeout=timeout))
-        ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
+        ring, seal = key_ring(settings), sealer(settings)
         register = await assembly.open_register(patient, url, ring, seal)
         async with register:
             await vouch(settings, register)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 import typer
 from rich.table import Table
 
+from gateway.cli import chain
 from gateway.cli.address import read_contact
 from gateway.cli.console import console
 from gateway.cli.moment import moment, told
@@ -25,22 +25,16 @@ from gateway.cli.option import (
     run,
     settings_of,
 )
-from gateway.clock import now_ms
+from gateway.contacts.contact import Channel
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
 from gateway.decision.facts import Outcome
 from gateway.failure import InputError
 from gateway.records.act import Act, Action
-from gateway.records.checkpoint import Checkpoint, CheckpointFile
-from gateway.records.checkpointing import Checkpointer
-from gateway.records.finding import Found, Shown
+from gateway.records.finding import Found, Shown, Sums, Wanted
 from gateway.records.record import Direction, Result
-from gateway.records.signing import Verifier
-from gateway.serve import assembly
 from gateway.settings import Settings
-
-if TYPE_CHECKING:
-    from gateway.records.verification import Verification
+from gateway.subject.person import Language
 
 app = typer.Typer(no_args_is_help=True, help="What was decided, why, and what came of it.")
 
@@ -130,6 +124,57 @@ def _print(found: list[Found]) -> None:
             one.result or "…",
         )
     console().print(table)
+
+
+@app.command()
+def count(
+    since: Annotated[str | None, typer.Option(help="From this time on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    client: Annotated[str | None, typer.Option(help="The sending tool.")] = None,
+    campaign: Annotated[
+        str | None, typer.Option(help="As the tool names it (campaign_header).")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="What it was about.")] = None,
+    channel: Annotated[Channel | None, typer.Option(help="Mail or text messages.")] = None,
+    language: Annotated[Language, typer.Option(help="Of the reasons.")] = Language.EN,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Say how many went, how many did not, and why; exit status 1 when there were none.
+
+    A message that the tool sent again after a 4xx counts each time.
+    """
+    settings = settings_of(config)
+    wanted = Wanted(moment(since), moment(until), client, campaign, topic, channel)
+    sums = run(_count(settings, wanted))
+    if json:
+        sys.stdout.buffer.write(orjson.dumps(asdict(sums)) + b"\n")
+    elif sums.recipients:
+        _print_sums(sums, language)
+    else:
+        typer.echo("no such messages")
+    if not sums.recipients:
+        raise typer.Exit(1)
+
+
+async def _count(settings: Settings, wanted: Wanted) -> Sums:
+    async with open_stores(settings) as stores:
+        await stores.catch_up()
+        return await stores.archive.count(wanted)
+
+
+def _print_sums(sums: Sums, language: Language) -> None:
+    table = Table()
+    table.add_column("recipients", justify="right", no_wrap=True)
+    for heading in ("decision", "result", "rule", "because"):
+        table.add_column(heading, no_wrap=heading != "because")
+    for share in sums.shares:
+        because = getattr(share.text, language) if share.text else ""
+        table.add_row(
+            str(share.recipients), share.outcome, share.result or "…", share.rule, because
+        )
+    console().print(table)
+    typer.echo(f"{sums.recipients} recipients of {sums.messages} messages")
 
 
 @app.command()
@@ -259,89 +304,6 @@ async def _acts(
         )
 
 
-@app.command()
-def verify(
-    public_key: Annotated[
-        list[Path] | None,
-        typer.Option("--public-key", help="A key that signed before; several times."),
-    ] = None,
-    checkpoints: Annotated[
-        Path | None,
-        typer.Option("--checkpoints", help="A copy of the checkpoints that was kept elsewhere."),
-    ] = None,
-    json: Json = False,
-    config: Config = None,
-) -> None:
-    """Walk the archive's hash chain and its signed checkpoints; exit status 1 if changed.
-
-    Rows that were changed, removed or added are named, and checkpoints that are not what
-    was signed.
-    """
-    settings = settings_of(config)
-    file = assembly.checkpoint_file(settings)
-    if checkpoints is not None:
-        if not checkpoints.exists():
-            raise InputError(f"{checkpoints}: there is no such file")
-        file = CheckpointFile(checkpoints)
-    found = run(_verify(settings, public_key or [], file))
-    if json:
-        sys.stdout.buffer.write(orjson.dumps(asdict(found)) + b"\n")
-    else:
-        for fault in found.faults:
-            typer.echo(fault)
-        state = "whole" if found.whole else "broken"
-        typer.echo(f"{found.links} links, {state}, signed up to {found.signed}; head {found.head}")
-    if not found.whole:
-        raise typer.Exit(1)
-
-
-async def _verify(
-    settings: Settings, public_keys: list[Path], file: CheckpointFile
-) -> Verification:
-    verifier = assembly.signer(settings).verifier | Verifier.load(*public_keys)
-    async with open_stores(settings) as stores:
-        await stores.catch_up()
-        # Where machines share an archive, one that has never archived has no file.
-        alone = settings.records.archive is not None
-        noted = file.read() if alone or file.path.exists() else None
-        return await stores.archive.verify(verifier, noted)
-
-
-@app.command()
-def checkpoint(
-    by: Reader = "",
-    public_key: Annotated[
-        bool, typer.Option("--public-key", help="Print the key that signatures are known by.")
-    ] = False,
-    json: Json = False,
-    config: Config = None,
-) -> None:
-    """Sign where the chain stands now, in the archive and the file beside it."""
-    settings = settings_of(config)
-    if public_key:
-        sys.stdout.buffer.write(assembly.signer(settings).public_pem)
-        return
-    made = run(_checkpoint(settings, by))
-    if made is None:
-        typer.echo("the archive is empty")
-        raise typer.Exit(1)
-    if json:
-        sys.stdout.buffer.write(made.to_line())
-    else:
-        typer.echo(f"signed up to link {made.seq} at {told(made.at)}; head {made.head.hex()}")
-
-
-async def _checkpoint(settings: Settings, by: str) -> Checkpoint | None:
-    signer, file = assembly.signer(settings), assembly.checkpoint_file(settings)
-    async with open_stores(settings) as stores:
-        await record_act(stores.register, Act(action=Action.CHECKPOINT, actor=by))
-        await stores.catch_up()
-        made = await stores.archive.checkpoint(signer, now_ms())
-        if made is not None:
-            await Checkpointer(stores.archive, signer, file).note(made)
-        return made
-
-
 def _row(shown: Shown) -> dict[str, object]:
     message, recipient, rule = shown.message, shown.recipient, shown.rule
     headers = shown.headers.decode("utf-8", "replace") if shown.headers else ""
@@ -399,3 +361,7 @@ def _time(milliseconds: int | None) -> str | None:
     if milliseconds is None:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+app.command()(chain.verify)
+app.command()(chain.checkpoint)

@@ -11,10 +11,9 @@ import orjson
 import typer
 
 from gateway.cli.change import BanScope, ban_scope
-from gateway.cli.moment import moment
+from gateway.cli.moment import moment_or_now
 from gateway.cli.option import Actor, Config, Json, Reader, run, settings_of
 from gateway.cli.who import Needed, PersonId, Why, person_of
-from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import Scope
 from gateway.failure import InputError
@@ -139,7 +138,7 @@ def object_command(
 
         objection = Objection(
             words=words,
-            received=moment(received) or now_ms(),
+            received=moment_or_now(received),
             scope=wide,
             channel=channel,
             topic=topic,
@@ -147,7 +146,7 @@ def object_command(
             by=by,
         )
         async with open_desk(settings) as desk:
-            return await desk.people.object(
+            return await desk.wishes.object(
                 await person_of(desk, person), objection, Who(by, reason)
             )
 
@@ -174,7 +173,7 @@ def withdraw(
         from gateway.subject.people import Who
 
         async with open_desk(settings) as desk:
-            return await desk.people.withdraw(
+            return await desk.wishes.withdraw(
                 await person_of(desk, person), channel, topic, Who(by, reason), words=words
             )
 
@@ -198,7 +197,7 @@ def unban(
         from gateway.subject.people import Who
 
         async with open_desk(settings) as desk:
-            return await desk.people.unban(
+            return await desk.wishes.unban(
                 await person_of(desk, person),
                 Who(by, reason),
                 scope=wide,
@@ -230,7 +229,7 @@ def _restriction(settings: Settings, person: str, by: str, reason: str, *, on: b
         from gateway.subject.people import Who
 
         async with open_desk(settings) as desk:
-            change = desk.people.restrict if on else desk.people.unrestrict
+            change = desk.wishes.restrict if on else desk.wishes.unrestrict
             return (await change(await person_of(desk, person), Who(by, reason))).person.id
 
     return run(work())

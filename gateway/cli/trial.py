@@ -14,8 +14,8 @@ from gateway.decision.facts import Kind
 from gateway.failure import InputError
 from gateway.message.traits import Traits
 from gateway.settings import Settings
-from gateway.settings.model import CLIENT_KINDS
 from gateway.settings.sms import SmsRoute
+from gateway.settings.value import CLIENT_KINDS
 
 if TYPE_CHECKING:
     from gateway.quiet.hours import QuietHours

@@ -34,7 +34,8 @@ def refused(answer: Answer, tool: Connector) -> ToolRefused | ToolUnreadable:
     """What a status that is not of success means."""
     status = answer.status
     if status in (401, 403):
-        named = "secret_file and username" if tool.place.username else "secret_file"
+        beside = "client_id" if tool.place.client_id else "username" if tool.place.username else ""
+        named = f"secret_file and {beside}" if beside else "secret_file"
         return ToolRefused(
             f"{tool.title} refuses the credential (HTTP {status}): {setting(tool.place, named)}: "
             f"write one with the rights that docs/sync/{tool.kind}.md names"

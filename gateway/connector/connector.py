@@ -63,6 +63,15 @@ class HookRefused(GatewayError):
         """The HTTP status of the answer: 401 for whoever does not show to be the tool."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """What a tool lets requests in by for a while; it has no words for a log."""
+
+    text: str
+    lasts: float | None = None
+    """Seconds; None: the tool does not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What the settings say of one tool, read; the secrets are here in the clear."""
@@ -80,6 +89,8 @@ class Place:
     webhook_source: str = ""
     url: str = ""
     """Where its API is; the vendor's own where the settings name none."""
+    client_id: str = ""
+    """The client that the secret belongs to, where there is no user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +200,19 @@ class Connector(ABC):
     def prepare(self, request: Request, now: int) -> Request:
         """The request as it is sent: with the credential, signed where the tool asks it."""
         return request
+
+    def signing_in(self) -> Exchange[Token] | None:
+        """How a token is asked for; None: requests show the credential itself.
+
+        Whoever runs the connector keeps the token in memory, asks for a new one when its
+        time is over or a request that showed it is answered 401, and gives every other
+        request to :meth:`admitted`.
+        """
+        return None
+
+    def admitted(self, request: Request, token: Token) -> Request:
+        """The request with the token (RFC 6750, 2.1)."""
+        return request.with_headers({"Authorization": f"Bearer {token.text}"})
 
     def hook(self, request: Request, now: int) -> tuple[Change, ...]:
         """What a webhook tells; none where it tells of something else.

@@ -8,8 +8,9 @@ https://listmonk.app/docs/apis/subscribers/, /apis/bounces/ and
   skipped otherwise; without a known order the newest id comes first, so that is asked;
 - who unsubscribes by a campaign's link, or is blocklisted by a bounce, keeps the
   ``updated_at`` of the subscriber: the lists' and the bounces' times count too;
-- ``unsubscribe`` changes only who is on the list already: a person who is not is added
-  to it as unsubscribed, so that an import cannot subscribe them as new;
+- by a query, ``unsubscribe`` changes only who is on the list already, and ``add`` only who is
+  not: a person is added as unsubscribed, so that an import cannot subscribe them as new,
+  and then unsubscribed;
 - creating somebody who is there already is answered 409.
 
 Addresses stand in bodies only, and within SQL as hexadecimal digits.
@@ -203,6 +204,7 @@ class Listmonk(Connector):
         """A page of bounces, the newest first; the last where they are older than the pass's time.
 
         A bounce that comes meanwhile moves the others down, so that some are told twice.
+        The answer says which page it is, so that one page is not told for ever.
         """
         asked = [
             ("order_by", "created_at"),
@@ -213,6 +215,8 @@ class Listmonk(Connector):
         answer = yield Request("GET", "/api/bounces", urlencode(asked))
         data = object_at(object_in(answer, self), "data", self)
         rows = objects_at(data, "results", self)
+        if rows and data.get("page", at.page) != at.page:
+            raise ToolUnreadable("listmonk: a page of bounces comes that was not asked for")
         found: list[Change] = []
         bad = 0
         old = False
@@ -256,13 +260,10 @@ class Listmonk(Connector):
             asked: dict[str, object] = {"query": _these(blocked)}
             yield from self._confirmed(sent("PUT", "/api/subscribers/query/blocklist", asked))
         for number, contacts in unlisted.items():
-            asked = {
-                "query": _these(contacts),
-                "action": "add",
-                "target_list_ids": [number],
-                "status": "unsubscribed",
-            }
-            yield from self._confirmed(sent("PUT", "/api/subscribers/query/lists", asked))
+            asked = {"query": _these(contacts), "target_list_ids": [number]}
+            added = {"action": "add", "status": "unsubscribed"}
+            for how in (added, {"action": "unsubscribe"}):
+                yield from self._confirmed(sent("PUT", "/api/subscribers/query/lists", asked | how))
         return results
 
     def _create(self, entry: Suppression) -> Exchange[tuple[Put, bool]]:

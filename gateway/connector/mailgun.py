@@ -25,7 +25,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.clock import Clock, now_ms
-from gateway.connector.answer import document, list_at, objects_at, unreadable
+from gateway.connector.answer import document, object_in, objects_at, unreadable
 from gateway.connector.asking import basic, post
 from gateway.connector.bookmark import Bookmark
 from gateway.connector.connector import (
@@ -245,8 +245,7 @@ class Mailgun(Connector):
         answer = yield Request("GET", path)
         if answer.status == 404:
             return None
-        tags = list_at(document(answer, self), "tags", self)
-        return [tag for tag in tags if isinstance(tag, str)] or [_ALL]
+        return [*tags_of(object_in(answer, self))] or [_ALL]
 
     def _asking(self, root: str, after: str, pairs: tuple[tuple[str, str], ...]) -> Request:
         """The request of a page; raises ToolUnreadable for a cursor that leads elsewhere."""

@@ -59,8 +59,8 @@ def is_lost(item: dict[str, Any]) -> bool:
 
 
 def tags_of(item: dict[str, Any]) -> tuple[str, ...]:
-    """The tags of an event or an entry."""
-    tags = item.get("tags")
+    """The tags of an event or an entry, which older descriptions of the API give one by one."""
+    tags = item.get("tags", [item.get("tag")])
     return tuple([tag for tag in tags if isinstance(tag, str)]) if isinstance(tags, list) else ()
 
 

@@ -1,7 +1,7 @@
 """Mautic: the "do not contact" entries of its contacts, for e-mail and text messages.
 
-https://devdocs.mautic.org/en/latest/rest_api/contacts.html, /stats.html and
-/webhooks/events/lead_channel_subscription_changed.html.  What these pages leave open was
+https://devdocs.mautic.org/en/latest/rest_api/contacts.html, /stats.html, /authentication.html
+and /webhooks/events/lead_channel_subscription_changed.html.  What these pages leave open was
 read in Mautic's ``LeadApiController``, ``Model/DoNotContact`` and ``CommonRepository``:
 
 - the table ``lead_donotcontact`` tells the entries, and their contacts' ids; whose they
@@ -11,6 +11,7 @@ read in Mautic's ``LeadApiController``, ``Model/DoNotContact`` and ``CommonRepos
 - a question that Mautic cannot answer is answered 200 with ``errors``;
 - an empty object comes as an empty list;
 - several contacts may have one address, and each has entries of its own;
+- an address with an apostrophe or an ampersand is found by ``in`` alone (``InputHelper``);
 - a new contact is created together with its entry.
 """
 
@@ -32,12 +33,14 @@ from gateway.connector.connector import (
     Page,
     Place,
     Put,
+    Token,
     ToolRefused,
     ToolUnreadable,
 )
 from gateway.connector.lap import Lap, closed
+from gateway.connector.oauth import token_of_client
 from gateway.connector.saying import email_of, moment_of, phone_of, text
-from gateway.connector.setting import need, setting
+from gateway.connector.setting import lacking, need, setting
 from gateway.connector.suppression import DELIVERY, Change, Reason, Said, Suppression
 from gateway.connector.webhook import called, secret_of
 from gateway.contacts.contact import Channel, Contact
@@ -47,10 +50,12 @@ from gateway.provider.signature import hmac_base64, same
 
 _ROWS: Final = 100
 """Entries of a page; also the contacts whose ids stand in one URL."""
+_TOKEN: Final = "/oauth/v2/token"  # noqa: S105 - a path
 _EVENT: Final = "mautic.lead_channel_subscription_changed"
 
 _CHANNELS = {"email": Channel.EMAIL, "sms": Channel.SMS}
 _REASONS = {1: Reason.OBJECTION, 2: Reason.BOUNCE, 3: Reason.BLOCKED}
+_LEGAL = {str(number) for number, reason in _REASONS.items() if reason.legal}
 _STATUSES = {
     "unsubscribed": Reason.OBJECTION,
     "bounced": Reason.BOUNCE,
@@ -66,7 +71,8 @@ _NUMBERS = {
 
 
 class Mautic(Connector):
-    """Basic authentication with a user of Mautic's; webhooks are signed with their secret."""
+    """With a client of OAuth 2, or a user by Basic authentication; webhooks are signed with
+    their secret."""
 
     kind: ClassVar[str] = "mautic"
     title: ClassVar[str] = "Mautic"
@@ -76,8 +82,13 @@ class Mautic(Connector):
     def __init__(self, place: Place, clock: Clock = now_ms) -> None:
         super().__init__(place, clock)
         need(place, "url", place.url, "where Mautic is, as https://mautic.example.com")
-        need(place, "username", place.username, "the name of a user of Mautic's")
-        need(place, "secret_file", place.secret, "a file with that user's password")
+        if place.client_id and place.username:
+            raise lacking(place, "client_id", "write it or username, not both")
+        if not place.client_id:
+            what = "the name of a user of Mautic's, or write client_id"
+            need(place, "username", place.username, what)
+        whose = "client's secret" if place.client_id else "user's password"
+        need(place, "secret_file", place.secret, f"a file with that {whose}")
 
     @property
     def holds(self) -> Holds:
@@ -98,9 +109,15 @@ class Mautic(Connector):
         return found
 
     def prepare(self, request: Request, now: int) -> Request:
-        """With the user's name and password."""
+        """With the user's name and password, where there is no client."""
+        if self.place.client_id:
+            return request
         value = basic(self.place.username, self.place.secret)
         return request.with_headers({"Authorization": value})
+
+    def signing_in(self) -> Exchange[Token] | None:
+        """By the credentials of the client."""
+        return token_of_client(self, _TOKEN) if self.place.client_id else None
 
     # -- reading ----------------------------------------------------------------------
 
@@ -127,9 +144,10 @@ class Mautic(Connector):
         answer = yield Request("GET", "/api/stats/lead_donotcontact", urlencode(asked))
         document = object_in(answer, self)
         if document.get("errors"):
+            whose = "client_id" if self.place.client_id else "username"
             raise ToolRefused(
-                f"{self.title} does not tell lead_donotcontact; give the user of "
-                f"{setting(self.place, 'username')} the right to view all contacts"
+                f"{self.title} does not tell lead_donotcontact; give the role of "
+                f"{setting(self.place, whose)} the right to view all contacts"
             )
         rows = objects_at(document, "stats", self)
         left = whole_at(document, "total", self) - len(rows)
@@ -204,12 +222,17 @@ class Mautic(Connector):
         if entry.scope is Scope.ALL and entry.reason.legal:
             channels = list(_CHANNELS.values())
         there: list[dict[str, Any]] = []
+        wanted = entry.contact.canonical
         for column in _columns(entry.contact.channel):
-            there += yield from self._looked_up(column, "eq", entry.contact.canonical, _ROWS)
+            there += yield from self._looked_up(column, _expression(wanted), wanted, _ROWS)
         if not there:
             return (yield from self._created(entry, channels))
-        for number in sorted({whole_at(row, "id", self) for row in there}):
+        held = {whole_at(row, "id", self): _banned(row) for row in there}
+        for number in sorted(held):
             for channel in channels:
+                if not entry.reason.legal and str(channel) in held[number]:
+                    # Mautic would put the bounce in the place of what somebody wrote by hand.
+                    continue
                 path = f"/api/contacts/{number}/dnc/{channel}/add"
                 answer = yield sent("POST", path, _asked(entry))
                 if answer.status != 404:
@@ -298,6 +321,15 @@ def _where(index: int, column: str, expression: str, value: object) -> list[tupl
     ]
 
 
+def _expression(value: str) -> str:
+    """How a value is asked for.
+
+    Mautic writes all values as HTML before it compares them, and turns them back for ``in``
+    alone, where a comma stands between values.
+    """
+    return "in" if set(value) & set("'&<>") and not set(value) & set(',"') else "eq"
+
+
 def _written(moment: int) -> str:
     """A time as Mautic's database has it, in UTC."""
     return datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -311,6 +343,16 @@ def _columns(channel: Channel) -> tuple[str, ...]:
 def _asked(entry: Suppression) -> dict[str, object]:
     """An entry's reason as Mautic has it."""
     return {"reason": _NUMBERS[entry.reason], "comments": "suppression gateway"}
+
+
+def _banned(row: Mapping[str, Any]) -> set[str]:
+    """The channels that one of Mautic's contacts is banned from, bounces left aside."""
+    entries = row.get("doNotContact")
+    return {
+        text(one, "channel")
+        for one in (entries if isinstance(entries, list) else ())
+        if isinstance(one, dict) and str(one.get("reason")) in _LEGAL
+    }
 
 
 def _reached(row: Mapping[str, Any]) -> dict[Channel, Contact]:

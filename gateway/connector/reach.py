@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.connector.connector import ToolUnreadable
 from gateway.connector.joint import OVERLAP as OVERLAPPING
 from gateway.connector.joint import joint_of, marks_of
 
@@ -42,6 +43,8 @@ class Reach:
     """The newest entry of it seen."""
     back: int = 0
     """How often pages did not join since they last did."""
+    stood: int = 0
+    """Full pages in a row that told only what was read before."""
     tail: tuple[str, ...] = ()
     """Marks of the last page's last entries, where pages are counted."""
 
@@ -83,7 +86,7 @@ class Reach:
 
     def on(self, now: int, newest: int, low: int) -> Reach:
         """The same list has more, since ``low``."""
-        return replace(self._further(now, newest), offset=0, low=low, tail=())
+        return replace(self._further(now, newest), offset=0, low=low, stood=0, tail=())
 
     def counted(
         self, now: int, newest: int, keys: Sequence[str], most: int
@@ -93,7 +96,8 @@ class Reach:
         ``keys`` name the page's entries, ``most`` is how many a full page has.  None: it is
         the last.  Where a page does not join the one before, the list has moved by more
         than pages overlap: the page before it is asked for, until they join.  A list of no
-        order, that joins nowhere, is read on after ten times all the same.
+        order, that joins nowhere, is read on after ten times all the same.  Raises
+        ToolUnreadable where the same page is told whatever the offset: nobody knows its end.
         """
         further = self._further(now, newest)
         joint = joint_of(self.tail, keys)
@@ -102,10 +106,14 @@ class Reach:
             return replace(further, offset=offset, back=self.back + 1), len(keys)
         if len(keys) < most:
             return None, joint or 0
+        stood = self.stood + 1 if joint == len(keys) else 0
+        if stood > _STOOD:
+            raise ToolUnreadable("pages tell the same whatever the offset: its list never ends")
         return replace(
             further,
             offset=self.offset + len(keys) - min(OVERLAPPING, len(keys) // 2),
             back=0 if joint else self.back,
+            stood=stood,
             tail=marks_of(keys),
         ), joint or 0
 
@@ -120,5 +128,7 @@ class Reach:
         return Reach(self.lists, tuple(times), (self.index + 1) % len(self.lists))
 
 
-_NUMBERS: Final = ("offset", "low", "began", "newest", "back")
+_NUMBERS: Final = ("offset", "low", "began", "newest", "back", "stood")
 _BACK: Final = 10
+_STOOD: Final = 5
+"""Full pages may come in front of one another while a list is read; nobody adds so many."""

@@ -58,6 +58,8 @@ _ON_LIST: Final = "OnAccountSuppressionList"
 """The subtype of an event that tells only that the address is on this list."""
 _NO_COMPLAINT: Final = ("not-spam", "auth-failure", "dmarc")
 _OPT_OUT: Final = ("opt-out", "opt-out-list")
+_OUT: Final = ("OptOut", "OPT_OUT")
+"""How a contact is out of a topic, as events and the API write it."""
 
 _is_region = re.compile(r"[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}").fullmatch
 _is_topic = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}").fullmatch
@@ -339,7 +341,7 @@ def _refused(preferences: object) -> set[str]:
     found = {
         text(one, "topicName")
         for one in (states if isinstance(states, list) else [])
-        if text(one, "subscriptionStatus") == "OptOut"
+        if text(one, "subscriptionStatus") in _OUT
     }
     return found - {""}
 

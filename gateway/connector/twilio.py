@@ -1,6 +1,6 @@
 """Twilio's consents: numbers that are not to be texted by a sender, put there in bulk.
 
-https://www.twilio.com/docs/messaging/features/consent-api (public beta, on request): up
+https://www.twilio.com/docs/messaging/features/consent-api (a pilot or public beta, on request): up
 to 25 items at once, 100 requests a minute.  There is no way to read the list.  Opt-outs
 that people text reach the gateway by the webhook of incoming messages; one that Twilio
 alone knows shows when a message is refused with the error 21610.
@@ -82,7 +82,7 @@ class Twilio(Connector):
     def warnings(self) -> list[str]:
         """What is not known of it."""
         return [
-            "Twilio's consents are a public beta that Twilio turns on for an account on request",
+            "Twilio's consents are a pilot that Twilio turns on for an account on request",
             "a sender that place does not name may still text the number: name a messaging "
             "service, or every number that sends",
         ]

@@ -17,7 +17,7 @@ from typing import Self
 
 from gateway.contacts.contact import Channel, Contact
 from gateway.failure import InputError
-from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys
+from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys, require_keys
 
 DIGEST_OCTETS = 16
 _hex = re.compile(rf"[0-9a-f]{{{2 * DIGEST_OCTETS}}}").fullmatch
@@ -57,13 +57,7 @@ class KeyRing:
         Raises:
             InputError: a key's length or id is wrong, or ``current`` is not among them.
         """
-        if current not in keys:
-            raise InputError("the key ring's current key is not among its keys")
-        for key_id, key in keys.items():
-            if not is_key_id(key_id):
-                raise InputError("a key id is 1 to 16 characters of a-z and 0-9")
-            if len(key) != KEY_OCTETS:
-                raise InputError(f"key {key_id} of the key ring is not {KEY_OCTETS} octets long")
+        require_keys(keys, current, "digest key")
         self.current = current
         order = [current, *(key_id for key_id in keys if key_id != current)]
         self._keys = {key_id: bytes(keys[key_id]) for key_id in order}

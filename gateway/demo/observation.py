@@ -29,7 +29,7 @@ from gateway.records.line import Row
 from gateway.records.unsealing import Unsealer
 from gateway.records.verification import Verification
 from gateway.sandbox import read_sandbox
-from gateway.serve import assembly
+from gateway.serve.keys import key_ring, sealer
 from gateway.serve.stores import open_custody, open_database
 from gateway.settings.load import load_settings
 
@@ -125,7 +125,7 @@ async def _stores(
     site: DemoSite, arrivals: tuple[Arrival, ...], texts: tuple[TextArrival, ...]
 ) -> Observation:
     settings = load_settings(site.config)
-    seal = assembly.sealer(settings)
+    seal = sealer(settings)
     async with AsyncExitStack() as stack:
         database = await open_database(settings)
         stack.push_async_callback(database.aclose)
@@ -174,7 +174,7 @@ class Digests:
     """Keyed digests of addresses under the site's keys; blocks when made."""
 
     def __init__(self, site: DemoSite) -> None:
-        self._ring = assembly.key_ring(load_settings(site.config))
+        self._ring = key_ring(load_settings(site.config))
 
     def of(self, address: str) -> str:
         """The digest that a record of this address carries."""

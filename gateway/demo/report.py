@@ -343,7 +343,12 @@ def farewell(out: Console, kept: DemoSite | None) -> None:
         )
 
 
-_LOOK_AROUND = ("held list", "records search", f"register history {BANS_DURING_DEMO}")
+_LOOK_AROUND = (
+    "held list",
+    "records count",
+    "records search",
+    f"register history {BANS_DURING_DEMO}",
+)
 
 
 def _python() -> str:

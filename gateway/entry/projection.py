@@ -70,18 +70,24 @@ def _ban_of(event: Event) -> Ban:
     return Ban(scope, event.at, channel, topic, event.origin[:ORIGIN_SIZE])
 
 
-def _said_at(entry: Entry, event: Event) -> int:
-    """When an objection counts as said.
+def said_at(entry: Entry, at: int, recorded: int) -> int:
+    """When an objection counts as said that tells this time, and was recorded at that one.
 
     A consent that is known already when an objection is recorded, yet of a later time, has
     its time from a clock that is ahead.  Which came first cannot be told, and the objection
     stands.
     """
-    if event.imported or event.undated or event.recorded - event.at > CLOCK_SKEW_MS:
-        return event.at
-    recorded = event.recorded
+    if recorded - at > CLOCK_SKEW_MS:
+        return at
     times = (each.at for each in entry.consents)
-    return max((event.at, *(at for at in times if 0 < recorded < at <= recorded + CLOCK_SKEW_MS)))
+    return max((at, *(each for each in times if 0 < recorded < each <= recorded + CLOCK_SKEW_MS)))
+
+
+def _said_at(entry: Entry, event: Event) -> int:
+    """When the event's objection counts as said; a list's own time is believed."""
+    if event.imported or event.undated:
+        return event.at
+    return said_at(entry, event.at, event.recorded)
 
 
 def with_ban(entry: Entry, ban: Ban, *, refresh: bool = True) -> Entry:

@@ -12,7 +12,8 @@ The law of it:
 - attributes and consents come from the exact tier only;
 - a delivery suppression is no ban: no consent lifts it, it ends with its term or by
   hand.  A bounce counts for its own spelling, a complaint for every one;
-- of several exact entries (several live keys) the strictest word counts.
+- of several exact entries (several live keys) the strictest word counts
+  (:mod:`gateway.entry.merging`).
 
 Made anew for every recipient of every message, so the results are named tuples,
 which are built faster than frozen dataclasses, and enums are compared by identity.
@@ -20,11 +21,10 @@ which are built faster than frozen dataclasses, and enums are compared by identi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from gateway.clock import CLOCK_SKEW_MS
 from gateway.contacts.contact import Channel, Tier
@@ -48,14 +48,9 @@ from gateway.entry.entry import (
     Undeliverable,
     normal_name,
 )
-from gateway.entry.projection import with_ban, with_consent, with_delivery
 
-_Value = TypeVar("_Value")
 _DAY = 86_400_000
 _LIFTABLE = frozenset({Scope.ALL, Scope.CHANNEL, Scope.TOPIC})
-_CLASS_ORDER = (PersonClass.NATURAL, PersonClass.WORK, PersonClass.LEGAL)
-_AGE_ORDER = (Age.UNDER_15, Age.MINOR, Age.ADULT)
-_COLLECTED_ORDER = (Collected.OTHERWISE, Collected.FREE_ACCOUNT, Collected.SALE)
 
 
 class RegisterFacts(NamedTuple):
@@ -200,6 +195,20 @@ class Standing(NamedTuple):
             and (lifted or not self._lifted(ban, channel, ban.topic, now_ms))
         ]
 
+    def stricter_at(self, channel: Channel, now_ms: int) -> int | None:
+        """When a consent that lifts may end next, so that bans of a channel stand again.
+
+        None where there is no such ban or no such time.  Milliseconds since the epoch.
+        """
+        ends = [
+            consent.expires
+            for consent in self.exact.consents
+            if consent.lifts and consent.channel is channel and not consent.expired(now_ms)
+        ]
+        times = [end for end in ends if end is not None]
+        lifted = times and self.standing_bans(channel, now_ms, lifted=True)
+        return min(times) if lifted else None
+
     def topic_may_lift(self, channel: Channel, now_ms: int) -> bool:
         """Whether a consent for a single topic could lift some ban of this channel."""
         return any(
@@ -321,79 +330,3 @@ def _product(groups: frozenset[str] | None, asked: str | None) -> ProductMatch:
 
 make_standing: Callable[[Iterable[Any]], Standing] = partial(tuple.__new__, Standing)
 """Makes a standing of all its members in order, without a call in Python."""
-
-
-def merge(
-    exact: Sequence[Entry | None],
-    base: Sequence[Entry | None] = (),
-    organisations: Sequence[Entry | None] = (),
-    position: str = "",
-) -> Standing:
-    """Return the standing of a contact from its entries, the current key's first.
-
-    ``None`` stands for a look-up that found nothing.
-    """
-    merged, known = exact_of([entry for entry in exact if entry is not None])
-    return Standing(
-        merged,
-        known,
-        tuple([entry for entry in base if entry is not None]),
-        tuple([entry for entry in organisations if entry is not None]),
-        position,
-    )
-
-
-def exact_of(entries: Sequence[Entry]) -> tuple[Entry, bool]:
-    """Return the contact's own entry, and whether it is known by more than other spellings."""
-    return merge_exact(entries), any(entry.own for entry in entries)
-
-
-def merge_exact(entries: Sequence[Entry]) -> Entry:
-    """Return one entry out of those of the live keys, the current key's first.
-
-    Bans and consents are joined as by projection, of attributes the strictest
-    stated one counts; the relationship and the product groups are those of the
-    first entry that states them.
-    """
-    if not entries:
-        return EMPTY
-    merged = entries[0]
-    for entry in entries[1:]:
-        merged = _merged(merged, entry)
-    return merged
-
-
-def _merged(first: Entry, second: Entry) -> Entry:
-    joined = first
-    for ban in second.bans:
-        joined = with_ban(joined, ban)
-    for consent in second.consents:
-        joined = with_consent(joined, consent)
-    for told in second.delivery:
-        joined = with_delivery(joined, told)
-    related = first if first.relationship_start or first.relationship_end else second
-    groups = first.product_groups
-    return replace(
-        joined,
-        person_class=_strictest(_CLASS_ORDER, first.person_class, second.person_class),
-        age=_strictest(_AGE_ORDER, first.age, second.age),
-        guardian_consent=_both(first.guardian_consent, second.guardian_consent),
-        relationship_start=related.relationship_start,
-        relationship_end=related.relationship_end,
-        collected=_strictest(_COLLECTED_ORDER, first.collected, second.collected),
-        opt_out_offered=_both(first.opt_out_offered, second.opt_out_offered),
-        product_groups=second.product_groups if groups is None else groups,
-        restricted=first.restricted or second.restricted,
-        tombstone=first.tombstone or second.tombstone,
-        source_known=first.source_known or second.source_known,
-    )
-
-
-def _strictest(order: tuple[_Value, ...], *stated: _Value | None) -> _Value | None:
-    return next((value for value in order if value in stated), None)
-
-
-def _both(first: bool | None, second: bool | None) -> bool | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first and second

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -59,6 +59,10 @@ class Desk:
     recorder: Recorder
     contents: ShelvedContents
     metrics: Metrics
+    reading: Mapping[Role, asyncio.Lock] = field(
+        default_factory=lambda: {role: asyncio.Lock() for role in Role}
+    )
+    """One message at a time is read: threads that search texts take the loop its turns."""
 
     async def take(self, role: Role, tags: Sequence[str], message: bytes) -> bytes:
         """Do what a message says; the reply to its final dot.
@@ -74,7 +78,8 @@ class Desk:
     # -- what a person writes -----------------------------------------------------
 
     async def _unsubscribe(self, tags: Sequence[str], message: bytes) -> bytes:
-        request = await asyncio.to_thread(read_request, message, tags)
+        async with self.reading[Role.UNSUBSCRIBE]:
+            request = await asyncio.to_thread(read_request, message, tags)
         links = self._links(request.tokens)
         if not links:
             self.metrics.inbound("unsubscribe_without_link")
@@ -127,7 +132,8 @@ class Desk:
     # -- what mail servers and mailbox providers tell -----------------------------
 
     async def _report(self, message: bytes) -> bytes:
-        report = await asyncio.to_thread(read_report, message)
+        async with self.reading[Role.BOUNCE]:
+            report = await asyncio.to_thread(read_report, message)
         changes = self._bounces(report) if report.complaint is None else []
         if report.complaint is not None:
             changes = self._complaints(report.complaint)
@@ -145,13 +151,18 @@ class Desk:
         return _TAKEN
 
     def _bounces(self, report: Report) -> list[tuple[Event, Contact]]:
-        changes = []
+        changes: dict[Contact, Event] = {}
+        linked = {link.contact.canonical for link in self._links(report.tokens)}
         for failure in report.failures:
-            contact = _mailbox(failure.recipient)
+            # Any client of the mail server may have named another as the one it wrote to
+            # (ORCPT).  Only our link in what came back shows that it is so.
+            contact = _mailbox(failure.written_to)
+            if contact is None or contact.canonical not in linked:
+                contact = _mailbox(failure.recipient)
             if contact is not None:
                 evidence = f"{report.form.value} {failure.status or '-'} {failure.trouble.value}"
-                changes.append((self._given_up(failure.reason, evidence), contact))
-        return changes
+                changes[contact] = self._given_up(failure.reason, evidence)
+        return [(event, contact) for contact, event in changes.items()]
 
     def _complaints(self, complaint: Complaint) -> list[tuple[Event, Contact]]:
         """What a complaint changes, for the link's person, else for whom it names."""

@@ -22,7 +22,7 @@ from gateway.failure import GatewayError
 from gateway.inbound.addressee import Role, tags_of
 from gateway.inbound.intake import Intake
 from gateway.inbound.listener import Listener
-from gateway.network import peer_address, within
+from gateway.network import peer_address, place_of, within
 from gateway.smtp import replies
 from gateway.smtp.extension import check_mail, check_rcpt
 from gateway.smtp.limit import TooManyConnections
@@ -55,7 +55,9 @@ class Dialogue:
         self.step: Step | None = None
         self._listener = listener
         self._link = link
-        self._believed = within(listener.networks, peer_address(address))
+        peer = peer_address(address)
+        self._believed = within(listener.networks, peer)
+        self._place = place_of(peer)
         self._counted = False
         self._commands = CommandParser()
         self._helo = False
@@ -94,9 +96,9 @@ class Dialogue:
         """
         listener = self._listener
         if not self._believed:
-            if listener.strangers >= listener.stranger_bound:
-                raise TooManyConnections("strangers hold half of the connections")
-            listener.strangers += 1
+            if not listener.admits(self._place):
+                raise TooManyConnections("strangers hold as many connections as they may")
+            listener.come(self._place)
             self._counted = True
         self._link.say(f"220 {listener.hostname} ESMTP\r\n".encode())
 
@@ -148,7 +150,7 @@ class Dialogue:
         self._forget()
         if self._counted:
             self._counted = False
-            self._listener.strangers -= 1
+            self._listener.gone(self._place)
 
     # -- commands -----------------------------------------------------------------
 

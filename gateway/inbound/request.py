@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from gateway.bounce.part import Part, parameters, parts_of, split
 from gateway.contacts.identity_code import mask
+from gateway.message.charset import decode
 
 WORDS: Final = 500
 """Characters of the person's words that are kept."""
@@ -58,7 +59,7 @@ def _subject(message: bytes) -> str:
     except (HeaderParseError, ValueError):
         return raw
     return "".join(
-        chunk if isinstance(chunk, str) else _decoded(chunk, charset or "ascii")
+        chunk if isinstance(chunk, str) else decode(chunk, charset or "ascii")
         for chunk, charset in chunks
     )
 
@@ -71,15 +72,8 @@ def _text(parts: Sequence[Part]) -> str:
         return ""
     part = texts[0]
     charset = parameters(part.headers.first(b"content-type") or "").get("charset", "utf-8")
-    text = _decoded(part.body[:_BODY], charset)
+    text = decode(part.body[:_BODY], charset)
     return text if part.content_type == "text/plain" else _tag.sub(" ", text)
-
-
-def _decoded(octets: bytes, charset: str) -> str:
-    try:
-        return octets.decode(charset, "replace")
-    except (LookupError, ValueError):
-        return octets.decode("utf-8", "replace")
 
 
 def _words(subject: str, text: str) -> str:

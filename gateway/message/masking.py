@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, a2b_qp, b2a_base64, b2a_qp
-from email.header import Header, decode_header, make_header
+from email.header import Header
 from email.parser import Parser
 from email.policy import compat32
 from typing import Final
@@ -19,6 +19,7 @@ from gateway.contacts.identity_code import (
     mask,
     mask_octets,
 )
+from gateway.message.charset import known, words
 
 READ_MOST: Final = 256 << 10
 """Octets of a message of which the encoded parts are read; of what follows, only what is
@@ -59,7 +60,7 @@ def _fields(lines: list[bytes]) -> list[bytes]:
 
 def _read(value: bytes) -> str | None:
     try:
-        return str(make_header(decode_header(value.decode("ascii", "replace").replace("\r\n", ""))))
+        return words(value.decode("ascii", "replace").replace("\r\n", ""))
     except (ValueError, LookupError):
         return None
 
@@ -140,10 +141,11 @@ def _quoted(raw: bytes, charset: str) -> bytes:
 def _masked_text(octets: bytes, charset: str) -> bytes:
     """A text masked; as many octets as before."""
     try:
-        text = octets.decode(charset)
+        codec = known(charset)
+        text = octets.decode(codec)
         if not holds_code(text):
             return octets
-        masked = mask(text).encode(charset)
+        masked = mask(text).encode(codec)
     except (UnicodeError, LookupError):
         return mask_octets(octets)
     return masked if len(masked) == len(octets) else mask_octets(octets)

@@ -13,6 +13,7 @@ from email.errors import MessageError
 from email.message import Message
 from email.parser import BytesParser
 
+from gateway.message.charset import decode
 from gateway.message.headers import HeaderSection
 
 _URI = re.compile(r"<\s*(https?|mailto):[^<>\s]+\s*>", re.IGNORECASE)
@@ -65,10 +66,7 @@ def _text_of(part: Message) -> str:
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return ""
-    try:
-        text = payload.decode(part.get_content_charset("utf-8"), "replace")
-    except (LookupError, ValueError):
-        text = payload.decode("utf-8", "replace")
+    text = decode(payload, part.get_content_charset("utf-8"))
     if part.get_content_subtype() == "html":
         text = _TAG.sub(" ", text)
     return _SPACE.sub(" ", text).casefold()

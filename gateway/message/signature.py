@@ -195,6 +195,17 @@ class SigningKey:
         return field + b"\r\n\t".join(lines) + b"\r\n"
 
 
+def signed_message(key: SigningKey, message: bytes, at: int) -> bytes:
+    """A whole message, whose lines end in CRLF, with its ``DKIM-Signature`` in front.
+
+    ``at`` in seconds since 1970.
+    """
+    head, _, rest = message.partition(b"\r\n\r\n")
+    body = BodyHash()
+    body.feed(rest)
+    return key.field(head + b"\r\n", body.digest(), at) + message
+
+
 def signed_octets(headers: HeaderSection, names: list[bytes], field: bytes) -> bytes:
     """What is signed (section 3.7): the named fields and the signature's own, without ``b=``.
 

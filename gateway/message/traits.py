@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from email.errors import MessageError
-from email.header import decode_header, make_header
 from typing import NamedTuple
 
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import Kind
+from gateway.message.charset import words
 from gateway.message.headers import HeaderSection
 from gateway.message.optout import list_unsubscribe
 from gateway.message.sender import authorised, sender_domains
@@ -103,7 +103,7 @@ def decoded(value: str) -> str | None:
     """A header value with its encoded words read (RFC 2047); None where it has no reading."""
     if "=?" in value:
         try:
-            value = str(make_header(decode_header(value[:_READ_OF_VALUE])))
+            value = words(value[:_READ_OF_VALUE])
         except (MessageError, ValueError, LookupError):
             return None
     return None if _UNREADABLE(value) else value

@@ -12,12 +12,15 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 import structlog
 
+from gateway.clock import now_ms
 from gateway.contacts.contact import Contact
 from gateway.failure import GatewayError, RegisterUnavailable, UpstreamUnavailable
+from gateway.message.signature import SigningKey, signed_message
 from gateway.page.confirmation import PAUSE_DAYS
 from gateway.register.register import Register
 from gateway.smtp.notice import NoticeRefused, NoticeUnanswered, Post, send_notice
@@ -30,15 +33,31 @@ _SENDING: Final = 20.0
 _UNSURE: Final = 3_600
 """Seconds until one that may not have been sent is sent again."""
 _PAUSE: Final = PAUSE_DAYS * 86_400
+_CLAIMED, _SENT = b"1", b"2"
+"""What a note says."""
+
+
+class Fate(Enum):
+    """What became of the message that asks for a consent."""
+
+    NONE = "none"
+    """There was none lately."""
+    UNSURE = "unsure"
+    """It is being sent, or nobody knows whether it was."""
+    SENT = "sent"
 
 
 @dataclass(frozen=True, slots=True)
 class Postage:
-    """From whom, by which upstream; ``post`` as the settings of the moment have it."""
+    """From whom, by which upstream; ``post`` as the settings of the moment have it.
+
+    With a ``key`` for the sender's domain the message is signed.
+    """
 
     post: Callable[[], Post]
     sender: str
     upstream: str
+    key: SigningKey | None
 
 
 class Asking:
@@ -51,22 +70,34 @@ class Asking:
 
     async def claim(self, contact: Contact, topic: str) -> str | None:
         """Claim the sending; None: it was sent lately.  Raises RegisterUnavailable."""
-        said = f"{self._register.subject(contact)}\0{topic}".encode()
-        claim = "gw:page:asked:" + hashlib.blake2b(said, digest_size=16).hexdigest()
+        claim = self._note(contact, topic)
         reply = await self._command(
-            b"SET", claim.encode(), b"1", b"NX", b"EX", str(_UNSURE).encode()
+            b"SET", claim.encode(), _CLAIMED, b"NX", b"EX", str(_UNSURE).encode()
         )
         return None if reply is None else claim
+
+    async def fate(self, contact: Contact, topic: str) -> Fate:
+        """What became of the latest message; raises RegisterUnavailable."""
+        note = await self._command(b"GET", self._note(contact, topic).encode())
+        if note is None:
+            return Fate.NONE
+        return Fate.SENT if note == _SENT else Fate.UNSURE
+
+    def _note(self, contact: Contact, topic: str) -> str:
+        said = f"{self._register.subject(contact)}\0{topic}".encode()
+        return "gw:page:asked:" + hashlib.blake2b(said, digest_size=16).hexdigest()
 
     async def release(self, claim: str) -> None:
         """Nothing was sent: whoever asks next may."""
         await self._command(b"DEL", claim.encode())
 
     async def send(self, claim: str, message: bytes, contact: Contact) -> None:
-        """Send it.  When its fate is not known, it counts as sent for an hour.
+        """Sign and send it.  When its fate is not known, it counts as sent for an hour.
 
         Raises GatewayError: it was not sent, or perhaps not.
         """
+        if self._postage.key is not None:
+            message = signed_message(self._postage.key, message, now_ms() // 1000)
         try:
             async with asyncio.timeout(_SENDING):
                 await send_notice(
@@ -86,7 +117,7 @@ class Asking:
             await self.release(claim)
             raise
         with suppress(RegisterUnavailable):  # it is on its way all the same
-            await self._command(b"EXPIRE", claim.encode(), str(_PAUSE).encode())
+            await self._command(b"SET", claim.encode(), _SENT, b"EX", str(_PAUSE).encode())
 
     async def _command(self, *command: bytes) -> object:
         [reply] = await self._register.connections.wire.exchange([command], _WITHIN)

@@ -16,7 +16,7 @@ from gateway.entry.entry import ConsentStatus
 from gateway.entry.event import Event
 from gateway.entry.repetition import in_force
 from gateway.failure import GatewayError, InputError, RegisterUnavailable
-from gateway.page.asking import Asking
+from gateway.page.asking import Asking, Fate
 from gateway.page.choice import (
     ONE_CLICK,
     PAGE,
@@ -31,6 +31,7 @@ from gateway.page.form import FormError, is_one_click
 from gateway.page.pace import Pace
 from gateway.page.paint import Painter, day_of
 from gateway.page.reception import receive
+from gateway.page.turn import Turns
 from gateway.page.view import CONFIRM_DAYS, Offer, Refusal, View, offers_in, view_of
 from gateway.page.visitor import Entrance, Visitor, is_foreign, onward
 from gateway.page.wording import say
@@ -66,6 +67,7 @@ class Choices:
     """That a link is good."""
     clock: Clock
     pace: Pace = field(default_factory=Pace)
+    turns: Turns = field(default_factory=Turns)
 
     async def __call__(self, visit: Visit) -> Reply:
         """Answer a visit; a register that is away is told as such, with 503."""
@@ -124,17 +126,32 @@ class Choices:
             return say("done.all", language)
         if done == Act.WITHDRAW and view.withdrawn:
             return say("done.withdrawn", language)
-        if done == Act.CONSENT and any(
-            one.status is ConsentStatus.PENDING for one in view.consents
-        ):
-            return say(
-                "done.asked", language, contact=visitor.shown, days=CONFIRM_DAYS, pause=PAUSE_DAYS
-            )
+        if done == Act.CONSENT:
+            return await self._asked(visitor, view)
         if done == Act.DATA:
             waiting = await self.requests.waiting(visitor.contact, Kind.ACCESS)
             if waiting is not None:
                 return say("done.data", language, day=day_of(waiting.due, language))
         return ""
+
+    async def _asked(self, visitor: Visitor, view: View) -> str:
+        """What became of the messages for what waits to be confirmed; "" where none was sent."""
+        fates = [
+            await self.asking.fate(visitor.contact, one.topic)
+            for one in view.consents
+            if one.status is ConsentStatus.PENDING
+        ]
+        if Fate.UNSURE in fates:
+            return say("done.unsure", visitor.language, contact=visitor.shown)
+        if Fate.SENT not in fates:
+            return ""
+        return say(
+            "done.asked",
+            visitor.language,
+            contact=visitor.shown,
+            days=CONFIRM_DAYS,
+            pause=PAUSE_DAYS,
+        )
 
     # -- doing ------------------------------------------------------------------------
 
@@ -260,16 +277,18 @@ class Choices:
 
     async def _ask_for_data(self, visitor: Visitor) -> Reply:
         language = visitor.language
-        if await self.requests.waiting(visitor.contact, Kind.ACCESS) is None:
-            try:
-                await self.requests.receive(
-                    Kind.ACCESS,
-                    Who("person"),
-                    contact=visitor.contact,
-                    words=Said(say("data.button", language), language).evidence,
-                    how="page",
-                )
-            except InputError as error:
-                # The records are ours to mend; the person is to hear that it failed.
-                raise GatewayError(str(error)) from None
+        # One at a time: a button that is pressed twice would else ask twice.
+        async with self.turns.of(visitor.contact.canonical):
+            if await self.requests.waiting(visitor.contact, Kind.ACCESS) is None:
+                try:
+                    await self.requests.receive(
+                        Kind.ACCESS,
+                        Who("person"),
+                        contact=visitor.contact,
+                        words=Said(say("data.button", language), language).evidence,
+                        how="page",
+                    )
+                except InputError as error:
+                    # The records are ours to mend; the person is to hear that it failed.
+                    raise GatewayError(str(error)) from None
         return onward(language, Act.DATA)

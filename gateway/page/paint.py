@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gateway.clock import utc
 from gateway.contacts.contact import Channel
 from gateway.entry.entry import ANY_TOPIC, normal_name
 from gateway.page.language import LANGUAGES, NAMES
@@ -19,7 +19,7 @@ from gateway.page.wording import say
 from gateway.public.server import Reply
 from gateway.settings.model import Settings
 from gateway.settings.public import Language
-from gateway.subject.request import ZONE
+from gateway.subject.request import local
 
 _DAYS: Final[dict[Language, str]] = {
     "fi": "{0.day}.{0.month}.{0.year}",
@@ -34,7 +34,7 @@ _MONTHS: Final = (
 
 def day_of(at: int, language: Language) -> str:
     """A day of Finland's calendar as people write it; ``at`` is ms since the epoch."""
-    day = datetime.fromtimestamp(at / 1000, ZONE)
+    day = local(utc(at))
     return _DAYS[language].format(day, _MONTHS[day.month - 1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gateway.clock import Clock, now_ms
+from gateway.message.signature import SigningKey
 from gateway.page.asking import Asking, Postage
 from gateway.page.choices import Choices
 from gateway.page.confirming import Confirming
@@ -26,12 +27,13 @@ def page_parts(
     requests: Requests,
     post: Callable[[], Post],
     speaks: Speaks,
+    keys: Mapping[str, SigningKey],
     clock: Clock = now_ms,
 ) -> Mapping[str, Part]:
     """The parts "u", "c" and, where there is a logo, "logo".
 
-    ``post`` is what confirmations are sent with at the moment, ``speaks`` tells a person's
-    language.
+    ``post`` is what confirmations are sent with at the moment, ``keys`` what they are signed
+    with, by domain; ``speaks`` tells a person's language.
 
     Raises:
         InputError: the logo cannot be shown.
@@ -39,10 +41,12 @@ def page_parts(
     """
     painter = Painter.of(settings)
     entrance = Entrance(links, painter, speaks, clock)
+    sender = settings.held.sender or f"suppression-gateway@{settings.controller.domains[0]}"
     postage = Postage(
         post,
-        settings.held.sender or f"suppression-gateway@{settings.controller.domains[0]}",
+        sender,
         settings.held.upstream or settings.smtp.upstreams[0].name,
+        keys.get(sender.rpartition("@")[2].lower()),
     )
     # Without an address of the pages nobody could confirm.
     consents = dict(settings.pages.consents) if settings.public.url else {}

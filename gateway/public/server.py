@@ -2,8 +2,10 @@
 
 Whoever is on the internet may call, so that nothing said here tells whether a contact is
 known.  Bounds: connections, the size of a body and of all, requests that are being answered,
-requests a minute of an address, and the time a request may take.  Paths are never logged:
-they hold secrets.
+requests a minute of an address, and the time a request may take.  None of them may keep a
+refusal out: who is waited for makes room for who comes, pages that are shown have places of
+their own, and large bodies count apart from small ones.  Paths are never logged: they hold
+secrets.
 """
 
 from __future__ import annotations
@@ -11,30 +13,26 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.failure import GatewayError
-from gateway.network import Address, networks_of, peer_address, within
+from gateway.network import Address, networks_of, peer_address, place_of, within
 from gateway.rate import Bucket
 from gateway.settings.public import Public
-from gateway.sms.connection import UNHEARD, Server
+from gateway.sms.connection import SAID, UNHEARD, Connection, Server, answered
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 10_000
 """Addresses whose rate is remembered."""
-_SECURE: Final = {
-    "Cache-Control": "no-store",
-    "Server": "suppression-gateway",  # the library would name its version
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+_SECURE: Final = {**SAID, "Referrer-Policy": "no-referrer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,15 @@ Part = Callable[[Visit], Awaitable[Reply]]
 """Answers every path below its prefix.  A GatewayError becomes 503, with ``Retry-After``."""
 
 
+@dataclass(slots=True)
+class _Body:
+    """What has come of a body."""
+
+    octets: bytearray = field(default_factory=bytearray)
+    counted: int = 0
+    """Of these, those that are counted with all others'."""
+
+
 class Face:
     """Serves the parts; they and the settings may be exchanged."""
 
@@ -83,23 +90,26 @@ class Face:
         """Take the parts by the first segment of their paths.
 
         Of ``unrated`` ones the requests a minute are not counted: tools call in bursts.
-        ``largest`` says of which a body is smaller than the settings allow, in octets.
+        ``largest`` says of which a body is smaller than the settings allow, in octets: so
+        small that all connections may hold one.
         """
         self.settings = settings
         self.parts = parts
         self._unrated = unrated
         self._largest = largest
         self._rates: OrderedDict[str, Bucket] = OrderedDict()
-        self._under_way = 0
+        self._under_way = {False: 0, True: 0}
+        """Requests that are being answered, by whether they only ask to be shown something."""
         self._held = 0
-        """Octets of bodies in memory."""
+        """Octets of large bodies in memory."""
 
     def server(self) -> Server:
         """A server for listening sockets."""
         return Server(
             self._handle,
-            most=self.settings.max_connections,
-            first=self.settings.timeout,
+            most=lambda: self.settings.max_connections,
+            first=lambda: self.settings.timeout,
+            makes_room=True,
             access_log=None,
             logger=UNHEARD,
             lingering_time=0,
@@ -116,18 +126,10 @@ class Face:
                 *reply.headers,
             ],
         )
-        # Written here, for the library would wait for ever for whoever reads nothing.
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                await answer.prepare(request)
-                await answer.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        return answer
+        return await answered(request, answer, self.settings.timeout)
 
     async def _replied(self, request: web.BaseRequest) -> Reply:
-        name, body = "", bytearray()
+        name, body = "", _Body()
         try:
             async with asyncio.timeout(self.settings.timeout):
                 name, _, rest = _path(request, self.settings.url).partition("/")
@@ -135,17 +137,16 @@ class Face:
                 if part is None:
                     return Reply(404, b"There is nothing here.\n")
                 peer = self._peer(request)
-                if name not in self._unrated and not self._take(str(peer)):
+                if name not in self._unrated and not self._take(place_of(peer)):
                     return Reply(429, b"Too many requests.\n", headers=(("Retry-After", "60"),))
-                most = min(self.settings.max_body, self._largest.get(name, self.settings.max_body))
-                refused = await self._read(request, body, most)
+                refused = await self._read(request, body, self._largest.get(name))
                 if refused is not None:
                     return refused
                 pairs = tuple(request.headers.items())
-                return await self._answered(
-                    part,
-                    Visit(request.method, rest, request.query_string, pairs, bytes(body), peer),
+                visit = Visit(
+                    request.method, rest, request.query_string, pairs, bytes(body.octets), peer
                 )
+                return await self._answered(part, visit)
         except TimeoutError:
             return _later("It took too long; try again later.")
         except GatewayError as error:
@@ -157,17 +158,20 @@ class Face:
             log.exception("public_request_failed", part=name)
             return _later("Try again later.")
         finally:
-            self._held -= len(body)
+            self._held -= body.counted
 
     async def _answered(self, part: Part, visit: Visit) -> Reply:
         # Counted from here on: who is slow to say what is wanted takes no other's place.
-        if self._under_way >= self.settings.max_requests:
+        # Mail filters open every link, and what a page shows may be long in coming: so
+        # those who want something done have places of their own.
+        shown = visit.method in ("GET", "HEAD")
+        if self._under_way[shown] >= self.settings.max_requests:
             return _later("Too busy; try again later.")
-        self._under_way += 1
+        self._under_way[shown] += 1
         try:
             return await part(visit)
         finally:
-            self._under_way -= 1
+            self._under_way[shown] -= 1
 
     def _peer(self, request: web.BaseRequest) -> Address | None:
         """Who calls: the last address that no proxy of ours has told."""
@@ -191,21 +195,30 @@ class Face:
             self._rates.popitem(last=False)
         return bucket.take(now)
 
-    async def _read(self, request: web.BaseRequest, body: bytearray, most: int) -> Reply | None:
-        """Read the body into ``body``; the reply where it is longer than ``most`` octets."""
+    async def _read(
+        self, request: web.BaseRequest, body: _Body, largest: int | None
+    ) -> Reply | None:
+        """Read the body into ``body``; the reply where it is too long, or all together are."""
         settings = self.settings
+        most = settings.max_body if largest is None else min(settings.max_body, largest)
         if (request.content_length or 0) > most:
             return Reply(413, b"That is too much.\n")
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        # Who speaks HTTP/1.0 is not told to go on (RFC 9110 section 10.1.1).
+        waits = request.headers.get("Expect", "").lower() == "100-continue"
+        if waits and request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # no part of the answer
-        while piece := await request.content.readany():
-            body += piece
-            self._held += len(piece)
-            if len(body) > most:
-                return Reply(413, b"That is too much.\n")
-            if self._held > settings.max_requests * settings.max_body:
-                return _later("Too busy; try again later.")
+        connection = request.protocol
+        with connection.reading() if isinstance(connection, Connection) else nullcontext():
+            while piece := await request.content.readany():
+                body.octets += piece
+                if len(body.octets) > most:
+                    return Reply(413, b"That is too much.\n")
+                if largest is None:
+                    body.counted += len(piece)
+                    self._held += len(piece)
+                    if self._held > settings.max_requests * settings.max_body:
+                        return _later("Too busy; try again later.")
         return None
 
 

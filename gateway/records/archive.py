@@ -17,10 +17,11 @@ from gateway.failure import InputError
 from gateway.records import schema
 from gateway.records.act import Act, Action
 from gateway.records.checkpoint import Checkpoint, faults_of
+from gateway.records.counting import count
 from gateway.records.database import BadRow, Database
 from gateway.records.deed import acts
 from gateway.records.entry import headers_context, sender_context
-from gateway.records.finding import Found, Shown, found_of, message_of
+from gateway.records.finding import Found, Shown, Sums, Wanted, found_of, message_of
 from gateway.records.ground import is_name
 from gateway.records.journal import StreamEntry
 from gateway.records.ledger import Stored, close_unknown, store
@@ -196,6 +197,10 @@ class Archive:
             return [found_of(row) for row in (await connection.execute(query)).mappings()]
 
         return await self._database.read(work)
+
+    async def count(self, wanted: Wanted) -> Sums:
+        """How many went, how many did not, and by which rule.  Raises RecordsUnavailable."""
+        return await count(self._database, wanted)
 
     async def show(self, record_id: str) -> Shown:
         """Everything about one recipient's record, with its sealed parts opened.

@@ -17,9 +17,10 @@ import structlog
 
 from gateway.clock import Clock, now_ms
 from gateway.failure import GatewayError, RecordsUnavailable
+from gateway.records import streams
 from gateway.records.archive import Archive
+from gateway.records.binding import Binding
 from gateway.records.checkpointing import Checkpointer
-from gateway.records.content import ContentStore
 from gateway.records.database import BadRow
 from gateway.records.entry import RECORDS
 from gateway.records.journal import StreamEntry, set_aside
@@ -27,68 +28,15 @@ from gateway.records.lease import Hold, Lease
 from gateway.records.ledger import Stored
 from gateway.records.recorder import Exchange
 from gateway.records.resealing import Resealer
+from gateway.records.streams import START, Command, fields, number
 
 log = structlog.get_logger(__name__)
 
-_START = b"0-0"
 _PORTION_LEAST, _PORTION_MOST = 16, 256
 _ENTRIES = 1024
 _OCTETS = 4 << 20
 _RETRY_FIRST, _RETRY_MOST = 0.25, 10.0
 _SWEEP_EVERY = 60_000
-
-_LAST_ID = b"""
-if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
-for i = 1, #info, 2 do
-  if info[i] == 'last-generated-id' then return info[i + 1] end
-end
-return '0-0'
-"""
-
-
-# An event stream has a neighbour that tells how far it is archived.  It moves along only
-# over what was read from this very register, so that a register which lost events, or
-# got an older copy of them, is noticed (see ``register.whole``): its stream does not know
-# the cursor then, and nothing more is archived of it until it has been rebuilt.
-# KEYS: the stream, its neighbour.  ARGV: the cursor, from where to read, how many.
-_READ_EVENTS = b"""
-local mark = redis.call('GET', KEYS[2]) or '0-0'
-if mark ~= ARGV[1] and #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return {} end
-return redis.call('XRANGE', KEYS[1], ARGV[2], '+', 'COUNT', ARGV[3])
-"""
-# KEYS: the stream, its neighbour, what keeps it from being trimmed.  ARGV: the cursor, and
-# the id from which on entries are kept.
-_TRIM_EVENTS = b"""
-local mark = redis.call('GET', KEYS[2]) or '0-0'
-if mark ~= ARGV[1] then
-  if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 0 end
-  local a, b = string.match(mark, '(%d+)-(%d+)')
-  local c, d = string.match(ARGV[1], '(%d+)-(%d+)')
-  a, b, c, d = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
-  if a > c or (a == c and b > d) then return 0 end
-  redis.call('SET', KEYS[2], ARGV[1])
-end
-if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[2])
-"""
-# KEYS: the stream, its neighbour.  ARGV: the cursor.  Where the register knows more to be
-# archived than this cursor, and the stream has no entry of it: how far that is.
-_ELSEWHERE = b"""
-local mark = redis.call('GET', KEYS[2]) or '0-0'
-if mark == ARGV[1] or #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) > 0 then return '0-0' end
-return mark
-"""
-
-
-def archived_key(stream: bytes) -> bytes:
-    """The key beside an event stream that tells how far it is archived."""
-    return stream + b":archived"
-
-
-def hold_key(stream: bytes) -> bytes:
-    """The key that keeps an event stream from being trimmed while it is there."""
-    return stream + b":hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +70,7 @@ class Archiver:
     two batches, so that they are large and their fixed costs small, unless more waits
     than one batch takes (1024 entries or 4 MiB).  ``within`` bounds each trip to the
     store.  ``trim`` False leaves the streams as they are.  ``resealer`` puts each
-    person's part under the person's key, ``contents`` the keys of contents under those of
+    person's part under the person's key, ``binding`` the keys of contents under those of
     their messages; without them all stays under the content key.
     """
 
@@ -137,7 +85,7 @@ class Archiver:
         poll: float = 0.25,
         lease: Lease | None = None,
         resealer: Resealer | None = None,
-        contents: ContentStore | None = None,
+        binding: Binding | None = None,
         checkpointer: Checkpointer | None = None,
         trim: bool = True,
         within: float = 5.0,
@@ -152,7 +100,7 @@ class Archiver:
         self._poll = poll
         self._lease = lease or Lease(wire)
         self._resealer = resealer
-        self._contents = contents
+        self._binding = binding
         self._checkpointer = checkpointer
         self._signed_rows = 0
         self._trim_too = trim
@@ -266,8 +214,8 @@ class Archiver:
 
     async def _bind(self) -> None:
         """Put the keys of contents under those of their messages, now that these are here."""
-        if self._contents is not None:
-            while await self._contents.bind():
+        if self._binding is not None:
+            while await self._binding.bind():
                 pass
 
     async def _store(self, entries: Sequence[StreamEntry], fence: int) -> dict[bytes, bytes]:
@@ -304,22 +252,21 @@ class Archiver:
         Of a register's events that were archived elsewhere the archive notes that it
         lacks them.
         """
-        ours = {stream: cursors.get(stream, _START) for stream in self._streams}
-        commands: list[tuple[bytes, ...]] = []
+        ours = {stream: cursors.get(stream, START) for stream in self._streams}
+        commands: list[Command] = []
         for stream, cursor in ours.items():
             if stream in self._events:
-                keys = (stream, archived_key(stream))
-                commands.append((b"EVAL", _ELSEWHERE, b"2", *keys, cursor))
+                commands.append(streams.elsewhere(stream, cursor))
             else:
-                commands.append((b"EVAL", _LAST_ID, b"1", stream))
+                commands.append(streams.last_id(stream))
         replies = await self._exchange(commands)
         lacking = {}
         for stream, last in zip(ours, replies, strict=True):
             if stream in self._events:
-                if _number(last) > _number(ours[stream]):
+                if number(last) > number(ours[stream]):
                     ours[stream] = lacking[stream] = last
-            elif _number(last) < _number(ours[stream]):
-                ours[stream] = _START
+            elif number(last) < number(ours[stream]):
+                ours[stream] = START
         if lacking:
             log.warning("events_archived_elsewhere", streams=len(lacking))
             await self._archive.lack(lacking)
@@ -344,7 +291,7 @@ class Archiver:
             for (stream, _), reply in zip(at.items(), replies, strict=False):
                 is_event = stream in self._events
                 read = [
-                    StreamEntry(stream, entry_id, _fields(flat), is_event)
+                    StreamEntry(stream, entry_id, fields(flat), is_event)
                     for entry_id, flat in reply
                 ]
                 octets += sum([sum(map(len, entry.fields.values())) for entry in read])
@@ -358,28 +305,22 @@ class Archiver:
             self._portion = min(_PORTION_MOST, 2 * self._portion)
         self._more = bool(at)
         self._backlog = backlog if self._trim_too else len(entries)
-        oldest = min((_number(e.id)[0] for e in entries if not e.is_event), default=0)
+        oldest = min((number(e.id)[0] for e in entries if not e.is_event), default=0)
         self._lag = max(0, self._clock() - oldest) if oldest else 0
         return entries
 
-    def _reading(self, stream: bytes, last: bytes, count: bytes) -> tuple[bytes, ...]:
+    def _reading(self, stream: bytes, last: bytes, count: bytes) -> Command:
         """The command that reads a stream behind an entry."""
         if stream not in self._events:
-            return (b"XRANGE", stream, b"(" + last, b"+", b"COUNT", count)
-        keys = (stream, archived_key(stream))
-        return (b"EVAL", _READ_EVENTS, b"2", *keys, self._cursors[stream], b"(" + last, count)
+            return streams.read(stream, last, count)
+        return streams.read_events(stream, self._cursors[stream], last, count)
 
     async def _trim(self, cursors: Mapping[bytes, bytes]) -> None:
-        commands: list[tuple[bytes, ...]] = []
+        commands: list[Command] = []
         for stream, last in cursors.items():
-            if last != _START:
-                time, number = _number(last)
-                kept = b"%d-%d" % (time, number + 1)
-                if stream in self._events:
-                    keys = (stream, archived_key(stream), hold_key(stream))
-                    commands.append((b"EVAL", _TRIM_EVENTS, b"3", *keys, last, kept))
-                else:
-                    commands.append((b"XTRIM", stream, b"MINID", kept))
+            if last != START:
+                trim = streams.trim_events if stream in self._events else streams.trim
+                commands.append(trim(stream, last))
         if commands:
             await self._exchange(commands)
 
@@ -394,21 +335,9 @@ class Archiver:
         await self._bind()
         self._swept_at = now
 
-    async def _exchange(self, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._wire.exchange(commands, self._within)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise RecordsUnavailable(f"the record store refused: {type(reply).__name__}")
         return replies
-
-
-def _number(entry_id: bytes) -> tuple[int, int]:
-    time, _, number = bytes(entry_id).partition(b"-")
-    return int(time), int(number or 0)
-
-
-def _fields(flat: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[bytes, bytes]:
-    """The fields, which a Cluster client gives as a mapping and a server as a list."""
-    if isinstance(flat, Mapping):
-        return dict(flat)
-    return dict(zip(flat[::2], flat[1::2], strict=True))

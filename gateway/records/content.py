@@ -4,10 +4,9 @@ Neither storing nor reading holds a message in memory: octets pass through one
 Zstandard frame in pieces, and come out as rows of at most 256 KiB, each sealed to
 its place.
 
-Every content has a random key of its own.  That lies under the content key while the
-message waits, and as long as its record is not in the archive; then it is bound: it
-lies under the message key, which the records of the recipients hold, so that it can be
-read as long as one of them was not erased.
+Every content has a random key of its own.  That lies under the content key until it is
+bound (:mod:`gateway.records.binding`); then it lies under the message key, which the records
+of the recipients hold, so that it can be read as long as one of them was not erased.
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import suppress
-from hashlib import sha256
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
-from gateway.custody.cipher import KEY_OCTETS, MESSAGE, OVERHEAD, new_key, open_sealed, seal
+from gateway.custody.cipher import KEY_OCTETS, MESSAGE, new_key, open_sealed, seal
 from gateway.custody.custody import Custody
 from gateway.failure import RecordsUnavailable
-from gateway.message.masking import Masking
 from gateway.records import schema
 from gateway.records.database import Database
 from gateway.records.messagekey import MessageKeys
@@ -38,18 +35,25 @@ else:
 
 CHUNK: Final = 256 * 1024
 """Octets of a row before it is sealed."""
-_WAITS: Final = ("prepared", "kept", "held", "waiting", "releasing", "uncertain")
+WAITS: Final = ("prepared", "kept", "held", "waiting", "releasing", "uncertain")
 """States of a held message whose content is still needed."""
 _PIECE: Final = 64 * 1024
 _GROUP: Final = 4
 _PARTIAL_AGE: Final = 3_600_000
 _ORPHAN_AGE: Final = 86_400_000
 _SWEPT: Final = 200
-_BOUND: Final = 200
 
 
 class ContentMissing(RecordsUnavailable):
     """There is no (whole) content of that id, or it cannot be opened."""
+
+
+class Whole(NamedTuple):
+    """A whole content's row."""
+
+    size: int
+    chunks: int
+    sealed_key: bytes | None
 
 
 class ContentStore:
@@ -66,7 +70,7 @@ class ContentStore:
         self._database = database
         self._sealer = sealer
         self._clock = clock
-        self._message_keys = MessageKeys(database, sealer, custody)
+        self.message_keys = MessageKeys(database, sealer, custody)
 
     async def put(self, content_id: str, pieces: AsyncIterable[bytes]) -> str:
         """Store the octets under a new id, which is returned; durable when this returns.
@@ -77,7 +81,7 @@ class ContentStore:
         """
         compressor = ZstdCompressor()
         key = new_key()
-        sealed_key = self._sealer.seal(key, _key_context(content_id))
+        sealed_key = self._sealer.seal(key, key_context(content_id))
         ready = bytearray()
         rows: list[bytes] = []
         size = stored = 0
@@ -87,14 +91,14 @@ class ContentStore:
                     size += len(part)
                     ready += compressor.compress(part)
                     while len(ready) >= CHUNK:
-                        rows.append(_sealed(key, content_id, stored + len(rows), ready))
+                        rows.append(sealed_chunk(key, content_id, stored + len(rows), ready))
                     if len(rows) >= _GROUP:
                         await self._add(content_id, sealed_key, stored, rows)
                         stored += len(rows)
                         rows = []
             ready += compressor.flush()
             while ready:
-                rows.append(_sealed(key, content_id, stored + len(rows), ready))
+                rows.append(sealed_chunk(key, content_id, stored + len(rows), ready))
             await self._add(content_id, sealed_key, stored, rows, size)
         except RecordsUnavailable:
             if stored:
@@ -151,7 +155,7 @@ class ContentStore:
 
     async def size(self, content_id: str) -> int:
         """The octets of a whole content; raises ContentMissing, RecordsUnavailable."""
-        return (await self._whole(content_id)).size
+        return (await self.whole(content_id)).size
 
     async def open(self, content_id: str) -> AsyncIterator[bytes]:
         """The octets again, in pieces of at most 256 KiB.
@@ -159,8 +163,8 @@ class ContentStore:
         Raises ContentMissing when there is none, it is not whole or not ours to open;
         RecordsUnavailable.
         """
-        whole = await self._whole(content_id)
-        key = await self._key(content_id, whole.sealed_key)
+        whole = await self.whole(content_id)
+        key = await self.key(content_id, whole.sealed_key)
         decompressor = ZstdDecompressor()
         given = 0
         for n in range(whole.chunks):
@@ -186,21 +190,24 @@ class ContentStore:
         if not decompressor.eof or given != whole.size:
             raise ContentMissing("the content is not whole")
 
-    async def _key(self, content_id: str, sealed: bytes | None) -> bytes | None:
-        """The content's key; None: it was stored before contents had any."""
+    async def key(self, content_id: str, sealed: bytes | None) -> bytes | None:
+        """The content's key; None: it was stored before contents had any.
+
+        Raises ContentMissing when it is not ours to open, RecordsUnavailable.
+        """
         if sealed is None:
             return None
         if not sealed:
             raise ContentMissing("its people were erased")
         try:
             if sealed[:1] != MESSAGE:
-                return self._sealer.open(sealed, _key_context(content_id))
+                return self._sealer.open(sealed, key_context(content_id))
         except SealError as error:
             raise ContentMissing(f"the content cannot be opened: {error}") from None
-        found = (await self._message_keys.of([content_id])).get(content_id)
+        found = (await self.message_keys.of([content_id])).get(content_id)
         for message_key in () if found is None else found.keys:
             with suppress(SealError):
-                return open_sealed(MESSAGE, message_key, sealed, _key_context(content_id))[
+                return open_sealed(MESSAGE, message_key, sealed, key_context(content_id))[
                     :KEY_OCTETS
                 ]
         cause = "were erased" if found is not None and found.erased else "have no key here"
@@ -211,97 +218,6 @@ class ContentStore:
 
         async def work(connection: AsyncConnection) -> None:
             await _remove(connection, [content_id])
-
-        await self._database.write(work)
-
-    async def bind(self) -> int:
-        """Put some keys of contents under their messages' keys; how many were bound.
-
-        Those whose message is in the archive, and that no held message needs any more.
-        A held message had to be kept as it came; now identity codes in it are masked.
-        Of one whose people were all erased meanwhile the key is destroyed.  Raises
-        RecordsUnavailable.
-        """
-        loose = await self._loose()
-        for content_id in await self._were_held(list(loose)):
-            await self._mask(content_id)
-        found = await self._message_keys.of(list(loose))
-        changes = []
-        for content_id, sealed in loose.items():
-            message = found.get(content_id)
-            bound: bytes | None = sealed  # of a message of before people had keys
-            if message is not None and message.keys:
-                bound = self._bound(content_id, sealed, message.keys[0])
-            elif message is not None and message.erased:
-                bound = b""
-            elif message is not None and message.personal:
-                bound = None  # its keys are not here
-            if bound is not None:
-                changes.append({"of": content_id, "was": sealed, "to": bound})
-        if changes:
-            table = schema.content.c
-            statement = (
-                update(schema.content)
-                .where(table.id == bindparam("of"), table.sealed_key == bindparam("was"))
-                .values(sealed_key=bindparam("to"), loose=0)
-            )
-
-            async def work(connection: AsyncConnection) -> None:
-                await connection.execute(statement, changes)
-
-            await self._database.write(work)
-        return len(changes)
-
-    async def _were_held(self, ids: list[str]) -> list[str]:
-        held = schema.held.c
-        query = select(held.content_id).where(held.content_id.in_(ids)).distinct()
-
-        async def work(connection: AsyncConnection) -> list[str]:
-            return list(await connection.scalars(query))
-
-        return await self._database.read(work) if ids else []
-
-    async def _mask(self, content_id: str) -> None:
-        """Mask identity codes in a content, in one step; one without any stays as it is.
-
-        The whole of it, compressed, is in memory meanwhile.
-        """
-        whole = await self._whole(content_id)
-        try:
-            key = await self._key(content_id, whole.sealed_key)
-        except ContentMissing:
-            return
-        if key is None:
-            return
-        masking, compressor, ready = Masking(), ZstdCompressor(), bytearray()
-        before, after, size = sha256(), sha256(), 0
-        async for piece in self.open(content_id):
-            before.update(piece)
-            masked = masking.feed(piece)
-            after.update(masked)
-            size += len(masked)
-            ready += compressor.compress(masked)
-        masked = masking.end()
-        after.update(masked)
-        if after.digest() == before.digest():
-            return
-        ready += compressor.compress(masked) + compressor.flush()
-        rows: list[bytes] = []
-        while ready:
-            rows.append(_sealed(key, content_id, len(rows), ready))
-        table, chunk = schema.content, schema.content_chunk
-        statement = (
-            update(table)
-            .where(table.c.id == content_id, table.c.sealed_key == whole.sealed_key)
-            .values(size=size + len(masked), chunks=len(rows))
-        )
-
-        async def work(connection: AsyncConnection) -> None:
-            if (await connection.execute(statement)).rowcount != 1:
-                return
-            await connection.execute(chunk.delete().where(chunk.c.content_id == content_id))
-            values = [{"content_id": content_id, "n": n, "data": row} for n, row in enumerate(rows)]
-            await connection.execute(chunk.insert(), values)
 
         await self._database.write(work)
 
@@ -321,7 +237,7 @@ class ContentStore:
                 "of": content_id,
                 "was": sealed,
                 "to": self._sealer.seal(
-                    self._sealer.open(sealed, _key_context(content_id)), _key_context(content_id)
+                    self._sealer.open(sealed, key_context(content_id)), key_context(content_id)
                 ),
             }
             for content_id, sealed in await self._database.read(find)
@@ -340,39 +256,6 @@ class ContentStore:
             await self._database.write(work)
         return len(changes)
 
-    async def _loose(self) -> dict[str, bytes]:
-        """Contents that can be bound, and their keys as they lie."""
-        content, message, held = schema.content.c, schema.message.c, schema.held.c
-        recorded = select(message.id).where(message.content == content.id).exists()
-        waits = select(held.id).where(held.content_id == content.id, held.state.in_(_WAITS))
-        query = (
-            select(content.id, content.sealed_key)
-            .where(
-                content.loose == 1,
-                content.complete == 1,
-                content.sealed_key.is_not(None),
-                recorded,
-                ~waits.exists(),
-            )
-            .order_by(content.created)
-            .limit(_BOUND)
-        )
-
-        async def work(connection: AsyncConnection) -> dict[str, bytes]:
-            return {row.id: row.sealed_key for row in await connection.execute(query)}
-
-        return await self._database.read(work)
-
-    def _bound(self, content_id: str, sealed: bytes, message_key: bytes) -> bytes | None:
-        context = _key_context(content_id)
-        try:
-            key = self._sealer.open(sealed, context)
-        except SealError:
-            return None
-        # As long as it was, so that the database writes it over what it replaces.
-        padded = key.ljust(len(sealed) - OVERHEAD, b"\0")
-        return seal(MESSAGE, message_key, padded, context)
-
     async def sweep(self) -> int:
         """Remove what was left behind; how many contents.
 
@@ -383,7 +266,7 @@ class ContentStore:
         content, message, held = schema.content.c, schema.message.c, schema.held.c
         now = self._clock()
         recorded = select(message.id).where(message.content == content.id).exists()
-        waits = select(held.id).where(held.content_id == content.id, held.state.in_(_WAITS))
+        waits = select(held.id).where(held.content_id == content.id, held.state.in_(WAITS))
         archived_to = select(func.max(message.received)).scalar_subquery()
         query = (
             select(content.id)
@@ -408,16 +291,17 @@ class ContentStore:
 
         return await self._database.write(work)
 
-    async def _whole(self, content_id: str) -> _Whole:
+    async def whole(self, content_id: str) -> Whole:
+        """A whole content's row; raises ContentMissing, RecordsUnavailable."""
         table = schema.content
 
-        async def work(connection: AsyncConnection) -> _Whole | None:
+        async def work(connection: AsyncConnection) -> Whole | None:
             query = select(table.c.size, table.c.chunks, table.c.sealed_key)
             found = await connection.execute(
                 query.where(table.c.id == content_id, table.c.complete == 1)
             )
             row = found.first()
-            return None if row is None else _Whole(row.size, row.chunks, row.sealed_key)
+            return None if row is None else Whole(row.size, row.chunks, row.sealed_key)
 
         whole = await self._database.read(work)
         if whole is None:
@@ -437,14 +321,6 @@ class ContentStore:
         return data
 
 
-class _Whole(NamedTuple):
-    """A whole content's row."""
-
-    size: int
-    chunks: int
-    sealed_key: bytes | None
-
-
 async def _remove(connection: AsyncConnection, ids: list[str]) -> None:
     chunk, table = schema.content_chunk, schema.content
     await connection.execute(chunk.delete().where(chunk.c.content_id.in_(ids)))
@@ -461,13 +337,15 @@ def _parts(piece: bytes) -> Iterator[bytes | memoryview]:
         yield view[at : at + _PIECE]
 
 
-def _sealed(key: bytes, content_id: str, n: int, ready: bytearray) -> bytes:
+def sealed_chunk(key: bytes, content_id: str, n: int, ready: bytearray) -> bytes:
+    """The next row of a content, taken from what is ready, sealed to its place."""
     chunk = bytes(ready[:CHUNK])
     del ready[:CHUNK]
     return seal(MESSAGE, key, chunk, _context(content_id, n))
 
 
-def _key_context(content_id: str) -> bytes:
+def key_context(content_id: str) -> bytes:
+    """What a content's key is sealed to."""
     return f"content-key:{content_id}".encode()
 
 

@@ -1,6 +1,6 @@
 """Short, bounded transactions on the archive database.
 
-SQLite by default: write-ahead log, every commit synced, many processes at once.  Or
+SQLite by default (:mod:`gateway.records.sqlite`), for many processes at once.  Or
 PostgreSQL (:mod:`gateway.records.postgresql`), which many machines may share.
 Each transaction runs in a task of its own: a caller that is cancelled or whose time
 is up leaves at once, and the transaction ends behind him.  It is cut off when its
@@ -11,36 +11,15 @@ cancellation leaves connections behind that never close.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
-from sqlalchemy import (
-    URL,
-    ColumnElement,
-    Connection,
-    Engine,
-    Select,
-    create_engine,
-    event,
-    inspect,
-    select,
-)
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    DisconnectionError,
-    IntegrityError,
-    SQLAlchemyError,
-)
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy import ColumnElement, Connection, Engine, Select, inspect, select
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.failure import GatewayError, InputError, RecordsUnavailable
 from gateway.records import schema
@@ -54,16 +33,14 @@ from gateway.records.postgresql import (
     postgresql_engine,
     require_durable,
 )
+from gateway.records.sqlite import make_file, sqlite_engines
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 Blocking = Callable[[Connection], T]
 
 _POOL: Final = 4
-_BUSY_SHARE: Final = 0.8
-"""Of a transaction's time, how much may be spent waiting for another process."""
 _GRACE: Final = 1.0
-_TURN_ON: Final = 5.0
 _PORTION: Final = 500
 
 
@@ -113,9 +90,9 @@ class Database:
         if path is None:
             engine = postgresql_engine(str(place), timeout, _POOL)
         else:
-            engine, bulk = _sqlite_engines(path, timeout)
+            engine, bulk = sqlite_engines(path, timeout, _POOL)
             if create:
-                await asyncio.to_thread(_touch, path)
+                await asyncio.to_thread(make_file, path)
         self = cls(engine, path, timeout, bulk)
         try:
             await self.write(_ready if create else _check, first=True)
@@ -263,100 +240,6 @@ def _is_stale(error: DBAPIError) -> bool:
 def _is_row_s_fault(error: DBAPIError) -> bool:
     """Whether the database is well, and refuses what it was given."""
     return isinstance(error, IntegrityError | DataError) or is_row_s_fault(error)
-
-
-def _sqlite_engines(path: Path, timeout: float) -> tuple[AsyncEngine, Engine]:
-    # mode=rw: a file that vanished is not silently begun anew.
-    url = URL.create(
-        "sqlite+aiosqlite",
-        database="file:" + quote(str(path.absolute())),
-        query={"mode": "rw", "uri": "true"},
-    )
-    how: dict[str, Any] = {
-        "max_overflow": 0,
-        "pool_timeout": timeout,
-        "hide_parameters": True,
-        "connect_args": {"timeout": timeout * _BUSY_SHARE},
-    }
-    engine = create_async_engine(url, pool_size=_POOL, **how)
-    bulk = create_engine(url.set(drivername="sqlite+pysqlite"), pool_size=1, **how)
-    _watch(engine.sync_engine, path)
-    _watch(bulk, path)
-    return engine, bulk
-
-
-def _watch(engine: Engine, path: Path) -> None:
-    """Set up the engine's connections, and their transactions."""
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        # The driver begins no transaction of its own; see _begin.
-        connection.isolation_level = None
-        at = path.stat()
-        record.info["file"] = (at.st_dev, at.st_ino)
-        cursor = connection.cursor()
-        for pragma in ("synchronous=FULL", "journal_size_limit=67108864"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "checkout")
-    def _checkout(
-        _connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
-    ) -> None:
-        # A file that was removed stays writable for those who have it open, and what
-        # they write is lost.
-        try:
-            at = path.stat()
-            there = (at.st_dev, at.st_ino)
-        except OSError:
-            there = None
-        if record.info.get("file") != there:
-            raise DisconnectionError("the archive's file was removed or replaced")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A writer takes the lock at once: a reader that turns writer could only fail.
-        writes = connection.get_execution_options().get("gateway_writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _write_ahead(connection: sqlite3.Connection) -> str:
-    """Turn the write-ahead log on; the journal that is kept then.
-
-    SQLite does not wait for another process that is just doing the same.
-    """
-    end = time.monotonic() + _TURN_ON
-    while True:
-        try:
-            mode: str = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-        else:
-            return mode
-
-
-def _touch(path: Path) -> None:
-    """Make the file with its mode, and the write-ahead log its lasting journal."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(path, timeout=5.0)
-        try:
-            # Of a new file only.  Half as many pages to write for rows of about 1 KiB.
-            connection.execute("PRAGMA page_size=8192")
-            mode = _write_ahead(connection)
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        if "not a database" in str(error):
-            raise InputError(f"{path}: not an archive; move it away or name another file") from None
-        raise RecordsUnavailable(f"{path}: {error}") from error
-    except OSError as error:
-        raise RecordsUnavailable(f"{path}: {error.strerror}") from error
-    if mode != "wal":
-        raise InputError(f"{path}: its file system allows no write-ahead log; use a local disk")
 
 
 async def _ready(connection: AsyncConnection) -> None:

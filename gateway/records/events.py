@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.records import schema
 from gateway.records.archive import LACKING
 from gateway.records.database import Database
+from gateway.records.streams import START, number
 
 _PAGE = 1000
 
@@ -61,18 +62,18 @@ class EventArchive:
         """
         table = schema.cursor.c
 
-        async def work(connection: AsyncConnection) -> dict[str, str]:
+        async def work(connection: AsyncConnection) -> dict[str, bytes]:
             rows = await connection.execute(select(table.stream, table.last))
-            return {row.stream: row.last for row in rows}
+            return {row.stream: row.last.encode() for row in rows}
 
         found = await self._database.read(work)
         # Others keep other places in the same table.
         cursors = {name: last for name, last in found.items() if not name.startswith(LACKING)}
         for name, last in found.items():
             stream = name.removeprefix(LACKING)
-            if stream != name and _number(cursors.get(stream, "0-0")) < _number(last):
+            if stream != name and number(cursors.get(stream, START)) < number(last):
                 cursors[stream] = last
-        return {stream.encode(): last.encode() for stream, last in cursors.items()}
+        return {stream.encode(): last for stream, last in cursors.items()}
 
     async def lacking(self) -> list[str]:
         """The streams of which earlier events were archived elsewhere."""
@@ -164,11 +165,6 @@ class EventArchive:
             return None if row is None else (row[0], row[1])
 
         return await self._database.read(work)
-
-
-def _number(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
 
 
 async def _triples(

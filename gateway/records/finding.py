@@ -1,4 +1,4 @@
-"""What a search and a look at one record give."""
+"""What a search, a count and a look at one record ask and give."""
 
 from __future__ import annotations
 
@@ -63,6 +63,42 @@ class Shown:
     def recipient(self) -> RecipientRecord:
         """The recipient's part."""
         return self.message.recipients[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages are counted; what is None does not matter."""
+
+    since: int | None = None
+    """Milliseconds since the epoch, of the decision."""
+    until: int | None = None
+    """The end, excluded."""
+    client: str | None = None
+    campaign: str | None = None
+    topic: str | None = None
+    channel: Channel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Recipients of whom the same was decided for the same reason, with the same end."""
+
+    outcome: Outcome
+    rule: str
+    result: Result | None
+    """The latest that was told; None: none yet."""
+    text: RuleText | None
+    """What the rule said then; None where its rule set is not in the archive."""
+    recipients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """All shares, the largest first."""
+
+    messages: int
+    recipients: int
+    shares: tuple[Share, ...]
 
 
 def found_of(row: Mapping[Any, Any]) -> Found:

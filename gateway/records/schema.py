@@ -439,7 +439,8 @@ sync_owed = Table(
 )
 """Contacts that a tool is to be looked at for, since when, and why it is not done yet.
 
-``turn`` is another number each time that the contact changes."""
+``turn`` is another number each time that the contact changes.  ``final``: 1 where the tool
+does not take it, 2 where nothing is lacking before it is due (a consent ends then)."""
 
 sync_task = Table(
     "sync_task",

@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.failure import InputError, SealError
-from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys
+from gateway.keyfile import create_keys, read_keys, require_keys
 
 __all__ = ["OVERHEAD", "VERSION", "SealError", "Sealer", "fingerprint"]
 
@@ -70,15 +70,8 @@ class Sealer:
         self._take(keys, current)
 
     def _take(self, keys: Mapping[str, bytes], current: str) -> None:
-        if current not in keys:
-            raise InputError("the current content key is not among the keys")
-        by_print: dict[bytes, bytes] = {}
-        for key_id, key in keys.items():
-            if not is_key_id(key_id):
-                raise InputError("a content key's id is 1 to 16 characters of a-z and 0-9")
-            if len(key) != KEY_OCTETS:
-                raise InputError(f"content key {key_id} is not {KEY_OCTETS} octets long")
-            by_print[fingerprint(key)] = bytes(key)
+        require_keys(keys, current, "content key")
+        by_print = {fingerprint(key): bytes(key) for key in keys.values()}
         if len(by_print) != len(keys):
             raise InputError("two content keys are the same")
         self._keys = by_print

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gateway.failure import InputError
+from gateway.keyfile import read_private
 
 
 class Signer:
@@ -54,14 +54,7 @@ class Signer:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the key; raises InputError when it is missing, open to others or none."""
-        try:
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                text = file.read()
-        except OSError as error:
-            raise InputError(f"{path}: the signing key cannot be read ({error.strerror})") from None
-        if mode & 0o077:
-            raise InputError(f"{path}: others may read the signing key; run: chmod 600 {path}")
+        text = read_private(path, "signing key")
         try:
             key = load_pem_private_key(text, password=None)
         except (ValueError, TypeError):

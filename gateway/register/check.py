@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -16,6 +16,7 @@ from gateway.register import layout
 from gateway.register.connect import Connections
 from gateway.register.fill import FULL, fill
 from gateway.register.layout import Layout
+from gateway.register.reply import members_of, require_good
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +51,7 @@ async def prepare(
         ],
         within,
     )
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")
+    require_good(replies, "the register cannot be used")
     if replies[0] < _FLOOR:
         raise InputError("the register's server is too old: Redis 7.0 or Valkey 7.2 is needed")
     version, found = (int(value) for value in replies[4])
@@ -65,7 +64,7 @@ async def prepare(
             f"the register was made with 2**{found} buckets, the settings say 2**{bits}: "
             "correct the settings, or change the number with register rebuild --bits"
         )
-    meta = _members(replies[5])
+    meta = members_of(replies[5])
     places = Layout(found, int(meta.get(b"turn", 0)), meta[b"generation"])
     await _check_keys(connections, ring, meta, places, within)
     return places
@@ -101,17 +100,7 @@ async def _check_keys(
     ]
     # Whoever changes a bucket compares them.
     fresh += [(b"SETNX", layout.tag_key(s), places.tag) for s in range(layout.SHARDS)]
-    for reply in await connections.wire.exchange(fresh, within):
-        if isinstance(reply, Exception):
-            raise RegisterUnavailable(f"the register cannot be used ({type(reply).__name__})")
-
-
-def _members(reply: object) -> dict[bytes, bytes]:
-    """A map reply; RESP2 gives a flat list."""
-    if isinstance(reply, dict):
-        return reply
-    flat = cast("list[bytes]", reply)
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    require_good(await connections.wire.exchange(fresh, within), "the register cannot be used")
 
 
 async def warn_of_settings(connections: Connections, within: float) -> None:

@@ -31,6 +31,7 @@ from gateway.register.layout import (
     tag_key,
 )
 from gateway.register.question import question
+from gateway.register.reply import cause
 from gateway.register.wire import Command, Found, Wire
 
 # KEYS: the shard's stream, what tells its layout, then buckets.  ARGV: the tag of our
@@ -290,8 +291,3 @@ def _script(changes: Sequence[_Change], tag: bytes) -> Command:
             *(event.to_json() for event in change.logged),
         )
     return (b"EVAL", _SCRIPT, b"%d" % len(keys), *keys, *arguments)
-
-
-def cause(reply: object) -> str:
-    """Return an error reply's name, its first word (OOM, MISCONF, READONLY...): no data in it."""
-    return str(reply).partition(" ")[0] if isinstance(reply, Exception) else type(reply).__name__

@@ -4,7 +4,8 @@ URLs: ``unix:///path``, ``redis://`` and ``rediss://`` as redis-py takes them,
 ``sentinel://host:port,host:port/name[?options]`` and
 ``cluster://host:port,host:port[?options]``.  A user name and password may stand
 before the hosts; the options ``ssl`` (true), ``ssl_ca_certs``, ``ssl_certfile`` and
-``ssl_keyfile`` are taken for the last two.
+``ssl_keyfile`` are taken for the last two.  With ``ssl`` the Sentinels are asked over TLS
+as the servers are, but for ``ssl_sentinels=false``.
 
 Two clients: :class:`~gateway.register.wire.Wire` for the hot path (short timeouts,
 no retry, many commands in one write), and ``stream`` for readers that wait
@@ -149,6 +150,7 @@ def _by_sentinel(
     if not name:
         raise InputError("the register's URL lacks the master's name: sentinel://host:port/name")
     tls = bool(options.pop("ssl", False))
+    by_tls = options.pop("ssl_sentinels", True)
     kind = _SentinelTls if tls else _Sentinel
     asked = {
         "protocol": 3,
@@ -156,6 +158,8 @@ def _by_sentinel(
         "socket_connect_timeout": hot["socket_connect_timeout"],
         "retry": Retry(NoBackoff(), 0),
     }
+    if tls and by_tls:
+        asked |= {"ssl": True} | {name: options[name] for name in _SSL_OPTIONS if name in options}
     # Untyped in the library.
     make_sentinel: Any = Sentinel
     make_pool: Any = SentinelConnectionPool
@@ -211,6 +215,8 @@ def _parts(url: str, default_port: int) -> tuple[list[tuple[str, int]], str, dic
         if name == "ssl":
             if value.lower() in ("1", "true", "yes"):
                 options["ssl"] = True
+        elif name == "ssl_sentinels" and split.scheme == "sentinel":
+            options[name] = value.lower() not in ("0", "false", "no")
         elif name in _SSL_OPTIONS:
             options[name] = value
         else:

@@ -1,4 +1,4 @@
-"""Bans of hashes, written many at once.
+"""Hashed lists in the register: their schemes announced, their bans written many at once.
 
 All rows of a hashed list say the same, so a hash that is not known yet becomes the
 same few octets under its digest, and an event that differs from the others in its id
@@ -11,22 +11,25 @@ from __future__ import annotations
 import secrets
 from base64 import b32encode
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ulid import ULID
 
+from gateway.clock import Clock
 from gateway.contacts.digest import HASHED, Digest, KeyRing
 from gateway.contacts.hashed import Scheme
 from gateway.entry.codec import encode
 from gateway.entry.entry import EMPTY
-from gateway.entry.event import Event
+from gateway.entry.event import Event, EventError, EventKind
 from gateway.entry.projection import project
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
 from gateway.register.commit import Committer, Elder, Write
+from gateway.register.drafting import refuse_future
 from gateway.register.layout import TAG_CHECK, Layout, event_stream, is_turned, tag_key
 from gateway.register.question import question
+from gateway.register.schemes import Schemes
 from gateway.register.wire import Command, Wire
 
 # KEYS: the shard's stream, what tells its layout, then buckets.  ARGV: the tag of our
@@ -49,6 +52,8 @@ return there
 """
 )
 
+_SCHEMES = HASHED + "schemes"
+"""The subject of the events that name hashing schemes."""
 _ROWS_PER_SCRIPT = 400
 _RANDOM = 10
 """Octets of a ULID that are random."""
@@ -59,31 +64,81 @@ _Row = tuple[bytes, int]
 """A digest's octets, and the place of its hash among those given."""
 
 
-class HashedWriter:
-    """Writes bans of hashes through the wire."""
+class HashedLists:
+    """What hashed lists ban, written through the wire."""
 
     def __init__(
-        self, wire: Wire, ring: KeyRing, layout: Layout, committer: Committer, within: float
+        self,
+        wire: Wire,
+        ring: KeyRing,
+        layout: Layout,
+        schemes: Schemes,
+        committer: Committer,
+        within: float,
+        clock: Clock,
     ) -> None:
         """Take what a register is made of, and the seconds each round trip may take."""
         self._wire = wire
         self._ring = ring
         self._layout = layout
+        self._schemes = schemes
         self._committer = committer
         self._within = within
+        self._clock = clock
 
     def turn(self, layout: Layout) -> None:
         """Write in this layout from now on."""
         self._layout = layout
 
-    async def write(self, event: Event, scheme: Scheme, values: Sequence[bytes]) -> int:
-        """Put a ban, filled but for id and subject, in effect for each hash.
+    async def announce(self, scheme: Scheme, actor: str, source: str, evidence: str = "") -> None:
+        """Log that lists of a scheme are taken in, so that a rebuild finds it again.
 
-        Each hash may be named once.  Returns how many were new or changed what was
-        known.  Raises RegisterUnavailable: doing it again is then safe.
+        Raises RegisterUnavailable.
         """
+        digest = self._ring.digest(_SCHEMES)
+        event = Event(
+            kind=EventKind.DESCRIBE,
+            at=self._clock(),
+            actor=actor,
+            source=source,
+            evidence=evidence,
+            scheme=self._schemes.told(scheme),
+            imported=True,
+            id=str(ULID.from_timestamp(self._clock() / 1000)),
+            recorded=self._clock(),
+            subject=str(digest),
+        )
+        await self._committer.commit([Write(digest, [event])])
+
+    @property
+    def announced_as(self) -> list[str]:
+        """The subjects whose archived events name every hashing scheme ever in use."""
+        return [str(digest) for digest in self._ring.digests(_SCHEMES)]
+
+    async def restore(self, events: Iterable[Event]) -> None:
+        """Put the schemes in use that events of :attr:`announced_as` name, where they were lost.
+
+        Before a register that is made anew answers look-ups: they would not ask for
+        what its hashed lists ban.  Raises RegisterUnavailable.
+        """
+        told = {event.scheme for event in events if event.scheme}
+        for scheme in sorted(told):
+            await self._schemes.adopt(scheme)
+
+    async def ban(self, event: Event, scheme: Scheme, values: Sequence[bytes]) -> int:
+        """Put a ban in effect for whoever has one of these hashes.
+
+        The scheme must be in use (:mod:`gateway.register.schemes`), each hash be named
+        once.  Returns how many were new or changed what was known.  Nothing is settled:
+        see :meth:`gateway.register.register.Register.settle`.  Raises EventError,
+        RegisterUnavailable: doing it again is then safe.
+        """
+        if event.kind is not EventKind.BAN:
+            raise EventError("of a hash only a ban can be told")
+        refuse_future(event, self._clock())
         if not values:
             return 0
+        event = replace(event, recorded=self._clock(), sealed=None)
         new = encode(project(EMPTY, event))
         key_id, begun = self._ring.begun[0]
         copy = begun[HASHED].copy

@@ -210,7 +210,7 @@ async def import_hashed(
     added_at = loop.time()
     result.scheme = scheme.name
     evidence = f"{result.rows} hashes, SHA-256 of the file {file.digest.hexdigest()}"
-    await register.announce(scheme, ban.actor, ban.source, evidence)
+    await register.hashed.announce(scheme, ban.actor, ban.source, evidence)
     again = HashFile(path, size, column)
     found = again.hashes()
     writing = _Writing(register, scheme, ban, drain)
@@ -248,7 +248,7 @@ class _Writing:
 
     async def write(self, values: list[bytes]) -> int:
         """Write hashes; returns how many were new."""
-        new = await self._register.apply_hashed(self._ban, self._scheme, values)
+        new = await self._register.hashed.ban(self._ban, self._scheme, values)
         self._uncounted += new
         if self._drain is not None and self._uncounted > _COUNTED:
             while await self._register.waiting() > EVENTS_WAITING:

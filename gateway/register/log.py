@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from gateway.contacts.digest import Digest
 from gateway.entry.event import Event
 from gateway.failure import RegisterUnavailable
 from gateway.register.layout import EVENT, Layout, event_streams
+from gateway.register.reply import members_of, stream_id
 from gateway.register.wire import Wire
 
 _PAGE = b"1000"
@@ -39,7 +38,7 @@ class Log:
         for reply in await self._wire.exchange(commands, self._within):
             if not isinstance(reply, bytes):
                 raise RegisterUnavailable("the register does not tell its position")
-            last = max(last, _stream_id(reply))
+            last = max(last, stream_id(reply))
         return f"{last[0]}-{last[1]}"
 
     async def waiting(self) -> int:
@@ -74,7 +73,7 @@ class Log:
             if not isinstance(page, list):
                 raise RegisterUnavailable("the register does not give its log")
             for at, members in page:
-                text = _pairs(members)[EVENT]
+                text = members_of(members)[EVENT]
                 if subject in text:
                     event = Event.from_json(text)
                     if event.subject == str(digest):
@@ -82,16 +81,3 @@ class Log:
             if len(page) < int(_PAGE):
                 return events
             start = b"(" + page[-1][0]
-
-
-def _pairs(reply: object) -> dict[bytes, Any]:
-    """Return a map reply with octet keys; RESP2 and stream entries give flat lists."""
-    if isinstance(reply, dict):
-        return {key.encode() if isinstance(key, str) else key: reply[key] for key in reply}
-    flat = cast("list[Any]", reply)
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _stream_id(text: bytes) -> tuple[int, int]:
-    milliseconds, _, sequence = text.partition(b"-")
-    return int(milliseconds), int(sequence)

@@ -21,7 +21,8 @@ from gateway.contacts.digest import HASHED, ORGANISATION, KeyRing, prefix_of
 from gateway.contacts.hashed import Scheme
 from gateway.entry.codec import decode
 from gateway.entry.entry import EMPTY, Entry
-from gateway.entry.standing import Standing, exact_of, make_standing
+from gateway.entry.merging import exact_of
+from gateway.entry.standing import Standing, make_standing
 from gateway.register.batcher import Batcher
 from gateway.register.layout import Layout
 from gateway.register.question import Questions

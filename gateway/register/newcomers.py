@@ -24,7 +24,8 @@ from gateway.contacts.digest import ORGANISATION, KeyRing, prefix_of
 from gateway.entry.entry import ORIGIN_SIZE
 from gateway.failure import RegisterUnavailable
 from gateway.register import replica
-from gateway.register.commit import Renew, cause
+from gateway.register.commit import Renew
+from gateway.register.drafting import SealAll
 from gateway.register.layout import (
     SHARDS,
     TAG_CHECK,
@@ -34,7 +35,7 @@ from gateway.register.layout import (
     tag_key,
 )
 from gateway.register.question import Questions
-from gateway.register.register import SealAll
+from gateway.register.reply import cause
 from gateway.register.rows import Row
 from gateway.register.template import Template
 from gateway.register.window import Group

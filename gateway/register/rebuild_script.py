@@ -1,4 +1,4 @@
-"""What the register's server does for a rebuild, each in one step.
+"""What the register's server does for a rebuild, each in one step, and how it is asked.
 
 Every script that changes something compares the shard's hold with the one that it was
 given, so that a rebuild that was overtaken, or whose register was emptied, does nothing.
@@ -6,7 +6,12 @@ given, so that a rebuild that was overtaken, or whose register was emptied, does
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.failure import RegisterUnavailable
 from gateway.register.whole import LATER
+from gateway.register.wire import Command, Wire
 
 _LAST = b"""\
 local function last(stream)
@@ -123,3 +128,34 @@ local mark = redis.call('GET', KEYS[4]) or '0-0'
 local known = mark == ARGV[1] or #redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1]) > 0
 return {redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[3]) or '', known and 1 or 0}
 """
+
+
+class Disturbed(RegisterUnavailable):
+    """The register was emptied, replaced or taken by another rebuild meanwhile: begin again."""
+
+
+class Steps:
+    """Runs a rebuild's commands at the server."""
+
+    def __init__(self, wire: Wire, within: float) -> None:
+        """Take the wire, and the seconds that each trip may take."""
+        self._wire = wire
+        self._within = within
+
+    async def one(self, command: Command) -> Any:  # noqa: ANN401 - any command's reply
+        """Run a command; raises as :meth:`all`."""
+        (reply,) = await self.all([command])
+        return reply
+
+    async def all(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands in one trip; raises Disturbed, RegisterUnavailable."""
+        if not commands:
+            return []
+        replies = await self._wire.exchange(commands, self._within)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                if str(reply).startswith("HOLD"):
+                    raise Disturbed(str(reply).removeprefix("HOLD "))
+                cause = str(reply).partition(" ")[0]
+                raise RegisterUnavailable(f"the register refused a part of its rebuild ({cause})")
+        return replies

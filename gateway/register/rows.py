@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
+from gateway.clock import LATEST_MS
 from gateway.contacts.contact import Channel, Contact
 from gateway.contacts.parse import parse_domain, parse_email, parse_phone
 from gateway.decision.facts import Age, Collected, PersonClass
@@ -288,13 +289,13 @@ def _parsed(cells: Mapping[str, str], column: str, parse: Callable[[str], _Value
 def moment(text: str) -> int:
     """Return milliseconds since the epoch; without a zone the time is UTC.
 
-    Raises ValueError for what is no time, or one before 1970.
+    Raises ValueError for what is no time, or one before 1970 or after 9999 in UTC.
     """
     told = datetime.fromisoformat(text)
     if told.tzinfo is None:
         told = told.replace(tzinfo=UTC)
     milliseconds = int(told.timestamp() * 1000)
-    if milliseconds < 0:
+    if not 0 <= milliseconds <= LATEST_MS:
         raise ValueError
     return milliseconds
 

@@ -17,7 +17,6 @@ import secrets
 from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,6 +25,7 @@ from gateway.contacts.digest import KeyRing
 from gateway.contacts.hashed import Scheme
 from gateway.failure import InputError, RegisterUnavailable
 from gateway.register import replica
+from gateway.register.reply import members_of, require_good
 from gateway.register.wire import Wire
 
 LASTS = 0.5
@@ -106,11 +106,8 @@ class Schemes:
         name, _, sealed = told.partition("=")
         command = (b"EVAL", _ADD, b"1", KEY, name.encode(), sealed.encode())
         # A fail-over must not lose it: the list's bans would not be asked for.
-        (reply,) = await replica.change(self._wire, [command], self._within)
-        if isinstance(reply, Exception):
-            raise RegisterUnavailable(
-                f"the register refused a hashing scheme ({type(reply).__name__})"
-            )
+        replies = await replica.change(self._wire, [command], self._within)
+        require_good(replies, "the register refused a hashing scheme")
 
     async def aclose(self) -> None:
         """End a reading under way."""
@@ -121,12 +118,9 @@ class Schemes:
 
     async def _read(self) -> None:
         sent = self._loop.time()
-        (reply,) = await self._wire.exchange([(b"HGETALL", KEY)], self._within)
-        if isinstance(reply, Exception):
-            raise RegisterUnavailable(
-                f"the register does not tell its hashing schemes ({type(reply).__name__})"
-            )
-        found = reply if isinstance(reply, dict) else _pairs(reply)
+        replies = await self._wire.exchange([(b"HGETALL", KEY)], self._within)
+        require_good(replies, "the register does not tell its hashing schemes")
+        found = members_of(replies[0])
         schemes = tuple(self._opened(name, found[name]) for name in sorted(found))
         if lost := {scheme.name for scheme in self.known} - {scheme.name for scheme in schemes}:
             # Its bans may be there still, and nobody would ask for them.
@@ -165,8 +159,3 @@ class Schemes:
 
     def _cipher(self, key_id: str) -> AESGCM:
         return AESGCM(self._ring.derived(key_id, _PURPOSE))
-
-
-def _pairs(flat: list[Any]) -> dict[bytes, bytes]:
-    """A map reply of RESP2."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -6,12 +6,18 @@ table cannot be taken away from another.
 
 from __future__ import annotations
 
+import csv
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import IO
+
+import orjson
 
 from gateway.entry.entry import Consent, ConsentStatus, Entry, Scope
 from gateway.entry.standing import Standing
+from gateway.register.export import One
 from gateway.register.smallcount import TooFew, withhold
 
 TABLES = ("class", "ban", "consent", "year")
@@ -113,3 +119,37 @@ def _widest(standing: Standing) -> str:
         if consent.status is ConsentStatus.WITHDRAWN
     }
     return next((scope.value for scope in _WIDTH if scope in scopes), "none")
+
+
+class CountSink:
+    """Exported contacts as counts, in CSV or NDJSON."""
+
+    def __init__(self, file: IO[str], least: int, now: int, *, ndjson: bool) -> None:
+        self._file = file
+        self._least = least
+        self._tally = Tally(now)
+        self._ndjson = ndjson
+
+    async def take(self, batch: Sequence[One]) -> int:
+        """Count contacts of which anything is known."""
+        count = 0
+        for one in batch:
+            if one.standing.exact == Entry():
+                continue
+            count += 1
+            channel = "organisation" if one.contact is None else one.contact.channel.value
+            self._tally.add(channel, one.standing, one.known.since)
+        return count
+
+    def finish(self) -> None:
+        """Write what may be told."""
+        counts = self._tally.counts(self._least)
+        if self._ndjson:
+            for each in counts:
+                self._file.write(orjson.dumps(asdict(each)).decode() + "\n")
+            return
+        writer = csv.writer(self._file, lineterminator="\n")
+        writer.writerow(("channel", "table", "value", "count"))
+        for each in counts:
+            told = "withheld" if each.count is None else each.count
+            writer.writerow((each.channel, each.table, each.value, told))

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.contacts.digest import KeyRing, subject_of
-from gateway.contacts.parse import parse_contact
+from gateway.contacts.digest import KeyRing
 from gateway.decision.load import find_rules, load_rules
 from gateway.decision.rule import RuleSet
 from gateway.evidence.metric import Metrics
-from gateway.failure import GatewayError, InputError
 from gateway.gate import Gate
 from gateway.held.shelf import Shelf
-from gateway.records.entry import address_context, evidence_context
 from gateway.records.record import RuleSetRecord, RuleText
 from gateway.records.recorder import Recorder
 from gateway.records.seal import Sealer
-from gateway.register.register import Register, Seal, SealEvidence
+from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister, embedded
+from gateway.serve.keys import address_seal, addresses_seal, evidence_seal, key_ring, sealer
 from gateway.serve.offer import offer
+from gateway.serve.place import archive_place, configured_url
 from gateway.serve.sandbox import sandbox_socket
 from gateway.settings import Settings
-from gateway.settings.model import SmtpUpstream
 from gateway.settings.secret import read_secret
+from gateway.settings.smtp import SmtpUpstream
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
 from gateway.smtp.site import Site
@@ -37,125 +35,12 @@ from gateway.upstream.target import Target, Timeouts, Tls
 from gateway.upstream.upstreams import Upstreams
 
 if TYPE_CHECKING:
-    from gateway.records.checkpoint import CheckpointFile
-    from gateway.records.signing import Signer
     from gateway.serve.plane import Plane
 
 _PROBE_SECONDS = 3.0
 
 
-# -- keys, rules, targets -------------------------------------------------------------
-
-
-def key_ring(settings: Settings) -> KeyRing:
-    """The digest keys; made on first use.
-
-    Raises:
-        InputError: the file is unreadable, malformed, open to others, or gone.
-
-    """
-    path = settings.register.keys_file
-    if path is None:
-        raise InputError("register.keys_file is not set")
-    _refuse_lost(path, settings)
-    if not path.exists():
-        # Another process may have been first; its keys are then the keys.
-        with contextlib.suppress(InputError):
-            return KeyRing.create(path)
-    return KeyRing.load(path)
-
-
-def sealer(settings: Settings) -> Sealer:
-    """The content key; made on first use.
-
-    Raises:
-        InputError: the file is unreadable, malformed, open to others, or gone.
-
-    """
-    path = settings.records.content_key_file
-    if path is None:
-        raise InputError("records.content_key_file is not set")
-    _refuse_lost(path, settings)
-    return Sealer.load_or_create(path)
-
-
-def signer(settings: Settings) -> Signer:
-    """The key that signs the chain, made on first use; its public half lies in ``data_dir``.
-
-    Raises:
-        InputError: the file is unreadable, no key, open to others, or gone.
-
-    """
-    # Late: no worker signs.
-    from gateway.records.signing import Signer
-
-    path, public = settings.records.signing_key_file, public_key_file(settings)
-    if path is None:
-        raise InputError("records.signing_key_file is not set")
-    if public.exists() and not path.exists():
-        raise InputError(
-            f"{path}: the signing key is gone, but {public} belongs to it; restore it from the "
-            f"backup, or move {public.name} to a safe place to begin with a new key"
-        )
-    found = Signer.load_or_create(path)
-    found.export(public)
-    return found
-
-
-def public_key_file(settings: Settings) -> Path:
-    """Where the public half of the signing key lies."""
-    return settings.data_dir / "signing-key.pub"
-
-
-def checkpoint_file(settings: Settings) -> CheckpointFile:
-    """Where checkpoints are noted; raises InputError when that is not set."""
-    from gateway.records.checkpoint import CheckpointFile
-
-    if settings.records.checkpoints is None:
-        raise InputError("records.checkpoints is not set")
-    return CheckpointFile(settings.records.checkpoints)
-
-
-def _refuse_lost(path: Path, settings: Settings) -> None:
-    """Refuse a missing key file where something was written with it.
-
-    Keys are made before register and archive are, so that either without them tells
-    of a loss; a new key in the place of the lost one would only hide it.
-    """
-    written = (settings.data_dir / "register" / "append", settings.records.archive)
-    for place in written:
-        if place is not None and place.exists() and not path.exists():
-            raise InputError(
-                f"{path}: the key file is gone, but {place} was written with it; "
-                "restore it from the backup"
-            )
-
-
-def address_seal(ring: KeyRing, seal: Sealer) -> Seal:
-    """Seals an address for the register's events, bound to its digest."""
-
-    def sealed(address: str) -> bytes:
-        try:
-            subject = subject_of(parse_contact(address))
-        except GatewayError:
-            subject = f"d:{address}"
-        return seal.seal(address.encode(), address_context(str(ring.digest(subject))))
-
-    return sealed
-
-
-def _seal_all(seal: Sealer, addresses: Sequence[bytes], digests: Sequence[str]) -> list[bytes]:
-    """Seals many addresses for the register's events, each bound to its digest."""
-    return seal.seal_all(addresses, list(map(address_context, digests)))
-
-
-def evidence_seal(seal: Sealer) -> SealEvidence:
-    """Seals what a person said, for the register's events."""
-
-    def sealed(evidence: str, event_id: str) -> bytes:
-        return seal.seal(evidence.encode("utf-8", "surrogatepass"), evidence_context(event_id))
-
-    return sealed
+# -- rules and targets -----------------------------------------------------------------
 
 
 def rule_set(settings: Settings) -> tuple[RuleSet, RuleSetRecord]:
@@ -225,18 +110,6 @@ def _target(settings: Settings, upstream: SmtpUpstream) -> Target:
 # -- the register ---------------------------------------------------------------------
 
 
-def configured_url(settings: Settings) -> str | None:
-    """The register's URL, or None for an embedded one.
-
-    Raises:
-        SettingsError: ``url_file`` cannot be read.
-
-    """
-    if settings.register.url_file is not None:
-        return read_secret(settings.register.url_file, "register.url_file")
-    return None if settings.register.url == "embedded" else settings.register.url
-
-
 def embedded_register(settings: Settings) -> EmbeddedRegister:
     """The embedded register of this configuration, not started."""
     program = settings.register.server
@@ -270,7 +143,7 @@ async def open_register(settings: Settings, url: str, ring: KeyRing, seal: Seale
         settle=settings.register.settle,
         bits=settings.register.bucket_bits,
         seal=address_seal(ring, seal),
-        seal_all=partial(_seal_all, seal),
+        seal_all=addresses_seal(seal),
         seal_evidence=evidence_seal(seal),
         guarded=True,
     )
@@ -325,8 +198,8 @@ class Parts:
                 metrics.upstream_connections.labels(name, state).set(getattr(stats, state))
             metrics.upstream_connects.labels(name, "made").set(stats.connects)
             metrics.upstream_connects.labels(name, "failed").set(stats.failures)
-        metrics.register_trips.set(self.register.trips)
-        metrics.register_contacts.set(self.register.looked_up)
+        metrics.register_trips.set(self.register.current.trips)
+        metrics.register_contacts.set(self.register.current.looked_up)
         metrics.outcomes_lost.set(self.site.recorder.outcomes_lost)
 
     async def aclose(self) -> None:
@@ -404,46 +277,3 @@ async def build_parts(settings: Settings, metrics: Metrics, url: str | None = No
         parts = Parts(site, register, shelf, ring, seal, plane)
         undo.pop_all()
         return parts
-
-
-def archive_place(settings: Settings) -> Path | str:
-    """Where the archive is: the path of a SQLite file, or a URL of PostgreSQL's.
-
-    Raises:
-        SettingsError: ``url_file`` cannot be read.
-        InputError: it is not set, or the URL is none of PostgreSQL's.
-
-    """
-    records = settings.records
-    url = records.url
-    if records.url_file is not None:
-        url = read_secret(records.url_file, "records.url_file")
-        if not url.startswith(("postgresql://", "postgres://")):
-            raise InputError("records.url_file: the URL begins with postgresql://")
-    if url is not None:
-        return url
-    if records.archive is None:
-        raise InputError("records.archive is not set")
-    return records.archive
-
-
-def keys_place(settings: Settings) -> Path | str:
-    """Where people's keys are: the path of a file, or a URL of PostgreSQL's.
-
-    Raises:
-        SettingsError: ``keys_url_file`` cannot be read.
-        InputError: it is not set, or the URL is none of PostgreSQL's.
-
-    """
-    records = settings.records
-    url, name = records.keys_url, "records.keys_url"
-    if records.keys_url_file is not None:
-        name = "records.keys_url_file"
-        url = read_secret(records.keys_url_file, name)
-    if url is not None:
-        if not url.startswith(("postgresql://", "postgres://")):
-            raise InputError(f"{name}: the URL begins with postgresql://")
-        return url
-    if records.keys is None:
-        raise InputError("records.keys is not set")
-    return records.keys

@@ -17,10 +17,12 @@ from prometheus_client import CollectorRegistry
 from gateway.evidence.metric import Metrics
 from gateway.records.database import Database
 from gateway.serve.accepted import read_accepted
-from gateway.serve.assembly import Parts, archive_place, build_parts
+from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.logging import configure
+from gateway.serve.place import archive_place
 from gateway.serve.stores import Stores, open_custody, stores_on
+from gateway.serve.tally import hold_room
 from gateway.settings import Settings
 
 _HANDSHAKE: float = 30
@@ -71,6 +73,7 @@ async def open_child(assignment: Assignment) -> AsyncIterator[Child]:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
+    hold_room()
     metrics = Metrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         parts = await build_parts(settings, metrics)

@@ -25,6 +25,7 @@ from gateway.subject.people import People
 from gateway.subject.requests import Requests
 from gateway.subject.spread import Spreader
 from gateway.subject.store import PersonStore
+from gateway.subject.wishes import Wishes
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Desk:
 
     stores: Stores
     people: People
+    wishes: Wishes
     requests: Requests
     erasure: Erasure
     access: Access
@@ -49,6 +51,7 @@ class Desk:
         return cls(
             stores=stores,
             people=people,
+            wishes=Wishes(people, stores.register),
             requests=requests,
             erasure=Erasure(
                 people,

@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Mapping
 
 import structlog
-import uvloop
 
 from gateway.contacts.contact import Contact
 from gateway.evidence.metric import Metrics
@@ -29,6 +28,7 @@ from gateway.serve.child import Child, listen, open_child
 from gateway.serve.desk import person_store
 from gateway.serve.letterbox import Letterbox
 from gateway.serve.logging import configure
+from gateway.serve.offer import signing_keys
 from gateway.serve.stores import Stores
 from gateway.serve.tools import Tools
 from gateway.settings import Settings
@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 _LAST_WORDS = 5.0
 _GAUGE_SECONDS = 1.0
+_LANGUAGE_WITHIN = 1.0
+"""Seconds that a page waits for the archive to tell its language."""
 UNRATED = frozenset({"hooks", "u"})
 """Parts whose callers are tools: mail services refuse for many people from few addresses.
 
@@ -50,18 +52,13 @@ LARGEST = dict.fromkeys(("u", "c", "logo"), FORM)
 """Octets of a body: whoever has no link keeps no more of ours."""
 
 
-def run(assignment: Assignment) -> None:
+async def serve(assignment: Assignment) -> None:
     """Serve as assigned until SIGTERM.
 
     Raises:
         GatewayError: it cannot start; the text says what to do.
 
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assignment))
-
-
-async def _serve(assignment: Assignment) -> None:
     async with open_child(assignment) as child, contextlib.AsyncExitStack() as stack:
         settings, parts, stores, metrics = child.settings, child.parts, child.stores, child.metrics
         context = server_context(settings.public.tls, "public.tls")
@@ -114,13 +111,14 @@ def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Par
 
     async def speaks(contact: Contact) -> Language | None:
         try:
-            people = await store.of(contact)
-            if len(people) != 1:
-                return None
-            language: Language = (await store.open(people[0])).person.language.value
-        except GatewayError as error:
+            async with asyncio.timeout(_LANGUAGE_WITHIN):
+                people = await store.of(contact)
+                if len(people) != 1:
+                    return None
+                language: Language = (await store.open(people[0])).person.language.value
+        except (GatewayError, TimeoutError) as error:
             # The page is shown all the same, in the browser's language.
-            log.warning("language_unknown", cause=str(error))
+            log.warning("language_unknown", cause=str(error) or "the archive takes too long")
             return None
         return language
 
@@ -131,6 +129,7 @@ def _pages(settings: Settings, parts: Parts, stores: Stores) -> Mapping[str, Par
         Requests(stores.database, stores.custody, store, recorder),
         post,
         speaks,
+        signing_keys(settings),
     )
 
 

@@ -15,6 +15,7 @@ from gateway.held.store import HeldStore
 from gateway.http.health import Check
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver, ArchiverStatus
+from gateway.records.binding import Binding
 from gateway.records.checkpointing import Checkpointer
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
@@ -29,17 +30,10 @@ from gateway.register.register import Register
 from gateway.register.server import EmbeddedRegister
 from gateway.retention.contacts import Contacts
 from gateway.retention.run import GATEWAY, carry_out, plan
-from gateway.serve.assembly import (
-    checkpoint_file,
-    configured_url,
-    embedded_register,
-    key_ring,
-    open_register,
-    sealer,
-    signer,
-    targets,
-)
+from gateway.serve.assembly import embedded_register, open_register, targets
 from gateway.serve.desk import follower_of, person_store
+from gateway.serve.keys import checkpoint_file, key_ring, sealer, signer
+from gateway.serve.place import configured_url
 from gateway.serve.reminder import Reminder
 from gateway.serve.sandbox import running_sandboxes
 from gateway.serve.stores import open_custody, open_database, restore_schemes
@@ -119,7 +113,7 @@ class Keeper:
                 archive,
                 events=layout.event_streams(),
                 resealer=Resealer(seal, custody),
-                contents=contents,
+                binding=Binding(database, seal, contents),
                 checkpointer=self._checkpointer,
                 unknown_after=settings.records.unknown_after_minutes * 60_000,
             )

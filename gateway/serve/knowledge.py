@@ -17,10 +17,12 @@ from gateway.decision.load import read_rules
 from gateway.decision.rule import RuleSet
 from gateway.entry.entry import EMPTY, Entry
 from gateway.entry.event import Event
+from gateway.entry.merging import merge
 from gateway.entry.projection import project
-from gateway.entry.standing import Standing, merge
+from gateway.entry.standing import Standing
 from gateway.records.events import EventArchive
 from gateway.register.register import Register
+from gateway.register.reply import stream_id
 
 
 class Knowledge:
@@ -88,7 +90,7 @@ class Knowledge:
         for at, text in await self._events.known_of([str(digest)]):
             found[at.encode()] = Event.from_json(text)
         entry, last = EMPTY, b"0-0"
-        for number in sorted(found, key=_number):
+        for number in sorted(found, key=stream_id):
             event = found[number]
             if event.recorded <= self.at:
                 entry, last = project(entry, event), number
@@ -98,8 +100,3 @@ class Knowledge:
 def _told(entries: Sequence[tuple[Entry, bytes]]) -> list[Entry]:
     """Those entries that tell something."""
     return [entry for entry, _ in entries if entry != EMPTY]
-
-
-def _number(text: bytes) -> tuple[int, int]:
-    milliseconds, _, sequence = text.partition(b"-")
-    return int(milliseconds), int(sequence)

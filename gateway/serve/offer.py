@@ -23,7 +23,7 @@ def offer(settings: Settings) -> Offer | None:
             malformed or, with links, open to others.
 
     """
-    keys = _signing_keys(settings)
+    keys = signing_keys(settings)
     if not settings.unsubscribe.add:
         return None
     return _offer(settings, links_of(settings), keys)
@@ -31,7 +31,7 @@ def offer(settings: Settings) -> Offer | None:
 
 def check_offer(settings: Settings) -> None:
     """Try what :func:`offer` rests on, and make nothing; raises what it raises."""
-    keys, path = _signing_keys(settings), settings.unsubscribe.key_file
+    keys, path = signing_keys(settings), settings.unsubscribe.key_file
     if path is not None and path.exists():
         links = Links.load_or_create(path)
     else:
@@ -52,8 +52,8 @@ def _offer(settings: Settings, links: Links, keys: dict[str, SigningKey]) -> Off
     return Offer(links, settings.public.url, settings.unsubscribe.address, keys)
 
 
-def _signing_keys(settings: Settings) -> dict[str, SigningKey]:
-    """The keys that mail is signed with, by domain."""
+def signing_keys(settings: Settings) -> dict[str, SigningKey]:
+    """The keys that mail is signed with, by domain; raises InputError."""
     keys: dict[str, SigningKey] = {}
     for number, dkim in enumerate(settings.dkim):
         setting = f"dkim[{number}].key_file: {dkim.key_file}"

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 
 import structlog
-import uvloop
 
 from gateway.api.desk import Desk, Serving
 from gateway.api.ledger import Ledger
@@ -42,18 +41,13 @@ log = structlog.get_logger(__name__)
 _LAST_WORDS = 5.0
 
 
-def run(assignment: Assignment) -> None:
+async def serve(assignment: Assignment) -> None:
     """Serve the API as assigned until SIGTERM.
 
     Raises:
         GatewayError: it cannot start; the text says what to do.
 
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assignment))
-
-
-async def _serve(assignment: Assignment) -> None:
     async with open_child(assignment) as child:
         settings, parts, stores = child.settings, child.parts, child.stores
         context = server_context(settings.api.tls, "api.tls")
@@ -65,7 +59,7 @@ async def _serve(assignment: Assignment) -> None:
         listening = await listen(server, assignment.api, context)
         child.ready()
         loop = asyncio.get_running_loop()
-        reloads = loop.create_task(_reloads(child, office, context))
+        reloads = loop.create_task(_reloads(child, office, importer, context))
         importing = loop.create_task(importer.run())
         await child.stop.wait()
         reloads.cancel()
@@ -94,7 +88,9 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores, importer: Importer
         organisation_history=stores.organisation_history,
         acts=partial(acts, stores.database),
         held=Holding(parts),
-        serving=Serving(people.people, people.requests, people.erasure, people.access),
+        serving=Serving(
+            people.people, people.wishes, people.requests, people.erasure, people.access
+        ),
         feed=feed,
         waiting=Waiting(feed.head),
         known=stores.known,
@@ -105,22 +101,24 @@ def desk_of(settings: Settings, parts: Parts, stores: Stores, importer: Importer
     )
 
 
-async def _reloads(child: Child, office: Office, context: ssl.SSLContext | None) -> None:
+async def _reloads(
+    child: Child, office: Office, importer: Importer, context: ssl.SSLContext | None
+) -> None:
     while True:
         await child.reload.wait()
         child.reload.clear()
         try:
             settings = child.renewed()
-            tools = tools_of(settings)
+            tools_of(settings)  # before anything is changed
             site = await child.parts.rebuild(settings, child.metrics)
+            desk = desk_of(settings, child.parts, child.stores, importer)
             if context is not None and settings.api.tls is not None:
                 load_certificate(context, settings.api.tls, "api.tls")
         except GatewayError as error:
             log.error("reload_refused", cause=str(error))
             reload_later(error, child.reload)
             continue
-        office.desk = replace(
-            office.desk, settings=settings, rules=site.rules, gate=site.gate, tools=tools
-        )
+        # Whoever waits for changes goes on waiting.
+        office.desk = replace(desk, feed=office.desk.feed, waiting=office.desk.waiting)
         configure(settings.log, worker=child.assignment.index)
         log.info("api_reloaded", rules=site.rules.name, version=site.rules.version)

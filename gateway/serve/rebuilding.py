@@ -12,7 +12,9 @@ from typing import Final
 from gateway.failure import GatewayError, RegisterUnavailable
 from gateway.records.events import EventArchive
 from gateway.records.lease import Hold, Lease
-from gateway.register.rebuild import Disturbed, Progress, Rebuild, Rebuilt
+from gateway.register.rebuild import Rebuild
+from gateway.register.rebuild_script import Disturbed
+from gateway.register.rebuilt import Progress, Rebuilt
 from gateway.register.register import Register
 from gateway.serve.stores import restore_schemes
 
@@ -45,7 +47,7 @@ async def rebuild(
     wire = register.connections.wire
     async with _alone(Lease(wire, REBUILDER, lasts=_LEASE_MS)):
         for attempt in range(1, _ATTEMPTS + 1):
-            places = await register.refresh()
+            places = await register.current.refresh()
             await restore_schemes(register, events)
             one = Rebuild(
                 *(wire, places, events, key_ids),
@@ -60,8 +62,8 @@ async def rebuild(
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            await register.refresh()
-            if (await register.examine(await events.cursors())).behind:
+            await register.current.refresh()
+            if (await register.current.examine(await events.cursors())).behind:
                 if attempt == _ATTEMPTS:
                     break
                 continue

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-import uvloop
 from prometheus_client import CollectorRegistry
 
 from gateway.clock import now_ms
@@ -27,6 +26,7 @@ from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.logging import configure
+from gateway.serve.tally import hold_room
 from gateway.smtp.listener import Listener
 from gateway.smtp.server import Server
 
@@ -47,6 +47,7 @@ class Service:
         self._assignment = assignment
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
+        hold_room()
         self._metrics = Metrics(CollectorRegistry())
         self._sms_servers: list[asyncio.Server] = []
         self._sms_tls: ssl.SSLContext | None = None
@@ -191,16 +192,11 @@ def _keep_what_lasts() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def run(assignment: Assignment) -> None:
-    """Serve as assigned, on a loop of its own, until SIGTERM.
+async def serve(assignment: Assignment) -> None:
+    """Serve as assigned until SIGTERM.
 
     Raises:
         GatewayError: it cannot start; the text says what to do.
 
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assignment))
-
-
-async def _serve(assignment: Assignment) -> None:
     await Service(assignment).run()

@@ -18,6 +18,7 @@ from gateway.held.store import HeldStore
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.belonging import belong, keys_of
+from gateway.records.binding import Binding
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from gateway.records.events import EventArchive
@@ -27,7 +28,9 @@ from gateway.records.unsealing import Unsealer
 from gateway.register import layout
 from gateway.register.export import Known
 from gateway.register.register import Register
-from gateway.serve import assembly
+from gateway.serve.assembly import open_register, register_url
+from gateway.serve.keys import key_ring, sealer
+from gateway.serve.place import archive_place, keys_place
 from gateway.settings import Settings
 
 _PAGE = 1000
@@ -134,8 +137,8 @@ async def restore_schemes(register: Register, events: EventArchive) -> None:
 
     Raises RecordsUnavailable, RegisterUnavailable.
     """
-    archived = await events.of(register.scheme_subjects)
-    await register.restore_schemes(map(Event.from_json, archived))
+    archived = await events.of(register.hashed.announced_as)
+    await register.hashed.restore(map(Event.from_json, archived))
 
 
 async def open_database(settings: Settings) -> Database:
@@ -146,7 +149,7 @@ async def open_database(settings: Settings) -> Database:
         RecordsUnavailable: it cannot be made or opened.
 
     """
-    place = assembly.archive_place(settings)
+    place = archive_place(settings)
     return await Database.open(place, timeout=settings.records.archive_timeout)
 
 
@@ -158,7 +161,7 @@ async def open_custody(settings: Settings, seal: Sealer, database: Database) -> 
         RecordsUnavailable: they cannot be made or opened.
 
     """
-    place = assembly.keys_place(settings)
+    place = keys_place(settings)
     where = "records.keys_url" if isinstance(place, str) else str(place)
     if isinstance(place, Path) and not place.exists() and await keys_of(database) is not None:
         raise InputError(
@@ -178,16 +181,16 @@ async def open_custody(settings: Settings, seal: Sealer, database: Database) -> 
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores of a configuration; an embedded register not running runs meanwhile."""
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(assembly.register_url(settings))
-        ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
-        register = await assembly.open_register(settings, url, ring, seal)
+        url = await stack.enter_async_context(register_url(settings))
+        ring, seal = key_ring(settings), sealer(settings)
+        register = await open_register(settings, url, ring, seal)
         await stack.enter_async_context(register)
         database = await open_database(settings)
         stack.push_async_callback(database.aclose)
         custody = await open_custody(settings, seal, database)
         stack.push_async_callback(custody.aclose)
         opened = stores_on(register, database, custody, ring, seal)
-        await register.examine(await opened.events.cursors())
+        await register.current.examine(await opened.events.cursors())
         yield opened
 
 
@@ -209,7 +212,7 @@ def stores_on(
             archive,
             events=layout.event_streams(),
             resealer=Resealer(seal, custody),
-            contents=contents,
+            binding=Binding(database, seal, contents),
         ),
         ring=ring,
         seal=seal,

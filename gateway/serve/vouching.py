@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.failure import GatewayError
 from gateway.register.register import Register
 from gateway.register.whole import NotWhole
-from gateway.serve import assembly
+from gateway.serve.place import archive_place
 from gateway.settings import Settings
 
 
@@ -20,16 +20,16 @@ async def vouch(settings: Settings, register: Register) -> None:
     made all the same.
     """
     try:
-        await register.require_whole()
+        await register.current.require_whole()
     except NotWhole:
         with contextlib.suppress(GatewayError):
-            await register.examine(await _cursors(settings))
+            await register.current.examine(await _cursors(settings))
     except GatewayError:
         return  # the command itself will say so
 
 
 async def _cursors(settings: Settings) -> dict[bytes, bytes]:
-    place = assembly.archive_place(settings)
+    place = archive_place(settings)
     if isinstance(place, Path) and not place.exists():
         return {}
     # Late: the database's library takes a third of a second.

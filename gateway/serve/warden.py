@@ -67,10 +67,10 @@ class Warden:
         """Compare once; None where one of the two does not answer."""
         watch = self.watch
         try:
-            state = await self._register.examine(await self._events.cursors())
+            state = await self._register.current.examine(await self._events.cursors())
             if not (state.whole or state.behind):
                 # Whoever archived it further says whether it is whole.
-                await self._register.require_whole()
+                await self._register.current.require_whole()
         except NotWhole:
             self._not_whole("its events were archived elsewhere; that machine must compare it")
             return state

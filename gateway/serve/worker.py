@@ -20,15 +20,20 @@ def main() -> None:
     # structlog loads rich where it is installed, and rich a highlighter, to draw
     # tracebacks: 6 MB for what no worker does.
     sys.modules["rich"] = None  # type: ignore[assignment]
+    import asyncio
+
+    import uvloop
+
     if assignment.api:
-        from gateway.serve.office import run
+        from gateway.serve.office import serve
     elif assignment.front:
-        from gateway.serve.front import run
+        from gateway.serve.front import serve
     else:
-        from gateway.serve.service import run
+        from gateway.serve.service import serve
 
     try:
-        run(assignment)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(assignment))
     except GatewayError as error:
         sys.exit(f"suppression-gateway worker: {error}")
 

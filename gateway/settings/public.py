@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from gateway.settings.bound import Bound, Checked
 from gateway.settings.value import (
+    MIB,
     Certificate,
     Count,
     Domain,
@@ -17,14 +18,13 @@ from gateway.settings.value import (
     Network,
     Seconds,
     Table,
+    is_plain_address,
 )
 
 Language = Literal["fi", "sv", "en"]
-MIB = 1024 * 1024
 CONTRAST = 4.5
 """What text needs against its ground."""
 
-_is_plain_address = re.compile(r"[!-;=?A-~]+@[A-Za-z0-9.-]+").fullmatch
 _is_colour = re.compile(r"#[0-9A-Fa-f]{6}").fullmatch
 
 
@@ -36,7 +36,7 @@ def _base_url(value: str) -> str:
 
 
 def _address(value: str) -> str:
-    if value and (not _is_plain_address(value) or "+" in value):
+    if value and (not is_plain_address(value) or "+" in value):
         raise ValueError("write a plain address without +, as unsubscribe@mail.example.com")
     return value
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from gateway.provider.table import TableShape
 from gateway.settings.bound import Bound, Checked
 from gateway.settings.value import (
+    MIB,
     Certificate,
     ClientKind,
     Count,
@@ -20,7 +21,6 @@ from gateway.settings.value import (
     Table,
 )
 
-MIB = 1024 * 1024
 _OPT_OUT_WORDS = (
     "stop",
     "lopeta",

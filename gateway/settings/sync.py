@@ -39,10 +39,13 @@ class SyncTool(Table):
     kind: ToolKind
     url: BaseUrl = ""
     """Its API; the vendor's own if not set."""
+    client_id: str = ""
+    """The id of a client of OAuth 2 that the secret belongs to, in place of ``username``
+    (Mautic)."""
     username: str = ""
     """The account, key id or user that the secret belongs to, where the tool has one."""
     secret_file: Path | None = None
-    """A file with its API key, token or password."""
+    """A file with its API key, token, password or client's secret."""
     place: str = ""
     """Which list of it: SES region, Mailgun domain, Postmark stream, Mailchimp audience,
     Mandrill subaccount, Twilio sender."""

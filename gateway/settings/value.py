@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,12 @@ from typing import Annotated, ClassVar
 
 from gateway.contacts.contact import ContactError
 from gateway.contacts.parse import parse_domain
+from gateway.decision.facts import Kind
 from gateway.settings.bound import Bound, Checked
+
+MIB = 1024 * 1024
+is_plain_address = re.compile(r"[!-;=?A-~]+@[A-Za-z0-9.-]+").fullmatch
+"""Whether a text is an address that a header field can hold as it is."""
 
 
 class ClientKind(StrEnum):
@@ -21,6 +27,15 @@ class ClientKind(StrEnum):
     TRANSACTIONAL = "transactional"
     NOTICE = "notice"
     DECLARED = "declared"
+
+
+CLIENT_KINDS: dict[ClientKind, Kind] = {
+    ClientKind.MARKETING: Kind.MARKETING,
+    ClientKind.SERVICE: Kind.SERVICE,
+    ClientKind.TRANSACTIONAL: Kind.TRANSACTIONAL,
+    ClientKind.NOTICE: Kind.NOTICE,
+    ClientKind.DECLARED: Kind.UNCLEAR,
+}
 
 
 def _listen(value: str) -> str:

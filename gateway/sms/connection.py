@@ -1,6 +1,8 @@
 """Connections of HTTP servers, and bounds around them: how many, and how long until a request.
 
-The library bounds neither: a head that never ends would hold a connection for ever.
+The library bounds neither: a head that never ends would hold a connection for ever.  What is
+no HTTP is answered in words that are not the library's, which name its version and repeat
+what was sent.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
+from operator import itemgetter
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -18,10 +22,35 @@ UNHEARD = logging.Logger("unheard", logging.CRITICAL + 1)
 """The library would log what strangers say wrongly, word by word: numbers and tokens too."""
 
 
+SAID: Final = {
+    "Cache-Control": "no-store",
+    "Server": "suppression-gateway",  # the library would name its version
+    "X-Content-Type-Options": "nosniff",
+}
+"""Header fields of every answer."""
+
+
+async def answered(
+    request: web.BaseRequest, answer: web.StreamResponse, seconds: float
+) -> web.StreamResponse:
+    """Write an answer within so many seconds, or cut the connection; returns the answer.
+
+    The library would wait for ever for whoever reads nothing.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await answer.prepare(request)
+            await answer.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    return answer
+
+
 class Connection(RequestHandler):
     """A connection that must begin its first request in time."""
 
-    __slots__ = ("_begin_within", "_full", "_timer")
+    __slots__ = ("_begin_within", "_full", "_reads_since", "_timer")
 
     def __init__(
         self,
@@ -35,6 +64,7 @@ class Connection(RequestHandler):
         self._full = full
         self._begin_within = within
         self._timer: asyncio.TimerHandle | None = None
+        self._reads_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request; where there are too many, close at once."""
@@ -57,6 +87,40 @@ class Connection(RequestHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Say that a request could not be read."""
+        reason = HTTPStatus(status).phrase
+        answer = super().handle_error(request, status, exc, f"{reason}.\n")
+        answer.headers.update(SAID)
+        return answer
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """While a body is read it is the client that is waited for."""
+        self._reads_since = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self._reads_since = None
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when (the loop's time) its client is waited for; None: it waits for us."""
+        if self._force_close:
+            return None
+        if self._reads_since is not None:
+            return self._reads_since
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return None
+        return self._next_keepalive_close_time - self._keepalive_timeout
+
     def _too_late(self) -> None:
         """Nothing whole has come: a head that never ends holds a connection for ever."""
         if self._request_count == 0 and self.transport is not None:
@@ -64,17 +128,24 @@ class Connection(RequestHandler):
 
 
 class Server(web.Server):
-    """A server that bounds its connections."""
+    """A server that bounds its connections, by what the settings say when one comes.
+
+    Where there are too many, a new one is closed at once; or, with ``makes_room``, the one
+    whose client has been waited for the longest, so that nobody who only holds connections
+    keeps others out.
+    """
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         *,
-        most: int,
-        first: float,
+        most: Callable[[], int],
+        first: Callable[[], float],
+        makes_room: bool = False,
         **how: Any,  # noqa: ANN401 - the library's own options
     ) -> None:
         super().__init__(handler, **how)
+        self._makes_room = makes_room
         self._most = most
         self._first = first
         self._open: dict[RequestHandler, asyncio.Transport] = {}
@@ -109,5 +180,20 @@ class Server(web.Server):
 
     def __call__(self) -> RequestHandler:
         """A connection that has come."""
-        full = len(self._connections) >= self._most
-        return Connection(self, full=full, within=self._first, loop=self._loop, **self._kwargs)
+        full = len(self._connections) >= self._most()
+        if full and self._makes_room:
+            full = not self._made_room()
+        return Connection(self, full=full, within=self._first(), loop=self._loop, **self._kwargs)
+
+    def _made_room(self) -> bool:
+        """Close the connection that has waited for its client the longest, if any does."""
+        connections = (one for one in self._open if isinstance(one, Connection))
+        waiting = [(since, one) for one in connections if (since := one.waits_since) is not None]
+        if not waiting:
+            return False
+        _, longest = min(waiting, key=itemgetter(0))
+        transport = self._open[longest]
+        longest.force_close()
+        # Over TLS a close waits for the other side's, and nobody there may be listening.
+        transport.abort()
+        return True

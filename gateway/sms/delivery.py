@@ -27,25 +27,20 @@ from gateway.failure import GatewayError
 from gateway.provider.adapter import Adapter, status_told
 from gateway.provider.problem import Problem, Refusal
 from gateway.provider.request import Answer, Request
-from gateway.provider.submission import Decided, Fate, Report, Submission, Told
+from gateway.provider.submission import Decided, Fate, Submission, Told
 from gateway.records.record import Result
 from gateway.settings.sms import OnQuiet, OnSchedule, SmsOnSuppress
 from gateway.sms.evidence import Recorded
 from gateway.sms.judged import Judged, outcomes_of, resting
 from gateway.sms.judging import confirm, judge
-from gateway.sms.keeping import Keeping, Place, store_texts
+from gateway.sms.keeping import Keeping, store_texts
+from gateway.sms.noting import Noting
 from gateway.sms.outlet import ProviderAway
 from gateway.sms.repeat import Earlier, Turn, decided_then
 from gateway.sms.route import Route
 from gateway.sms.site import Site
 
 log = structlog.get_logger(__name__)
-
-_RESULTS = {
-    Told.ACCEPTED: Result.FORWARDED,
-    Told.REFUSED: Result.REFUSED,
-    Told.LATER: Result.DEFERRED,
-}
 
 
 class Resting(Refusal):
@@ -73,15 +68,10 @@ class Delivery:
         self._original = original
         self._submission = submission
         self._received = received
-        self._outcomes: list[list[Outcome]] = []
-        """Of each contact of each message."""
-        self._records: list[Recorded] = []
         self._turn: Turn | None = None
         """Of a request that names itself."""
         self._keeping = Keeping(site, route, submission)
-        self._stored: list[Place] = []
-        """Those that wait already since the same request was said before."""
-        self._reports: list[Report] = []
+        self._noting = Noting(site, route, submission)
 
     async def run(self) -> Answer:
         """Judge, store, record, hand over.
@@ -99,9 +89,9 @@ class Delivery:
                 "Messages that the provider sends later are refused: a ban may come meanwhile",
             )
         judged = await judge(site, route, self._submission, now)
-        self._outcomes = [outcomes_of(one) for one in judged]
+        self._noting.outcomes = [outcomes_of(one) for one in judged]
         self._refuse_unreadable(judged)
-        deferred = any(Outcome.DEFER in outcomes for outcomes in self._outcomes)
+        deferred = any(Outcome.DEFER in outcomes for outcomes in self._noting.outcomes)
         if deferred and (until := self._quiet_until(judged)):
             await self._note_quiet(judged, now)
             raise Resting(until)
@@ -122,11 +112,11 @@ class Delivery:
             try:
                 await self._keeping.commit()
             except BaseException:
-                await self._note_failed([[] for _ in self._records], Result.FAILED)
+                await self._fail([[] for _ in self._noting.records], Result.FAILED)
                 raise
             answer = self._answer_here(decided)
-            self._note_unsent(decided)
-            await self._keep_reports()
+            self._noting.unsent(decided)
+            await self._noting.keep_reports()
         else:
             answer = await self._hand_over(decided)
         return answer
@@ -182,20 +172,20 @@ class Delivery:
         outcomes: list[list[str]] = []
         earlier = None
         if self._turn is not None:
-            outcomes = [list(map(str, each)) for each in self._outcomes]
+            outcomes = [list(map(str, each)) for each in self._noting.outcomes]
             earlier = self._turn.earlier
         if earlier and earlier.fits(outcomes) and await self._keeping.adopt(earlier.held):
-            self._stored = earlier.waiting()
-            for number, place in self._stored:
+            self._noting.stored = earlier.waiting()
+            for number, place in self._noting.stored:
                 outcomes[number][place] = earlier.outcomes[number][place]
             if earlier.outcomes == outcomes:
-                self._records = [
+                self._noting.records = [
                     Recorded(one, id_, ids)
                     for one, id_, ids in zip(judged, earlier.messages, earlier.records, strict=True)
                 ]
                 await self._begin(earlier)
                 return
-        self._records = [
+        self._noting.records = [
             site.evidence.record(
                 route,
                 self._submission.request,
@@ -205,22 +195,24 @@ class Delivery:
                 keeps=Outcome.HOLD in decided or Outcome.DEFER in decided,
                 content=Outcome.FORWARD in decided,
             )
-            for one, decided in zip(judged, self._outcomes, strict=True)
+            for one, decided in zip(judged, self._noting.outcomes, strict=True)
         ]
         try:
             # A text that is kept is one of a message that waits, or of its kind.
-            if any(one.written is None or one.written.content for one in self._records):
-                await self._keeping.store(self._original, self._records, self._stored)
-            await site.evidence.store(self._records)
+            if any(one.written is None or one.written.content for one in self._noting.records):
+                await self._keeping.store(self._original, self._noting.records, self._noting.stored)
+            await site.evidence.store(self._noting.records)
         except BaseException:
             await self._keeping.undo()
             raise
-        for number, place in self._stored:
-            site.evidence.outcome(route, self._records[number], [place], Result.HELD, now_ms())
+        for number, place in self._noting.stored:
+            site.evidence.outcome(
+                route, self._noting.records[number], [place], Result.HELD, now_ms()
+            )
         if self._turn is not None:
-            held = [*(earlier.held if self._stored and earlier else ()), *self._keeping.held]
-            ids = [[*one.ids] for one in self._records]
-            said = Earlier(outcomes, [one.id for one in self._records], ids, held)
+            held = [*(earlier.held if self._noting.stored and earlier else ()), *self._keeping.held]
+            ids = [[*one.ids] for one in self._noting.records]
+            said = Earlier(outcomes, [one.id for one in self._noting.records], ids, held)
             await self._begin(said)
 
     async def _begin(self, said: Earlier) -> None:
@@ -231,15 +223,15 @@ class Delivery:
         try:
             await self._turn.begin(said._replace(begun=sends))
         except BaseException:
-            await self._note_failed([[] for _ in self._records], Result.FAILED)
+            await self._fail([[] for _ in self._noting.records], Result.FAILED)
             raise
 
     def _decided(self, judged: Sequence[Judged], now: int) -> Decided:
         fates, ids = [], []
         becomes = {outcome: self._fate(outcome) for outcome in Outcome}
-        for number, (one, record) in enumerate(zip(judged, self._records, strict=True)):
-            of_contacts = list(map(becomes.__getitem__, self._outcomes[number]))
-            for stored, place in self._stored:
+        for number, (one, record) in enumerate(zip(judged, self._noting.records, strict=True)):
+            of_contacts = list(map(becomes.__getitem__, self._noting.outcomes[number]))
+            for stored, place in self._noting.stored:
                 if stored == number:
                     of_contacts[place] = Fate.TAKEN
             of_all, names = of_contacts, list(record.ids)
@@ -278,18 +270,18 @@ class Delivery:
         site, route, adapter = self._site, self._route, self._route.adapter
         forward = Outcome.FORWARD
         going = [
-            [place for place in self._fresh(number) if outcomes[place] is forward]
-            for number, outcomes in enumerate(self._outcomes)
+            [place for place in self._noting.fresh(number) if outcomes[place] is forward]
+            for number, outcomes in enumerate(self._noting.outcomes)
         ]
         try:
             await self._keeping.keep()
             request = self._outgoing(decided)
-            begin = partial(confirm, site, [one.judged for one in self._records], going)
+            begin = partial(confirm, site, [one.judged for one in self._noting.records], going)
             answer = await site.outlets.send(route, request, begin)
         except BaseException as error:
             begun = isinstance(error, ProviderAway) and error.begun
             unknown = begun or not isinstance(error, GatewayError)
-            await self._note_failed(going, Result.UNKNOWN if unknown else Result.FAILED)
+            await self._fail(going, Result.UNKNOWN if unknown else Result.FAILED)
             if begun:
                 site.metrics.fault("provider_unanswered")
                 log.warning("provider_unanswered", route=route.name, cause=str(error))
@@ -331,7 +323,8 @@ class Delivery:
             log.warning("provider_failed", route=self._route.name, status=answer.status)
             self._site.metrics.fault("provider")
         if not answer.good:
-            await self._note_refused(going, answer, told)
+            self._noting.refused(going, answer, told)
+            await self._undo()
             if usable:
                 return answer
             raise Refusal(
@@ -361,98 +354,15 @@ class Delivery:
         told: Sequence[Told],
     ) -> None:
         """The provider has taken it: what was kept of it is ours now."""
-        self._note_sent(going, answer, told)
-        self._note_unsent(decided)
+        self._noting.sent(going, answer, told)
+        self._noting.unsent(decided)
         await self._keeping.commit_in_time()
-        await self._keep_reports()
+        await self._noting.keep_reports()
 
-    def _note_sent(
-        self, going: Sequence[Sequence[int]], answer: Answer, told: Sequence[Told]
-    ) -> None:
-        site, at = self._site, now_ms()
-        if told.count(Told.ACCEPTED) == len(told):
-            # The usual case.  Of whom nothing is said is accepted as well.
-            for record, places in zip(self._records, going, strict=True):
-                site.evidence.outcome(self._route, record, places, Result.FORWARDED, at, answer)
-            return
-        said = iter(told)
-        for record, places in zip(self._records, going, strict=True):
-            by_result: dict[Result, list[int]] = {}
-            for place in places:
-                result = _RESULTS[next(said, Told.ACCEPTED)]
-                by_result.setdefault(result, []).append(place)
-            for result, some in by_result.items():
-                site.evidence.outcome(self._route, record, some, result, at, answer)
-
-    def _note_unsent(self, decided: Decided) -> None:
-        """Those that were never to reach the provider, and the reports of some of them."""
-        site, route, at = self._site, self._route, now_ms()
-        alone = not decided.any(Fate.SENT) and not decided.any(Fate.TAKEN)
-        for number, (record, outcomes) in enumerate(
-            zip(self._records, self._outcomes, strict=True)
-        ):
-            if outcomes.count(Outcome.FORWARD) == len(outcomes):
-                continue
-            suppressed: list[int] = []
-            rejected: list[int] = []
-            waiting: list[int] = []
-            places = record.judged.addressees.places
-            for place in self._fresh(number):
-                outcome = outcomes[place]
-                if outcome is Outcome.SUPPRESS:
-                    fate = decided.fates[number][places[place]]
-                    heard = fate is Fate.BLOCKED and (alone or route.adapter.tells_each)
-                    (rejected if heard else suppressed).append(place)
-                elif outcome is not Outcome.FORWARD:
-                    waiting.append(place)
-            for some, result in (
-                (suppressed, Result.SUPPRESSED),
-                (rejected, Result.REJECTED),
-                (waiting, Result.HELD),
-            ):
-                site.evidence.outcome(route, record, some, result, at)
-            if route.settings.on_suppress is not SmsOnSuppress.DISCARD:
-                self._report(decided, number, [places[place] for place in suppressed])
-
-    def _report(self, decided: Decided, number: int, places: Sequence[int]) -> None:
-        """Owe the reports of those of whom the tool's answer tells nothing."""
-        adapter, secret = self._route.adapter, self._route.report_secret
-        for place in places:
-            report = adapter.report(self._submission, decided, number, place, secret)
-            if report is not None:
-                self._reports.append(report)
-
-    async def _keep_reports(self) -> None:
-        if self._reports:
-            hosts = self._route.settings.report_hosts
-            await self._site.reporter.keep(self._reports, hosts)
-
-    async def _note_failed(self, going: Sequence[Sequence[int]], result: Result) -> None:
-        """Nobody hears of success: all else of the request comes to nothing as well."""
-        at = now_ms()
-        for number, (record, places) in enumerate(zip(self._records, going, strict=True)):
-            rest = _others(self._fresh(number), places)
-            self._site.evidence.outcome(self._route, record, places, result, at)
-            self._site.evidence.outcome(self._route, record, rest, Result.FAILED, at)
+    async def _fail(self, going: Sequence[Sequence[int]], result: Result) -> None:
+        """Nobody hears of success: nothing of the request waits any more."""
+        self._noting.failed(going, result)
         await self._undo()
-
-    async def _note_refused(
-        self, going: Sequence[Sequence[int]], answer: Answer, told: Sequence[Told]
-    ) -> None:
-        self._note_sent(going, answer, told)
-        at = now_ms()
-        result = _RESULTS[told[0]] if told else Result.REFUSED
-        for number, (record, places) in enumerate(zip(self._records, going, strict=True)):
-            rest = _others(self._fresh(number), places)
-            self._site.evidence.outcome(self._route, record, rest, result, at, answer)
-        await self._undo()
-
-    def _fresh(self, number: int) -> Sequence[int]:
-        """The contacts of a message that this request decides on."""
-        if not self._stored:
-            return range(len(self._outcomes[number]))
-        stored = {place for one, place in self._stored if one == number}
-        return [place for place in range(len(self._records[number].ids)) if place not in stored]
 
     async def _undo(self) -> None:
         """Take back what waits; said again, the request is a new one if anything did."""
@@ -474,8 +384,3 @@ def _usable(adapter: Adapter, answer: Answer) -> tuple[bool, Answer]:
         except ValueError:
             return False, answer
     return True, answer
-
-
-def _others(contacts: Sequence[int], places: Sequence[int]) -> list[int]:
-    """Those of the contacts that are not among these."""
-    return sorted({*contacts} - {*places})

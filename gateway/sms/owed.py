@@ -14,11 +14,12 @@ from typing import Any, Final, NamedTuple
 import orjson
 import structlog
 
-from gateway.failure import GatewayError, RegisterUnavailable
+from gateway.failure import GatewayError
 from gateway.provider.submission import Report
 from gateway.records.identifier import new_id
 from gateway.records.recorder import Exchange
 from gateway.records.seal import Sealer
+from gateway.register.reply import require_good
 
 log = structlog.get_logger(__name__)
 
@@ -129,9 +130,7 @@ class Debts:
 
     async def _exchange(self, *commands: tuple[bytes, ...]) -> list[Any]:
         replies = await self._wire.exchange(commands, _WITHIN)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise RegisterUnavailable(f"reports cannot be kept: {reply}")
+        require_good(replies, "reports cannot be kept")
         return replies
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from gateway.failure import RegisterUnavailable
 from gateway.hook.hook import Incoming
 from gateway.records.recorder import Exchange
+from gateway.register.reply import require_good
 
 WORKING, DONE = b"working", b"done"
 _OWED = b"owed:"
@@ -131,9 +132,7 @@ class Remembered:
 
     async def _exchange(self, *commands: tuple[bytes, ...]) -> list[Any]:
         replies = await self._wire.exchange(commands, _WITHIN)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise RegisterUnavailable(f"incoming messages cannot be remembered: {reply}")
+        require_good(replies, "incoming messages cannot be remembered")
         return replies
 
 

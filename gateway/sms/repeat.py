@@ -32,6 +32,7 @@ from gateway.provider.submission import Decided, Fate
 from gateway.records.lease import is_gone, process_name
 from gateway.records.recorder import Exchange
 from gateway.records.seal import Sealer
+from gateway.register.reply import require_good
 from gateway.sms.judged import Judged
 from gateway.sms.route import Route
 
@@ -229,9 +230,7 @@ class Repeats:
 
     async def _exchange(self, *commands: tuple[bytes, ...]) -> list[Any]:
         replies: list[Any] = await self._wire.exchange(commands, _WITHIN)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise RegisterUnavailable(f"repeats cannot be remembered: {reply}")
+        require_good(replies, "repeats cannot be remembered")
         return replies
 
 

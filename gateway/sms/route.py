@@ -22,10 +22,9 @@ from gateway.provider.registry import find_adapter
 from gateway.provider.request import Request
 from gateway.provider.table import Table
 from gateway.settings import Settings
-from gateway.settings.model import CLIENT_KINDS
 from gateway.settings.secret import read_secret
 from gateway.settings.sms import OnQuiet, SmsRoute
-from gateway.settings.value import ClientKind
+from gateway.settings.value import CLIENT_KINDS, ClientKind
 
 DEFAULT_SENDER = "default"
 """In the settings: a request that names no sender."""

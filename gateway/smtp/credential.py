@@ -21,8 +21,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from gateway.failure import Overloaded
 from gateway.network import peer_address
-from gateway.settings.model import SmtpClient
 from gateway.settings.secret import read_secret
+from gateway.settings.smtp import SmtpClient
 
 _REMEMBERED = 256
 _REMEMBER_SECONDS = 300.0

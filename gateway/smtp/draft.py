@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway.clock import now_ms
 from gateway.records.identifier import new_id
-from gateway.settings.model import SmtpClient
+from gateway.settings.smtp import SmtpClient
 from gateway.wire.path import MailArguments
 
 

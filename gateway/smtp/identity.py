@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings.model import SmtpClient
+from gateway.settings.smtp import SmtpClient
 from gateway.smtp.listener import Listener
 
 

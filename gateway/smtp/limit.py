@@ -6,7 +6,7 @@ from collections import Counter
 
 from gateway.failure import Overloaded
 from gateway.rate import Bucket
-from gateway.settings.model import SmtpClient
+from gateway.settings.smtp import SmtpClient
 
 
 class RateExceeded(Overloaded):

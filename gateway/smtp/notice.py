@@ -17,7 +17,7 @@ from gateway.records.content import ContentStore
 from gateway.records.identifier import new_id
 from gateway.records.record import MessageRecord, OutcomeRecord, Result
 from gateway.records.recorder import Recorder
-from gateway.settings.model import SmtpClient
+from gateway.settings.smtp import SmtpClient
 from gateway.settings.value import ClientKind
 from gateway.smtp.draft import Draft, Peer
 from gateway.smtp.evidence import Evidence

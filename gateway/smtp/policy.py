@@ -12,13 +12,8 @@ from typing import NamedTuple
 from gateway.decision.facts import Kind
 from gateway.message.traits import Traits, favourable
 from gateway.settings import Settings
-from gateway.settings.model import (
-    CLIENT_KINDS,
-    BareNewlines,
-    OnSuppress,
-    SmtpClient,
-)
-from gateway.settings.value import ClientKind
+from gateway.settings.smtp import BareNewlines, OnSuppress, SmtpClient
+from gateway.settings.value import CLIENT_KINDS, ClientKind
 
 
 class Policy(NamedTuple):

@@ -22,7 +22,7 @@ from gateway.message.optout import READABLE, in_text
 from gateway.message.traits import Traits, read_traits
 from gateway.records.identifier import new_id
 from gateway.records.record import MessageRecord, OutcomeRecord, Result
-from gateway.settings.model import SmtpClient
+from gateway.settings.smtp import SmtpClient
 from gateway.smtp.draft import Draft, Peer
 from gateway.smtp.signing import signature
 from gateway.smtp.site import Site

@@ -14,7 +14,7 @@ from gateway.gate import Gate
 from gateway.held.shelf import ShelvedContents, ShelvedHeld
 from gateway.records.recorder import Recorder
 from gateway.settings import Settings
-from gateway.settings.model import SmtpClient
+from gateway.settings.smtp import SmtpClient
 from gateway.smtp.credential import Credentials
 from gateway.smtp.evidence import Evidence
 from gateway.smtp.policy import Policy

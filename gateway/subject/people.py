@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from gateway.clock import Clock, now_ms
-from gateway.contacts.contact import Channel, Contact
+from gateway.contacts.contact import Contact
 from gateway.decision.facts import PersonClass
-from gateway.entry.entry import ANY_ORIGIN, Ban, Scope
-from gateway.entry.event import Event, EventKind
 from gateway.records.act import Act, Action, Detail
 from gateway.records.identifier import new_id
 from gateway.register.register import Register
@@ -24,12 +22,10 @@ from gateway.subject.person import (
     Commitment,
     Hold,
     Language,
-    Objection,
     Person,
     PersonError,
     Product,
     Relationship,
-    Restriction,
 )
 from gateway.subject.spread import Spreader
 from gateway.subject.store import PersonStore
@@ -78,12 +74,12 @@ class People:
     async def read(self, person_id: str, who: Who) -> Stored:
         """A person's data, once the act of reading it is on record."""
         row = await self.store.row(person_id)
-        await self._note(Action.READ, row.merged_into or row.id, who, what="person")
+        await self.note(Action.READ, row.merged_into or row.id, who, what="person")
         return await self.store.get(person_id)
 
     async def find(self, contact: Contact, who: Who) -> list[Stored]:
         """Whoever has, or had, this contact or a spelling that it is a part of."""
-        await self._note(Action.SEARCH, self.store.digests(contact)[0], who, what="person")
+        await self.note(Action.SEARCH, self.store.digests(contact)[0], who, what="person")
         found = []
         for person_id in await self.store.of(contact):
             stored = await self.store.open(person_id)
@@ -116,7 +112,7 @@ class People:
             person = person.renamed(name, now)
         for contact in contacts:
             person = person.linked(contact, now, source)
-        await self._note(Action.CHANGE, person.id, who, what="add", contacts=len(contacts))
+        await self.note(Action.CHANGE, person.id, who, what="add", contacts=len(contacts))
         await self.spreader.tighten(person.every_contact, person_id=person.id)
         stored = await self.store.add(person)
         await self.spreader.settle(person)
@@ -236,7 +232,7 @@ class People:
             if first.person.id == second.person.id:
                 raise PersonError("both are the same person already")
             person = first.person.merged(second.person)
-            await self._note(
+            await self.note(
                 Action.CHANGE, first.person.id, who, what="merge", other=second.person.id
             )
             await self._tighten(person)
@@ -248,168 +244,17 @@ class People:
             return stored
         raise PersonStateError("these people are being changed by somebody else; try again")
 
-    # -- bans and restriction -------------------------------------------------------
-
-    async def object(self, person_id: str, objection: Objection, who: Who) -> Stored:
-        """A ban in the person's own words: in force for every contact when this returns.
-
-        The words are kept with the person, sealed; the register's event names the
-        person's id in their place.
-        """
-        stored = await self._opened(person_id)
-        person = stored.person
-        await self._note(
-            Action.OBJECT, person.id, who, scope=objection.scope, channel=objection.channel
-        )
-        event = Event(
-            kind=EventKind.BAN,
-            at=min(objection.received, self._clock()),
-            actor=who.name,
-            source=objection.how or "objection",
-            evidence=f"objection of person {person.id}",
-            scope=objection.scope,
-            channel=objection.channel,
-            topic=objection.topic,
-        )
-        targets = [
-            each
-            for each in person.every_contact
-            if objection.channel is None or each.channel is objection.channel
-        ]
-        await self._register.apply_many([(event, each) for each in targets], settled=False)
-
-        def changed(each: Person) -> Person:
-            return replace(each, objections=(*each.objections, objection))
-
-        return await self._keep(person.id, changed)
-
-    async def withdraw(
-        self, person_id: str, channel: Channel, topic: str, who: Who, *, words: str = ""
-    ) -> Stored:
-        """Consents of a channel and topic are taken back, for every contact of the channel."""
-        stored = await self._opened(person_id)
-        person = stored.person
-        await self._note(Action.OBJECT, person.id, who, what="withdraw", channel=channel)
-        now = self._clock()
-        event = Event(
-            kind=EventKind.WITHDRAW,
-            at=now,
-            actor=who.name,
-            source="withdrawal",
-            evidence=f"withdrawal of person {person.id}",
-            channel=channel,
-            topic=topic,
-        )
-        targets = [each for each in person.every_contact if each.channel is channel]
-        await self._register.apply_many([(event, each) for each in targets], settled=False)
-        every = event.topic in (None, "*")
-        objection = Objection(
-            words=words,
-            received=now,
-            scope=Scope.CHANNEL if every else Scope.TOPIC,
-            channel=channel,
-            topic=None if every else event.topic,
-            how="withdrawal of a consent",
-            by=who.name,
-        )
-
-        def changed(each: Person) -> Person:
-            return replace(each, objections=(*each.objections, objection)) if words else each
-
-        return await self._keep(person.id, changed)
-
-    async def unban(
-        self,
-        person_id: str,
-        who: Who,
-        *,
-        scope: Scope,
-        channel: Channel | None = None,
-        topic: str | None = None,
-    ) -> int:
-        """Lift a ban of the person from every contact; how many it was lifted from.
-
-        Also what was carried there from elsewhere.  Raises PersonError without a reason.
-        """
-        if not who.reason.strip():
-            raise PersonError("say why the ban is lifted; it is recorded")
-        person = (await self._opened(person_id)).person
-        await self._note(Action.OBJECT, person.id, who, what="unban", scope=scope)
-        now = self._clock()
-        event = Event(
-            kind=EventKind.UNBAN,
-            at=now,
-            actor=who.name,
-            source="person lifted",
-            evidence=who.reason,
-            scope=scope,
-            channel=channel,
-            topic=topic,
-        )
-        key = Ban(scope, 0, event.channel, event.topic).key[:3]
-        lifted = 0
-        for contact in person.every_contact:
-            entry = await self._register.show(contact)
-            news = False
-            carried = {ban.origin for ban in entry.bans if ban.inherited and ban.key[:3] == key}
-            for origin in (b"", *sorted(carried - {ANY_ORIGIN})):
-                logged = await self._register.apply_many(
-                    [(replace(event, origin=origin), contact)], only_changes=True, settled=False
-                )
-                news = news or bool(logged)
-            lifted += news
-        await self.spreader.settle(person)
-        await self._register.settle()
-        return lifted
-
-    async def restrict(self, person_id: str, who: Who) -> Stored:
-        """Restrict processing (GDPR 18); raises PersonError without a reason."""
-        if not who.reason.strip():
-            raise PersonError("say why processing is restricted; it is recorded")
-        person = (await self._opened(person_id)).person
-        await self._note(Action.RESTRICT, person.id, who, what="restrict")
-        await self.spreader.tighten(person.every_contact, restricted=True, person_id=person.id)
-        restriction = Restriction(since=self._clock(), reason=who.reason)
-        return await self._keep(
-            person.id, lambda each: replace(each, restriction=each.restriction or restriction)
-        )
-
-    async def unrestrict(self, person_id: str, who: Who) -> Stored:
-        """Lift the restriction; the person is to be told before (GDPR 18(3)).
-
-        Cut off in between, the restriction stands for some contacts and returns for all:
-        it is lifted by asking again.  Raises PersonError without a reason.
-        """
-        if not who.reason.strip():
-            raise PersonError("say why, and that the person was told (GDPR 18(3))")
-        person = (await self._opened(person_id)).person
-        await self._note(Action.RESTRICT, person.id, who, what="unrestrict")
-        stored = await self._save(person.id, lambda each: replace(each, restriction=None))
-        event = Event(
-            kind=EventKind.UNRESTRICT,
-            at=self._clock(),
-            actor=who.name,
-            source="person lifted",
-            evidence=who.reason,
-        )
-        await self._register.apply_many(
-            [(event, each) for each in stored.person.every_contact], only_changes=True
-        )
-        return stored
-
     # -- parts ----------------------------------------------------------------------
 
     async def note(self, action: Action, subject: str, who: Who, **detail: Detail) -> None:
         """Put on record what is about to be done; raises RecordsUnavailable."""
-        await self._note(action, subject, who, **detail)
-
-    async def _note(self, action: Action, subject: str, who: Who, **detail: Detail) -> None:
         told: Mapping[str, Detail] = {k: v for k, v in detail.items() if v is not None}
         await self._acts.act(
             Act(action=action, actor=who.name, reason=who.reason, subject=subject, detail=told)
         )
 
-    async def _opened(self, person_id: str) -> Stored:
+    async def opened(self, person_id: str) -> Stored:
+        """A person who is not being erased; raises PersonStateError."""
         stored = await self.store.get(person_id)
         if stored.state is not State.ACTIVE:
             raise PersonStateError("this person is being erased; finish the erasure")
@@ -424,22 +269,24 @@ class People:
         **detail: Detail,
     ) -> Stored:
         """Change a person: the act, the bans, the row, and the bans that came meanwhile."""
-        stored = await self._opened(person_id)
+        stored = await self.opened(person_id)
         changed = change(stored.person)  # that it can be done is known before it is noted
         if changed == stored.person:
             return stored
-        await self._note(Action.CHANGE, stored.person.id, who, what=what, **detail)
-        return await self._keep(stored.person.id, change)
+        await self.note(Action.CHANGE, stored.person.id, who, what=what, **detail)
+        return await self.keep(stored.person.id, change)
 
-    async def _keep(self, person_id: str, change: Callable[[Person], Person]) -> Stored:
-        stored = await self._save(person_id, change)
+    async def keep(self, person_id: str, change: Callable[[Person], Person]) -> Stored:
+        """:meth:`save`, and see that what came meanwhile is in force everywhere."""
+        stored = await self.save(person_id, change)
         await self.spreader.settle(stored.person)
         await self._register.settle()
         return stored
 
-    async def _save(self, person_id: str, change: Callable[[Person], Person]) -> Stored:
+    async def save(self, person_id: str, change: Callable[[Person], Person]) -> Stored:
+        """Store a change, once the person's bans are in force; made anew if another was first."""
         for _ in range(_TRIES):
-            stored = await self._opened(person_id)
+            stored = await self.opened(person_id)
             changed = change(stored.person)
             await self._tighten(changed)
             try:

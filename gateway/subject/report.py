@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from gateway.entry.entry import ANY_TOPIC
 from gateway.failure import InputError
 from gateway.subject.access import Report
-from gateway.subject.request import ZONE
+from gateway.subject.request import local
 from gateway.subject.wording import texts
 
 _LABELS: Final = {
@@ -125,4 +125,4 @@ def _cut(value: object) -> str:
     text = str(value)
     if "T" not in text:
         return text
-    return datetime.fromisoformat(text).astimezone(ZONE).strftime("%Y-%m-%d %H:%M")
+    return local(datetime.fromisoformat(text)).strftime("%Y-%m-%d %H:%M")

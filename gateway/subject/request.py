@@ -195,6 +195,14 @@ class Request:
         )
 
 
+def local(at: datetime) -> datetime:
+    """A time by Finland's clock; one of the last hours that any calendar tells stays as it is."""
+    try:
+        return at.astimezone(ZONE)
+    except OverflowError:
+        return at
+
+
 def due(received: int, months: int = 1) -> int:
     """The end of the day that a request received then must be answered on, at the latest.
 

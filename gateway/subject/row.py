@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html import unescape
 from typing import Any, Final
 
+from gateway.clock import utc
 from gateway.entry.entry import ConsentStatus, Entry
 from gateway.entry.event import Event, EventKind
 from gateway.records.act import Act
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 def told(moment: int) -> str:
     """A moment (ms since the epoch) to the second."""
-    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="seconds")
+    return utc(moment).isoformat(timespec="seconds")
 
 
 def identity(person: Person, created: int) -> Row:

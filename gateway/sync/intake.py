@@ -22,6 +22,7 @@ from gateway.contacts.digest import KeyRing, subject_of
 from gateway.entry.entry import DeliveryReason
 from gateway.entry.event import Event, EventError, EventKind
 from gateway.entry.period import delivery_expiry
+from gateway.entry.projection import said_at
 from gateway.entry.standing import Standing
 from gateway.register.register import Register
 from gateway.settings.public import Delivery
@@ -107,28 +108,30 @@ class Intake:
         *,
         first: bool = False,
         whole: bool = False,
+        asked: int | None = None,
     ) -> Taken:
-        """Take changes in.
+        """Take changes in, of a page that was asked for at ``asked`` (ms).
 
         ``first``: the whole list has never been read, so that what it does not date may
         have been there for long.  ``whole``: it is being read whole.
         """
         taken = Taken()
+        since = self._clock() if asked is None else asked
         for at in range(0, len(changes), _PORTION):
             part = changes[at : at + _PORTION]
-            taken.add(await self._take(tool, part, via, first, whole))
+            taken.add(await self._take(tool, part, via, first, whole, since))
         if taken.news:
             await self._register.settle()
         return taken
 
     async def _take(
-        self, tool: Tool, changes: Sequence[Change], via: Via, first: bool, whole: bool
+        self, tool: Tool, changes: Sequence[Change], via: Via, first: bool, whole: bool, since: int
     ) -> Taken:
         portion = await self._work_out(tool, changes, via, first)
         rows = [row._replace(listed=1) if whole else row for row in portion.rows.values()]
         logged = await self._register.apply_many(portion.events, only_changes=True, settled=False)
         # Behind what is in force: a crash in between takes the same in again.
-        await self._store.note(tool.name, rows)
+        await self._store.note(tool.name, rows, since)
         await self._store.lose(tool.name, list(portion.gone))
         portion.taken.news = len(logged)
         return portion.taken
@@ -232,9 +235,11 @@ class Intake:
         if entry == DELIVERY:
             undated = moment is None and first
             return self._undeliverable(tool, told, moment, via, undated=undated)
+        said = now if moment is None else moment
         return Event(
             kind=EventKind.BAN,
-            at=now if moment is None else moment,
+            # A call tells what happened now, whatever clock has dated a consent.
+            at=said_at(standing.exact, said, now) if via is Via.HOOK else said,
             actor=f"tool:{tool.name}",
             source=_source(tool, via),
             evidence=_evidence(tool, told),

@@ -15,7 +15,7 @@ from sqlalchemy import Table, and_, bindparam, case, delete, func, or_, select, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.clock import Clock, now_ms
+from gateway.clock import DAY_MS, Clock, now_ms
 from gateway.entry.event import EventKind
 from gateway.records import schema
 from gateway.records.database import Database
@@ -32,6 +32,8 @@ BANNING: Final = tuple(
 )
 """Events after which a contact may be owed to a tool that is new."""
 _TELLING: Final = (*BANNING, EventKind.UNBAN.value, EventKind.DELIVERABLE.value)
+_REFUSED, _WAITS = 1, 2
+"""In the column ``final``: the tool does not take it; nothing is lacking until it is due."""
 _SEALED: Final = '"sealed":'
 _LIFTS: Final = '"lifts":true'
 
@@ -54,6 +56,14 @@ class Failed:
     cause: str
     due: int
     final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Who lacks nothing now, and is to be looked at again when a consent ends (ms)."""
+
+    owed: Owed
+    until: int
 
 
 class Figures(NamedTuple):
@@ -175,9 +185,16 @@ class Owing:
 
     async def due(self, name: str, most: int) -> list[Owed]:
         """What is owed and due, the longest owed first."""
+        now = self._clock()
         query = (
             select(_owed.c.subject, _owed.c.since, _owed.c.turn, _owed.c.attempts, _owed.c.due)
-            .where(_owed.c.tool == name, _owed.c.final == 0, _owed.c.due <= self._clock())
+            .where(
+                _owed.c.tool == name,
+                _owed.c.since < now + DAY_MS,  # who waits for long is not looked through
+                _owed.c.final != _REFUSED,
+                # What has not failed is not put off, whatever clock it was noted by.
+                or_(_owed.c.due <= now, and_(_owed.c.final == 0, _owed.c.attempts == 0)),
+            )
             .order_by(_owed.c.since, _owed.c.subject)
             .limit(most)
         )
@@ -187,8 +204,14 @@ class Owing:
 
         return await self.database.read(work)
 
-    async def settle(self, name: str, done: Sequence[Owed], failed: Sequence[Failed]) -> None:
-        """Forget what is done, put off what failed; what changed meanwhile stays owed."""
+    async def settle(
+        self,
+        name: str,
+        done: Sequence[Owed],
+        failed: Sequence[Failed],
+        waits: Sequence[Waits] = (),
+    ) -> None:
+        """Forget what is done, put off what failed or waits; what changed meanwhile stays owed."""
 
         async def work(connection: AsyncConnection) -> None:
             if done:
@@ -203,26 +226,41 @@ class Owing:
                         "then": one.owed.turn,
                         "tries": one.owed.attempts + 1,
                         "next": one.due,
-                        "ended": int(one.final),
+                        "ended": _REFUSED if one.final else 0,
                         "why": one.cause[:500],
                     }
                     for one in failed
                 ]
                 await connection.execute(_PUT_OFF, values)
+            if waits:
+                values = [
+                    {
+                        "of": name,
+                        "who": one.owed.subject,
+                        "then": one.owed.turn,
+                        "until": one.until,
+                    }
+                    for one in waits
+                ]
+                await connection.execute(_WAIT, values)
 
-        if done or failed:
+        if done or failed or waits:
             await self.database.write(work)
 
     async def figures(self, late_before: int) -> dict[str, Figures]:
         """What is owed to each tool; ``late_before``: owed since earlier than this is late."""
-        late = func.sum(case((and_(_owed.c.since < late_before, _owed.c.final == 0), 1), else_=0))
-        query = select(
-            _owed.c.tool,
-            func.count(),
-            func.sum(_owed.c.final),
-            func.min(case((_owed.c.final == 0, _owed.c.since))),
-            late,
-        ).group_by(_owed.c.tool)
+        refused = _owed.c.final == _REFUSED
+        query = (
+            select(
+                _owed.c.tool,
+                func.count(),
+                func.sum(case((refused, 1), else_=0)),
+                func.min(case((refused, None), else_=_owed.c.since)),
+                func.sum(case((and_(_owed.c.since < late_before, ~refused), 1), else_=0)),
+            )
+            .where(or_(_owed.c.final != _WAITS, _owed.c.due <= self._clock()))
+            .group_by(_owed.c.tool)
+        )
 
         async def work(connection: AsyncConnection) -> dict[str, Figures]:
             return {
@@ -265,6 +303,18 @@ _PUT_OFF: Final = (
     )
 )
 
+_WAIT: Final = (
+    update(_owed)
+    .where(*_SAME)
+    .values(
+        since=bindparam("until"),
+        attempts=0,
+        due=bindparam("until"),
+        final=_WAITS,
+        cause="",
+    )
+)
+
 
 def into(connection: AsyncConnection, table: Table) -> Any:  # noqa: ANN401 - of either dialect
     """An insert that knows what to do about rows that are there."""
@@ -303,9 +353,16 @@ async def owe(connection: AsyncConnection, name: str, found: Mapping[str, int], 
     if not found:
         return
     statement = into(connection, _owed)
+    since = case((_owed.c.final == _WAITS, statement.excluded.since), else_=_owed.c.since)
     statement = statement.on_conflict_do_update(
         index_elements=[_owed.c.tool, _owed.c.subject],
-        set_={"due": now, "final": 0, "attempts": 0, "turn": _owed.c.turn + 1},
+        set_={
+            "since": since,
+            "due": now,
+            "final": 0,
+            "attempts": 0,
+            "turn": _owed.c.turn + 1,
+        },
     )
     await connection.execute(
         statement,

@@ -23,6 +23,7 @@ from gateway.sync.owing import BANNING
 from gateway.sync.push import spellings
 from gateway.sync.session import Session
 from gateway.sync.tool import Tool
+from gateway.sync.trail import Trail
 from gateway.sync.wanted import wanted
 
 _PAGE = 500
@@ -112,6 +113,7 @@ async def _read(
     first: bool,
 ) -> None:
     cursor = ""
+    trail = Trail().on(cursor)
     while True:
         page = await session.run(tool.connector.listing(cursor))
         taken = await bureau.intake.preview(tool, page.changes, first)
@@ -129,9 +131,10 @@ async def _read(
                 # A list that knows no objections shows ours as something else.
                 if name == DELIVERY:
                     there[digest].add(scope_of(change.suppression))
-        if not page.more or page.cursor == cursor:
+        if not page.more:
             return
         cursor = page.cursor
+        trail = trail.on(cursor)
 
 
 async def _banned(bureau: Bureau) -> AsyncIterator[list[str]]:

@@ -6,7 +6,7 @@ and skips none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
@@ -20,6 +20,7 @@ from gateway.sync.session import Session
 from gateway.sync.store import Cursors, SyncStore
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
+from gateway.sync.trail import Trail
 
 log = structlog.get_logger(__name__)
 
@@ -40,19 +41,22 @@ class Listing:
 
     cursor: str
     began: int
+    trail: Trail = field(default_factory=Trail)
 
     @classmethod
     def read(cls, text: str) -> Listing | None:
-        """What :meth:`text` wrote; None: none is under way."""
+        """What :meth:`text` wrote; None: none is under way.  Older versions kept no trail."""
         if not text:
             return None
         members = orjson.loads(text)
-        return cls(str(members["cursor"]), int(members["began"]))
+        trail = Trail(*members.get("trail", ()))
+        return cls(str(members["cursor"]), int(members["began"]), trail)
 
     @property
     def text(self) -> str:
         """It as the store keeps it."""
-        return orjson.dumps({"cursor": self.cursor, "began": self.began}).decode()
+        members = {"cursor": self.cursor, "began": self.began, "trail": [*self.trail]}
+        return orjson.dumps(members).decode()
 
 
 class Puller:
@@ -71,20 +75,26 @@ class Puller:
         self._tasks = tasks
         self._intake = intake
         self._clock = clock
+        self._paused: dict[str, tuple[str, Trail]] = {}
+        """Of each tool that had more that is new than was read at once: where it was left."""
 
     async def changes(self, tool: Tool, session: Session, cursors: Cursors) -> Taken:
         """Take in what is new since the last time."""
         taken = Taken()
         cursor = self._seal.open(tool.name, Course.PULLED, cursors.sealed_pulled)
         first = cursors.listed is None
+        left, trail = self._paused.pop(tool.name, ("", Trail()))
+        if left != cursor:
+            trail = Trail()
         for _ in range(_PAGES):
+            asked = self._clock()
             try:
                 page = await session.run(tool.connector.changes(cursor))
             except (ToolUnreadable, ToolRefused):
                 if cursor and self._long(cursors):
                     await self._anew(tool)
                 raise
-            part = await self._intake.take(tool, page.changes, Via.LIST, first=first)
+            part = await self._intake.take(tool, page.changes, Via.LIST, first=first, asked=asked)
             part.bad += page.bad
             await self._store.count_bad(tool.name, part.bad)
             taken.add(part)
@@ -96,6 +106,9 @@ class Puller:
                 break
             if not moved:
                 raise _standing()
+            trail = trail.on(cursor)
+        else:
+            self._paused[tool.name] = cursor, trail
         self._tell(tool, taken)
         return taken
 
@@ -110,24 +123,31 @@ class Puller:
         kept = self._seal.open(tool.name, Course.LISTING, cursors.sealed_listing)
         under_way = Listing.read(kept) or Listing("", self._clock())
         first = cursors.listed is None
+        asked = self._clock()
         try:
             page = await session.run(tool.connector.listing(under_way.cursor))
         except (ToolUnreadable, ToolRefused):
             if under_way.cursor and self._long(cursors):
                 await self._store.change(tool.name, sealed_listing=b"")
             raise
-        taken = await self._intake.take(tool, page.changes, Via.LIST, first=first, whole=True)
+        taken = await self._intake.take(
+            tool, page.changes, Via.LIST, first=first, whole=True, asked=asked
+        )
         taken.bad += page.bad
         await self._store.count_bad(tool.name, taken.bad)
         self._tell(tool, taken)
         if page.more:
             if page.cursor == under_way.cursor:
                 raise _standing()
-            further = Listing(page.cursor, under_way.began)
-            sealed = self._seal.close(tool.name, Course.LISTING, further.text)
-            await self._store.change(tool.name, sealed_listing=sealed)
+            try:
+                trail = under_way.trail.on(page.cursor)
+            except ToolUnreadable:
+                # It is read from its beginning the next time; nothing counts as gone by it.
+                await self._read_on(tool, Listing("", self._clock()))
+                raise
+            await self._read_on(tool, Listing(page.cursor, under_way.began, trail))
             return True
-        await self._compare(tool, under_way.began)
+        await self._compare(tool, under_way.began, cursors.anew)
         await self._store.change(tool.name, sealed_listing=b"", listed=under_way.began)
         return False
 
@@ -139,22 +159,26 @@ class Puller:
     async def _anew(self, tool: Tool) -> None:
         """Ask what is new from a day ago, and let the whole list tell what came before that."""
         log.warning("sync_cursor_given_up", tool=tool.name)
-        whole = self._seal.close(tool.name, Course.LISTING, Listing("", self._clock()).text)
-        await self._store.change(tool.name, sealed_pulled=b"", sealed_listing=whole)
+        await self._read_on(tool, Listing("", self._clock()), sealed_pulled=b"")
 
-    async def _compare(self, tool: Tool, began: int) -> None:
+    async def _read_on(self, tool: Tool, listing: Listing, **more: bytes) -> None:
+        """Keep where the whole list is to be read on, together with other cursors."""
+        sealed = self._seal.close(tool.name, Course.LISTING, listing.text)
+        await self._store.change(tool.name, sealed_listing=sealed, **more)
+
+    async def _compare(self, tool: Tool, began: int, anew: int) -> None:
         """What was known to be in the list and was not seen in it is gone."""
         before, name = began - _LAG, tool.name
-        total = await self._store.missing(name, before, _ASKED_SINGLY)
-        rest = 0
+        total = await self._store.unseen(name, before, anew)
+        if total < _ASKED_SINGLY:
+            await self._store.missing(name, before, _ASKED_SINGLY, anew=anew)
         # What only a webhook has told, too: it is put there, and nobody is asked.
-        while count := await self._store.missing(name, before, _PORTION, together=True):
-            rest += count
+        while await self._store.missing(name, before, _PORTION):
+            pass
         if total < _ASKED_SINGLY:
             if total:
                 log.warning("sync_entries_gone", tool=name, count=total)
             return
-        total += rest
         log.error("sync_list_shrank", tool=name, count=total)
         await self._tasks.tell(name, [Told("", f"{total} entries", Why.SHRUNK)])
 

@@ -22,8 +22,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import Clock, now_ms
-from gateway.connector.connector import Put, ToolUnreadable
-from gateway.connector.suppression import Suppression
+from gateway.connector.connector import Put
 from gateway.contacts.contact import Contact, ContactError
 from gateway.contacts.digest import KeyRing, subject_of
 from gateway.contacts.parse import parse_contact
@@ -33,12 +32,13 @@ from gateway.records import schema
 from gateway.records.unsealing import Unsealer
 from gateway.register.register import Register
 from gateway.sync.entry import ALL, DELIVERY, ban_of, covers, entry_of
-from gateway.sync.owing import Failed, Owed
+from gateway.sync.owing import Failed, Owed, Waits
+from gateway.sync.putting import Putter, Work
 from gateway.sync.session import Session
 from gateway.sync.store import TOGETHER, Known, SyncStore, there_now
 from gateway.sync.task import Tasks, Told, Why
 from gateway.sync.tool import Tool
-from gateway.sync.wanted import Wanted, as_held, wanted
+from gateway.sync.wanted import Wanted, wanted
 
 log = structlog.get_logger(__name__)
 
@@ -60,20 +60,10 @@ class Pushed:
 
 
 @dataclass(slots=True)
-class _Work:
-    """What is to be put for one contact that is owed, and its wider spelling."""
-
-    owed: Owed
-    puts: list[tuple[str, Suppression]] = field(default_factory=list)
-    """Each with the digest of its contact."""
-    failed: Put | None = None
-
-
-@dataclass(slots=True)
 class _Plan:
     """What is to be done about all that is looked at together."""
 
-    works: list[_Work] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
     tasks: list[Told] = field(default_factory=list)
     needless: list[Told] = field(default_factory=list)
     """Tasks that need no person any more."""
@@ -98,6 +88,7 @@ class Pusher:
         self._unsealer = unsealer
         self._ring = ring
         self._clock = clock
+        self._putter = Putter(store, clock)
 
     async def push(self, tool: Tool, session: Session, most: int = _PORTION) -> Pushed:
         """Look at what is owed and due, the oldest first; nothing is left where 0 are looked at.
@@ -109,6 +100,7 @@ class Pusher:
         if not owed:
             return done
         done.looked_at = len(owed)
+        since = self._clock()
         plan = await self._plan(tool, owed)
         done.tasks = await self._tasks.tell(tool.name, plan.tasks)
         await self._tasks.done(tool.name, plan.needless)
@@ -116,19 +108,23 @@ class Pusher:
         if not tool.settings.push:
             for work in plan.works:
                 work.puts.clear()
-        finished = [work for work in plan.works if not work.puts]
+        finished = plan.works
         try:
-            await self._put(tool, session, plan.works)
-            finished = plan.works
-        finally:
+            await self._putter.put(tool, session, plan.works, since)
+        except BaseException:
             # What was put stays known even where the rest of its contact was not.
-            settled = [work.owed for work in finished if work.failed is None]
+            finished = [work for work in plan.works if not work.puts or work.failed is not None]
+            raise
+        finally:
+            good = [work for work in finished if work.failed is None]
+            settled = [work.owed for work in good if work.until is None]
+            waits = [Waits(work.owed, work.until) for work in good if work.until is not None]
             failed = [
                 self._put_off(work.owed, work.failed)
                 for work in finished
                 if work.failed is not None
             ]
-            await self._store.settle(tool.name, settled, failed)
+            await self._store.settle(tool.name, settled, failed, waits)
         done.put = sum(len(work.puts) for work in finished if work.failed is None)
         done.failed = len(failed)
         return done
@@ -141,13 +137,14 @@ class Pusher:
         """
         if not tool.settings.push:
             return True
+        since = self._clock()
         every = [each for contact in contacts for each in spellings(contact)]
         standings = await self._look_up(every)
         known = await self._store.known(
             tool.name, [digest for each in every for digest in self._digests(each)]
         )
         anew = (await self._store.tool(tool.name)).anew
-        work = _Work(Owed("", 0, 0, 0, 0))
+        work = Work(Owed("", 0, 0, 0, 0))
         for contact, standing in zip(every, standings, strict=True):
             digests = self._digests(contact)
             rows = [row for each in digests for row in known.get(each, ())]
@@ -155,7 +152,7 @@ class Pusher:
             lacking = self._wanted(tool, contact, standing, there).entries
             # That mail bounced is no reason to hand an address on that is to be forgotten.
             work.puts += [(digests[0], entry) for entry in lacking if entry.reason.legal]
-        await self._put(tool, session, [work])
+        await self._putter.put(tool, session, [work], since)
         return work.failed is None
 
     async def _plan(self, tool: Tool, owed: Sequence[Owed]) -> _Plan:
@@ -182,9 +179,9 @@ class Pusher:
                 if each.subject not in opened and not any(row.stands for row in rows):
                     plan.tasks.append(Told(each.subject, ALL, Why.ERASED))
                 plan.gone += [row for row in rows if row.gone]
-                plan.works.append(_Work(each))
+                plan.works.append(Work(each))
                 continue
-            work = _Work(each)
+            work = Work(each)
             for contact in contacts:
                 rows = [row for digest in digests[contact] for row in known.get(digest, ())]
                 digest, standing = digests[contact][0], standings[contact]
@@ -200,6 +197,8 @@ class Pusher:
                 there = there_now(rows, anew, apart=tool.holds.apart)
                 lacking = self._wanted(tool, contact, standing, there).entries
                 work.puts += [(digest, entry) for entry in lacking]
+                until = standing.stricter_at(contact.channel, self._clock())
+                work.until = min(filter(None, (work.until, until)), default=None)
             plan.works.append(work)
         return plan
 
@@ -250,38 +249,6 @@ class Pusher:
         """What the tool must hold of a contact, but for what entries there forbid."""
         wider = tool.settings.accept_wider
         return wanted(contact, standing, tool.holds, wider, self._clock(), there=there)
-
-    async def _put(self, tool: Tool, session: Session, works: Sequence[_Work]) -> None:
-        items = [(work, digest, each) for work in works for digest, each in work.puts]
-        most = max(1, tool.connector.most)
-        for at in range(0, len(items), most):
-            part = items[at : at + most]
-            now = self._clock()
-            # Before it is there: what the list then tells of it is known to be ours.
-            rows = [
-                Known(digest, entry_of(each), each.at, now, now, 0, listed=1)
-                for _, digest, each in part
-            ]
-            await self._store.note(tool.name, rows)
-            results = await session.run(
-                tool.connector.put([as_held(each, tool.holds) for _, _, each in part])
-            )
-            if len(results) != len(part):
-                raise ToolUnreadable(f"{tool.name}: it answers for other entries than were put")
-            # A tool that put us off for minutes dates it when it took it.
-            taken = self._clock()
-            stands = []
-            refused = []
-            for (work, _, _), row, result in zip(part, rows, results, strict=True):
-                if result.done:
-                    stands.append(row._replace(put=taken, seen=taken))
-                else:
-                    if work.failed is None or result.final:
-                        work.failed = result
-                    if result.final:
-                        refused.append(row)
-            await self._store.note(tool.name, stands)
-            await self._store.forget(tool.name, refused)
 
     def _put_off(self, owed: Owed, result: Put) -> Failed:
         pause = min(_MOST, _FIRST * 2 ** min(owed.attempts, 20))

@@ -4,6 +4,9 @@ TLS is verified, redirects are not followed, and nothing but the configured addr
 ever asked: a connector names paths.  An answer may have 32 MiB.  What the tool puts off
 (429), fails at (5xx) or does not answer is tried five times with growing pauses of chance
 ("full jitter"), or after the time that the tool names; then the tool is away.
+
+A tool that lets requests in by tokens is asked for one when it is needed; it is kept here
+and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 
@@ -21,7 +24,7 @@ from yarl import URL
 
 from gateway import __version__
 from gateway.clock import Clock, now_ms
-from gateway.connector.connector import Connector, Exchange, ToolUnreadable
+from gateway.connector.connector import Connector, Exchange, Token, ToolUnreadable
 from gateway.failure import GatewayError
 from gateway.provider.request import Answer, Request
 from gateway.settings.sync import SyncTool
@@ -37,6 +40,8 @@ _WAIT_MOST: Final = 120.0
 """Seconds that are waited here because a tool asks for it; for longer it is away."""
 _AGENT: Final = f"suppression-gateway/{__version__}"
 _DAY: Final = 86_400
+_EARLY: Final = 30.0
+"""Seconds before its end at which a token is no longer shown."""
 _LOST: Final = (aiohttp.ClientError, OSError, TimeoutError)
 _RESETS: Final = ("x-ratelimit-reset", "x-sib-ratelimit-reset")
 
@@ -44,14 +49,15 @@ _RESETS: Final = ("x-ratelimit-reset", "x-sib-ratelimit-reset")
 class ToolAway(GatewayError):
     """The tool cannot be reached, or puts everybody off; ``after``: for so many seconds.
 
-    The text holds nothing personal.
+    ``busy``: it asks for time, whatever was asked of it.  The text holds nothing personal.
     """
 
     status = "4.4.1"
 
-    def __init__(self, text: str, after: float = 0.0) -> None:
+    def __init__(self, text: str, after: float = 0.0, *, busy: bool = False) -> None:
         super().__init__(text)
         self.after = after
+        self.busy = busy
 
 
 class Session:
@@ -64,6 +70,9 @@ class Session:
         self._turn = asyncio.Lock()
         self._next = 0.0
         self._http: aiohttp.ClientSession | None = None
+        self._token: Token | None = None
+        self._until = 0.0
+        """Until when the token is shown, by the monotonic clock."""
         self.requests = 0
         """Requests made since the start."""
 
@@ -75,10 +84,13 @@ class Session:
 
     async def run(self, exchange: Exchange[T]) -> T:
         """What the exchange comes to; raises ToolAway, and what the connector raises."""
+        return await self._run(exchange, self.ask)
+
+    async def _run(self, exchange: Exchange[T], ask: Callable[[Request], Awaitable[Answer]]) -> T:
         try:
             request = next(exchange)
             while True:
-                request = exchange.send(await self.ask(request))
+                request = exchange.send(await ask(request))
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -90,25 +102,59 @@ class Session:
             exchange.close()
 
     async def ask(self, request: Request) -> Answer:
-        """The tool's answer to one request; raises ToolAway."""
+        """The tool's answer to one request; raises ToolAway.
+
+        And what the connector raises, where the tool gives no token.
+        """
         async with self._turn:
-            for attempt in range(TRIES):
-                last = attempt == TRIES - 1
-                pause = random.uniform(0, min(_MOST, _FIRST * 2**attempt))  # noqa: S311
-                try:
-                    await self._rated()
-                    answer = await self._sent(request)
-                except _LOST as error:
-                    if last:
-                        raise ToolAway(f"does not answer: {silence_of(error)}") from None
-                    await asyncio.sleep(pause)
-                    continue
-                if self._is_said(answer):
-                    return answer
-                asked = asked_pause(dict(_lowered(answer.headers)), self._clock())
-                if last or asked > _WAIT_MOST:
-                    raise ToolAway(f"answers {answer.status}", max(asked, pause))
-                await asyncio.sleep(max(asked, pause))
+            anew = await self._sign_in()
+            answer = await self._asked(request)
+            if answer.status == 401 and self._token is not None:
+                # It was not taken, so that it may be asked again: once, by a new one.
+                self._token = None
+                if not anew:
+                    await self._sign_in()
+                    answer = await self._asked(request)
+            return answer
+
+    async def _sign_in(self) -> bool:
+        """Have a token where requests must show one; whether it was asked for now."""
+        if self._token is not None and time.monotonic() < self._until:
+            return False
+        self._token = None
+        exchange = self._connector.signing_in()
+        if exchange is None:
+            return False
+        began = time.monotonic()
+        token = await self._run(exchange, self._asked)
+        lasts = _DAY if token.lasts is None else min(token.lasts, _DAY)
+        self._token, self._until = token, began + lasts - min(_EARLY, lasts / 10)
+        return True
+
+    async def _asked(self, request: Request) -> Answer:
+        """The answer to one request, which is repeated as it must be."""
+        if self._token is not None:
+            request = self._connector.admitted(request, self._token)
+        for attempt in range(TRIES):
+            last = attempt == TRIES - 1
+            pause = random.uniform(0, min(_MOST, _FIRST * 2**attempt))  # noqa: S311
+            try:
+                await self._rated()
+                answer = await self._sent(request)
+            except _LOST as error:
+                if last:
+                    raise ToolAway(f"does not answer: {silence_of(error)}") from None
+                await asyncio.sleep(pause)
+                continue
+            if self._is_said(answer):
+                return answer
+            headers = dict(_lowered(answer.headers))
+            asked = asked_pause(headers, self._clock())
+            if last or asked > _WAIT_MOST:
+                # When a rate begins anew some tell with every answer.
+                busy = answer.status == 429 or "retry-after" in headers
+                raise ToolAway(f"answers {answer.status}", max(asked, pause), busy=busy)
+            await asyncio.sleep(max(asked, pause))
         raise AssertionError
 
     def _is_said(self, answer: Answer) -> bool:

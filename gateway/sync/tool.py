@@ -70,6 +70,7 @@ def tool_of(settings: SyncTool) -> Tool:
         webhook_secret = read_secret(settings.webhook_secret_file, name)
     place = Place(
         name=settings.name,
+        client_id=settings.client_id,
         username=settings.username,
         secret=secret,
         place=settings.place,
@@ -84,6 +85,10 @@ def tool_of(settings: SyncTool) -> Tool:
     except InputError as error:
         text = str(error)
         raise InputError(text if text.startswith(where) else f"{where}: {text}") from None
+    if settings.client_id and connector.signing_in() is None:
+        raise InputError(
+            f"{where}: client_id: {connector.title} knows no clients of OAuth 2; leave it out"
+        )
     if settings.kind is ToolKind.FILE and settings.folder is None:
         raise InputError(
             f"{where}: folder is not set; write the folder in which in and out are to be"

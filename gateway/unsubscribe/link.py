@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from gateway.contacts.contact import Channel, Contact
 from gateway.contacts.email import parse_email
 from gateway.failure import GatewayError, InputError
-from gateway.keyfile import KEY_OCTETS, create_keys, is_key_id, read_keys
+from gateway.keyfile import create_keys, read_keys, require_keys
 
 DAY_MS: Final = 86_400_000
 LONGEST: Final = 2048
@@ -118,13 +118,7 @@ class Links:
             InputError: a key's length or id is wrong, or ``current`` is not among them.
 
         """
-        if current not in keys:
-            raise InputError("the current key is not among the link keys")
-        for key_id, key in keys.items():
-            if not is_key_id(key_id):
-                raise InputError("a key id is 1 to 16 characters of a-z and 0-9")
-            if len(key) != KEY_OCTETS:
-                raise InputError(f"link key {key_id} is not {KEY_OCTETS} octets long")
+        require_keys(keys, current, "link key")
         self.current = current
         # Two keys may have one mark; the seal tells which it is.
         self._by_mark: dict[bytes, list[AESSIV]] = {}

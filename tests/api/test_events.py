@@ -13,7 +13,8 @@ from gateway.clock import now_ms
 from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import Event, EventKind
-from gateway.serve import assembly
+from gateway.serve.assembly import open_register, register_url
+from gateway.serve.keys import key_ring, sealer
 
 NO = "no.person@example.com"
 
@@ -96,10 +97,8 @@ async def test_no_event_is_skipped_whoever_writes_and_reads(house):
     each, writers = 1250, 4
 
     async def write(number):
-        async with assembly.register_url(settings) as url:
-            register = await assembly.open_register(
-                settings, url, assembly.key_ring(settings), assembly.sealer(settings)
-            )
+        async with register_url(settings) as url:
+            register = await open_register(settings, url, key_ring(settings), sealer(settings))
             async with register:
                 for start in range(0, each, 50):
                     logged = await register.apply_many(
@@ -182,3 +181,59 @@ async def test_whoever_waits_is_bounded_and_let_go(house):
         pytest.fail("whoever waits hears an answer when the process ends")
     assert time.monotonic() - began < 15
     assert await house.gateway.ended() == 0
+
+
+@pytest.mark.slow
+async def test_one_account_keeps_no_other_from_waiting_nor_from_asking(house):
+    house.gateway.configure(
+        api={
+            "listen": ["127.0.0.1:0"],
+            "requests_per_minute": 1_000_000,
+            "max_requests": 8,
+        }
+    )
+    await house.gateway.stop()
+    await house.gateway.start()
+    house.base = f"http://127.0.0.1:{house.gateway.api}"
+    greedy, other = await house.caller(Role.TOOL, "greedy"), await house.caller(Role.TOOL, "other")
+    poll = "/v1/events?after=latest&wait=20"
+
+    async def waits():
+        """It waits as long as it is let."""
+        while (await greedy.get(poll))[0] == 200:
+            pass
+
+    async def sends():
+        """A body that never ends."""
+
+        async def slowly():
+            yield b'{"contacts": ['
+            await asyncio.sleep(600)
+
+        headers = {
+            "Authorization": f"Bearer {greedy.token}",
+            "Content-Type": "application/json",
+        }
+        url = f"{house.base}/v1/decisions"
+        async with house.session.post(url, data=slowly(), headers=headers) as answer:
+            await answer.read()
+
+    held = [asyncio.create_task(waits()) for _ in range(4)]
+    try:
+        # Once its places are taken, no more of it wait.
+        end = time.monotonic() + 60
+        while (await asyncio.wait({last := asyncio.create_task(greedy.get(poll))}, timeout=2))[1]:
+            held.append(last)
+            assert time.monotonic() < end
+        assert last.result()[0] == 503
+        held += [asyncio.create_task(sends()) for _ in range(8)]
+        end = time.monotonic() + 60
+        while (await greedy.get("/v1/me"))[0] != 429:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.1)
+        assert (await other.post("/v1/bans", {"contact": NO}))[0] == 200
+        assert (await other.get(poll))[0] == 200
+    finally:
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)

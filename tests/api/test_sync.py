@@ -1,6 +1,7 @@
 """The lists of tools by the API: how far they are, and what a person is to look at."""
 
 import asyncio
+import signal
 import sqlite3
 from pathlib import Path
 
@@ -71,3 +72,21 @@ async def test_a_task_is_shown_to_an_officer_and_settled_once(house):
     assert (await officer.post(path, {"reason": "again"}))[0] == 404
     status, found = await officer.get("/v1/sync/tasks?closed=true")
     assert [task["reason"] for task in found["tasks"]] == ["asked: stays"]
+
+
+@pytest.mark.slow
+async def test_an_erasure_knows_the_tools_of_a_reload(house):
+    """What a tool lacks of somebody erased nobody can put there later: it is to be named."""
+    admin = await house.caller(Role.ADMIN)
+    [away] = house.gateway.how["sync"]["tools"]
+    house.gateway.configure(sync={"tools": [away, {**away, "name": "new"}]})
+    house.gateway.signal(signal.SIGHUP)
+    await house.gateway.line("api_reloaded")
+    address = "old.person@example.com"
+    status, person = await admin.post("/v1/subjects", {"contacts": [address], "source": "shop"})
+    assert status == 200, person
+    assert (await admin.post("/v1/bans", {"contact": address}))[0] == 200
+    erase = f"/v1/subjects/{person['id']}/erase"
+    status, done = await admin.post(erase, {"reason": "GDPR 17"})
+    assert (status, done["ended"]) == (200, True), done
+    assert sorted(done["tools_untold"]) == ["away", "new"]

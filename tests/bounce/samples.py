@@ -27,6 +27,8 @@ class Sample:
     hard: dict[str, str] = field(default_factory=dict)
     spared: int = 0
     message_id: str = "uutiset.1@lamisnet.example"
+    written_to: dict[str, str] = field(default_factory=dict)
+    """By recipient, whom the message is said to have been written to, where it is another."""
 
     @property
     def octets(self) -> bytes:
@@ -323,7 +325,7 @@ NOTIFICATIONS = [
         spared=2,
     ),
     Sample(
-        "forwarded: the address that was written to counts",
+        "forwarded: the address that was written to is told",
         report(
             "x",
             recipient(
@@ -333,7 +335,8 @@ NOTIFICATIONS = [
                 Original_Recipient="rfc822;Matti@asiakas.example",
             ),
         ),
-        {"Matti@asiakas.example": "5.1.1"},
+        {"matti.old@isp.example": "5.1.1"},
+        written_to={"matti.old@isp.example": "Matti@asiakas.example"},
     ),
     Sample(
         "xtext that was not undone",
@@ -343,7 +346,8 @@ NOTIFICATIONS = [
                 "x@y.example", "5.1.1", Original_Recipient="rfc822;matti+2Buutiset@asiakas.example"
             ),
         ),
-        {"matti+uutiset@asiakas.example": "5.1.1"},
+        {"x@y.example": "5.1.1"},
+        written_to={"x@y.example": "matti+uutiset@asiakas.example"},
     ),
     Sample(
         "a tag of figures is no xtext: the final recipient says the same",
@@ -386,7 +390,7 @@ NOTIFICATIONS = [
         "internationalised",
         report(
             "x",
-            "Final-Recipient: utf-8; matti@esimerkki.example\n"
+            "Final-Recipient: utf-8; j\\x{E4}rvi@ty\\x{F6}.example\n"
             "Original-Recipient: utf-8; j\\x{E4}rvi@ty\\x{F6}.example\n"
             "Action: failed\nStatus: 5.1.1",
             kind="global-delivery-status",

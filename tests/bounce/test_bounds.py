@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.bounce.address import LONGEST, bare_address, typed_address
 from gateway.bounce.other import BEGINNING
-from gateway.bounce.part import MOST, parts_of
+from gateway.bounce.part import HEADER, MOST, parts_of
 from gateway.bounce.read import read_report
 from gateway.bounce.report import Form
 from gateway.bounce.status import judge
@@ -53,7 +53,9 @@ _messages = st.one_of(
 def test_any_octets_are_read(message: bytes) -> None:
     report = read_report(message)
     for failure in report.failures:
-        assert 3 <= len(failure.recipient) <= LONGEST
+        for address in (failure.recipient, failure.written_to):
+            assert not address or 3 <= len(address) <= LONGEST
+        assert failure.recipient or failure.written_to
         assert failure.status == "" or failure.status[0] == "5"
 
 
@@ -166,3 +168,13 @@ def test_a_report_behind_much_text_is_found() -> None:
     [head, rest] = feedback("abuse").split(b"This is an email abuse report", 1)
     long = head + b"This is long.\r\n" * (2 * BEGINNING // 15) + rest
     assert read_report(long).form is Form.FEEDBACK
+
+
+def test_of_a_header_section_without_end_the_beginning_is_looked_at() -> None:
+    """The search for fields cannot be interrupted: all else would wait for it."""
+    for end in (b"", b"\r\nbody"):
+        [part] = parts_of(b"Subject: x\r\n" + b"A:\r\n" * (MIB // 4) + b"Last: y\r\n" + end)
+        assert len(part.headers.octets) <= HEADER + 1
+        assert part.headers.first(b"subject") == "x"
+        assert b"last" not in part.headers
+        assert part.body == end.lstrip()

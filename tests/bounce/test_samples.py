@@ -21,6 +21,8 @@ def test_what_a_server_says_is_read(sample: Sample, form: Form, newline: bytes) 
     report = read_report(sample.octets.replace(b"\r\n", newline))
     assert report.form is form
     assert {one.recipient: one.status for one in report.failures} == sample.hard
+    written_to = {one.recipient: one.written_to for one in report.failures if one.written_to}
+    assert written_to == sample.written_to
     assert report.spared == sample.spared
     assert report.message_id == sample.message_id
     assert report.complaint is None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
-from gateway.serve import assembly
+from gateway.serve.keys import key_ring
 from tests.peers.process import RunningGateway
 
 _QUERY = """
@@ -41,7 +41,7 @@ def read_rows(
 ) -> list[Row]:
     """Every record; the gateway should have stopped, or have archived what was recorded."""
     settings = gateway.settings
-    ring = assembly.key_ring(settings)
+    ring = key_ring(settings)
 
     def digests(addresses: Iterable[str]) -> dict[str, str]:
         return {str(ring.digest(subject_of(parse_contact(one)))): one for one in addresses}

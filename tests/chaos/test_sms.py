@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.contacts.digest import subject_of
 from gateway.contacts.parse import parse_contact
-from gateway.serve import assembly
+from gateway.serve.keys import key_ring
 from tests.peers.process import RunningGateway
 from tests.peers.provider import Provider, hanging_up, silence
 from tests.peers.standins import twilio
@@ -110,7 +110,7 @@ async def slowly(request: web.Request, body: bytes) -> web.StreamResponse:
 def records(gateway: RunningGateway) -> list[tuple[str, str, str | None]]:
     """Number, outcome and result of each record."""
     settings = gateway.settings
-    ring = assembly.key_ring(settings)
+    ring = key_ring(settings)
     people = {str(ring.digest(subject_of(parse_contact(one)))): one for one in ALLOWED + BANNED}
     path = settings.records.archive
     assert path is not None

@@ -88,6 +88,23 @@ def test_search_and_show_while_it_runs_and_while_it_does_not(place):
     place.run_gateway()
 
 
+def test_a_campaign_is_counted(place):
+    [sums] = place.good("records", "count", "--client", "tool", "--json").rows
+    assert (sums["messages"], sums["recipients"]) == (2, 3)
+    told = [
+        (one["outcome"], one["rule"], one["result"], one["recipients"]) for one in sums["shares"]
+    ]
+    assert told == [("forward", "R40", "forwarded", 2), ("suppress", "R11", "suppressed", 1)]
+    for language, words in (("en", "banned"), ("fi", "kieltänyt"), ("sv", "förbjudit")):
+        table = place.good("records", "count", "--language", language).out
+        assert words in " ".join(table.split())
+        assert "3 recipients of 2 messages" in table
+        assert "example.com" not in table
+    narrow = ("--campaign", "autumn"), ("--topic", "offers"), ("--since", "2099-01-01")
+    for query in narrow:
+        assert place.good("records", "count", *query, status=1).out == "no such messages\n"
+
+
 @pytest.mark.slow
 def test_held_messages_wait_for_a_person(place):
     assert place.good("held", "list").out == "nothing is held\n"

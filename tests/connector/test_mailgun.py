@@ -159,6 +159,7 @@ async def test_all_its_lists_are_read():
         domain.add("unsubscribes", "bare@example.com", 1e9, tags=[])
         domain.add("unsubscribes", "both@example.com", 1e9, tags=["offers", "*"])
         domain.add("unsubscribes", "some@example.com", 1e9, tags=["newsletter", "else"])
+        domain.add("unsubscribes", "one@example.com", 1e9, tag="newsletter")
         domain.add("unsubscribes", "not an address", 1e9)
         changes, cursor = await carrier.read(connector.listing)
         said = {
@@ -178,6 +179,7 @@ async def test_all_its_lists_are_read():
             ("bare", "channel", None, "objection", "unsubscribes"),
             ("both", "channel", None, "objection", "unsubscribes"),
             ("some", "topic", "uutiset", "objection", "unsubscribes"),
+            ("one", "topic", "uutiset", "objection", "unsubscribes"),
             ("some", "topic", "mg:else", "objection", "unsubscribes"),
         }
         assert {one.suppression.at for one in changes} == {1_000_000_000_000}
@@ -287,18 +289,21 @@ async def test_what_an_unsubscribe_refuses_is_looked_up_where_tags_are_topics():
             domain.happen("unsubscribed", address, tags=["newsletter", "other"])
             if tags:
                 domain.add("unsubscribes", address, tags=tags)
+        domain.happen("unsubscribed", "one@example.com", tags=["newsletter", "other"])
+        domain.add("unsubscribes", "one@example.com", tag="newsletter")
         domain.happen("unsubscribed", "bare@example.com", tags=[])
         changes, _ = await carrier.read(connector.changes)
         said = {(addresses([one])[0], one.suppression.topic) for one in changes}
         assert said == {
             ("tag+x@example.com", "uutiset"),
+            ("one@example.com", "uutiset"),
             ("all+x@example.com", None),
             ("gone+x@example.com", "uutiset"),
             ("gone+x@example.com", "mg:other"),
             ("bare@example.com", None),
         }
         # Once for each address.
-        assert sum("/unsubscribes/" in one for one in domain.called) == 3
+        assert sum("/unsubscribes/" in one for one in domain.called) == 4
     # Where they are not, all is refused.
     async with tool() as (domain, connector, carrier):
         domain.happen("unsubscribed", "a@example.com", tags=["newsletter"])

@@ -162,6 +162,17 @@ async def test_every_contact_of_an_address_gets_it():
     assert [tool.held(number) for number in phones] == [{"sms": 1}] * 2
 
 
+@pytest.mark.parametrize("address", ["o'brien@example.com", "a&b@example.com", "a+b@example.com"])
+async def test_an_address_is_found_whatever_is_in_it(address):
+    tool = Tool()
+    twins = [tool.contact(email=address) for _ in range(2)]
+    async with served(tool.app) as server:
+        [result] = await server.put(connector(), [ban(address, Scope.CHANNEL)])
+    assert result.done
+    assert [tool.held(number) for number in twins] == [{"email": 1}] * 2
+    assert len(tool.contacts) == 2
+
+
 async def test_a_ban_of_all_holds_in_both_channels():
     tool = Tool()
     person = tool.contact(email="a@example.com", mobile=NUMBER)
@@ -192,6 +203,19 @@ async def test_reasons_stay_what_they_were(reason, number):
         ]
     assert tool.held(person)["email"] == number
     assert change.suppression.reason.legal == reason.legal
+
+
+@pytest.mark.parametrize("reason", [Reason.BOUNCE, Reason.COMPLAINT])
+@pytest.mark.parametrize("there", [1, 3])
+async def test_a_bounce_takes_no_bans_place(reason, there):
+    tool = Tool()
+    number, other = (tool.contact(email="a@example.com") for _ in range(2))
+    tool.enter(number, "email", there)
+    async with served(tool.app) as server:
+        [result] = await server.put(connector(), [ban("a@example.com", reason=reason)])
+    assert result.done
+    assert tool.held(number) == {"email": there}
+    assert tool.held(other) == {"email": 2}
 
 
 async def test_one_bad_address_does_not_harm_the_others():

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.connector.connector import ToolUnreadable
 from gateway.connector.reach import OVERLAP, Reach
 
 NOW = 1_800_000_000_000
@@ -98,6 +99,18 @@ def test_a_list_of_no_order_is_read_all_the_same():
     assert shuffled.asked < 50
 
 
+def test_a_list_that_heeds_no_offset_is_found_out_and_does_not_end_as_if_it_were_read():
+    keys = [f"e{number}" for number in range(100)]
+    reach, told = Reach.read("", ("one",), 0), 0
+    with pytest.raises(ToolUnreadable, match="whatever the offset"):
+        for _ in range(50):
+            further, before = reach.counted(NOW, 0, keys, 100)
+            assert further is not None
+            told += len(keys) - before
+            reach = Reach.read(further.text, ("one",), 0)
+    assert told == 100
+
+
 @pytest.mark.parametrize(
     "text", ["x", "[]", "{}", "null", '{"since": 1}', '{"since": {}}', '{"since":{"one":"x"}}']
 )
@@ -111,7 +124,7 @@ def test_a_cursor_that_is_none_begins_anew(text):
         st.tuples(
             st.sampled_from(["on", "counted", "done"]), st.integers(0, NOW), st.integers(0, 90)
         ),
-        max_size=8,
+        max_size=6,
     )
 )
 def test_a_cursor_is_read_as_it_was_written(steps):

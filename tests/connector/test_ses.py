@@ -585,7 +585,7 @@ def test_a_persons_own_choice_is_an_objection():
     entry = change.suppression
     assert (entry.scope, entry.reason) == (Scope.CHANNEL, Reason.OBJECTION)
     chosen = subscription(
-        [("Sports", "OptOut"), ("News", "OptOut"), ("Cars", "OptIn"), ("Old", "OptOut")],
+        [("Sports", "OptOut"), ("News", "OPT_OUT"), ("Cars", "OptIn"), ("Old", "OptOut")],
         [("Sports", "OptIn"), ("Old", "OptOut")],
     )
     mapped = Ses(
@@ -697,6 +697,16 @@ def test_stale_calls_are_refused():
 def test_repeats_are_known_by_the_messages_id():
     assert HOOKED.replays(told(bounce())) == HOOKED.replays(told(bounce()))
     assert HOOKED.replays(told(bounce(), MessageId="1")) == "1"
+
+
+def test_no_other_message_has_the_same_signature():
+    """What is signed has no word for where a member ends: the subject could be of the id."""
+    request = told(bounce(), Subject="s")
+    fields = orjson.loads(request.body)
+    HOOKED.hook(request, NOW)
+    del fields["Subject"]
+    fields["MessageId"] += "\nSubject\ns"
+    assert refusal(request.with_body(orjson.dumps(fields))).http == 401
 
 
 @pytest.mark.parametrize("version", ["1", "2"])

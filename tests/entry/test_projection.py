@@ -20,8 +20,8 @@ from gateway.entry.entry import (
     Undeliverable,
 )
 from gateway.entry.event import Attributes, Event, EventKind
+from gateway.entry.merging import merge
 from gateway.entry.projection import MAX_ORIGINS, project
-from gateway.entry.standing import merge
 
 NOW = 1_000_000_000
 channels = st.sampled_from(Channel)

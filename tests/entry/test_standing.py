@@ -18,7 +18,8 @@ from gateway.entry.entry import (
     Scope,
     Undeliverable,
 )
-from gateway.entry.standing import RegisterFacts, merge
+from gateway.entry.merging import merge
+from gateway.entry.standing import RegisterFacts
 
 DAY = 86_400_000
 times = st.integers(0, 12)

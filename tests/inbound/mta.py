@@ -15,7 +15,7 @@ class Mta(Postfix):
     """``async with`` it.  Mail for a domain goes to the port of ``routes``, ``*`` for others.
 
     Set up as docs/inbound.md says: the addresses that the gateway takes, and of these the one
-    for bounces closed to all but this machine.
+    for bounces closed to all but this machine, as a recipient and as a sender.
     """
 
     def __init__(self, port: int, routes: Mapping[str, int]) -> None:
@@ -51,7 +51,8 @@ class Mta(Postfix):
             "relay_domains": "mail.lamisnet.fi",
             "relay_recipient_maps": f"regexp:{taken}",
             "smtpd_recipient_restrictions": "permit_mynetworks, "
-            f"check_recipient_access regexp:{closed}, reject_unauth_destination",
+            f"check_recipient_access regexp:{closed}, check_sender_access regexp:{closed}, "
+            "reject_unauth_destination",
             "inet_interfaces": "loopback-only",
             "inet_protocols": "ipv4",
             "alias_maps": "",

@@ -1,10 +1,12 @@
 """The listener on its socket: what it takes from whom, its bounds, and nothing else."""
 
 import asyncio
+import contextlib
 import ssl
 
 import pytest
 
+from gateway.network import peer_address, place_of
 from gateway.serve.certificate import server_context
 from gateway.settings.value import Certificate
 from tests.bounce.samples import M
@@ -166,7 +168,25 @@ async def test_strangers_leave_room_for_bounces(build):
         assert (await post.bring(BOUNCES, HARD, source=OURS)).startswith("250 ")
         async with post.caller(OURS), post.caller(OURS, greet=False) as third:
             assert (await third.reply()).startswith("421 4.7.0 ")
-    assert post.post.strangers == 0
+    assert not post.post.strangers
+
+
+async def test_one_stranger_leaves_room_for_others(build):
+    async with build(max_connections=20) as post, contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(post.caller())
+        for _ in range(3):
+            async with post.caller(greet=False) as one_more:
+                assert (await one_more.reply()).startswith("421 4.7.0 ")
+        message = mail(post.token(MAIJA))
+        assert (await post.bring(UNSUBSCRIBE, message, source="127.0.0.10")).startswith("250 ")
+
+
+def test_who_has_many_addresses_of_one_network_is_one_stranger():
+    near = {place_of(peer_address(f"2001:db8::{number}")) for number in range(9)}
+    assert near == {"2001:db8::/64"}
+    assert place_of(peer_address("2001:db8:0:1::1")) not in near
+    assert place_of(peer_address("192.0.2.1")) != place_of(peer_address("192.0.2.2"))
 
 
 async def test_who_is_silent_hears_421(build):

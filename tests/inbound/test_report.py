@@ -69,6 +69,39 @@ async def test_of_several_each_that_is_gone(post):
     assert len(await post.found()) == 20
 
 
+def bounced(failed: str, written_to: str, token: str = TOKEN) -> bytes:
+    """A hard bounce of a message that its client says was written to another (ORCPT)."""
+    block = recipient(failed, "5.1.1", Original_Recipient=f"rfc822; {written_to}")
+    return report("x", block).replace(TOKEN, token).replace("\n", "\r\n").encode()
+
+
+async def test_whoever_names_another_as_the_original_recipient_suppresses_nobody(post):
+    """Any client of a mail server chooses it (RFC 3461), and lets its own mail bounce."""
+    await post.allow(M)
+    failed = "nobody@x.example"
+    for token in (TOKEN, post.token(failed), post.token("+358401234567")):
+        message = bounced(failed, M, token)
+        assert (await post.bring(BOUNCES, message, source=OURS)).startswith("250 ")
+    assert not (await post.entry(M)).delivery
+    assert "1 forwarded" in await post.sent(M)
+    assert (await post.entry(failed)).delivery
+
+
+async def test_our_link_shows_to_whom_a_message_was_written_that_was_passed_on(post):
+    forwarded = "matti@elsewhere.example"
+    message = bounced(forwarded, M, post.token(M))
+    assert (await post.bring(BOUNCES, message, source=OURS)).startswith("250 ")
+    assert (await post.entry(M)).delivery
+    assert not (await post.entry(forwarded)).delivery
+
+
+async def test_one_recipient_that_is_named_twice_is_recorded_once(post):
+    blocks = (recipient(M, "5.1.1", Original_Recipient=f"rfc822; {one}@x.example") for one in "ab")
+    message = report("x", *blocks).replace("\n", "\r\n").encode()
+    assert (await post.bring(BOUNCES, message, source=OURS)).startswith("250 ")
+    assert len(await post.found()) == 1
+
+
 async def test_what_is_no_address_is_passed_over(post):
     blocks = recipient("not an address@", "5.1.1"), recipient("a@[192.0.2.1]", "5.1.1")
     message = report("x", *blocks, recipient(M, "5.1.1")).replace("\n", "\r\n").encode()

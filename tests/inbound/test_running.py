@@ -130,6 +130,26 @@ async def test_a_stranger_reaches_the_listener_through_postfix_for_one_thing(cha
     assert "1 suppressed" in await sent(gateway, MAIJA)
 
 
+async def test_a_strangers_mail_that_bounces_at_our_postfix_suppresses_nobody(chain):
+    """As docs/inbound.md sets Postfix up: nobody outside makes it write to the bounces' address."""
+    gateway, mta, _ = chain
+    refused = f"{UNSUBSCRIBE.partition('@')[0]}+{'x' * 240}@{UNSUBSCRIBE.partition('@')[2]}"
+    async with Caller(mta.port, STRANGER) as client:
+        await client.say(f"MAIL FROM:<{BOUNCES}>")
+        reply = await client.say(f"RCPT TO:<{refused}> ORCPT=rfc822;{MAIJA}")
+        assert reply.startswith("554 5.7.1"), reply
+        assert "Sender address rejected" in reply
+    # One of our own network's clients can; still it is not believed of whom it names.
+    async with Caller(mta.port, OURS) as client:
+        await client.say(f"MAIL FROM:<{BOUNCES}>")
+        assert (await client.say(f"RCPT TO:<{refused}> ORCPT=rfc822;{MAIJA}")).startswith("250")
+        assert (await client.data(mail("x"))).startswith("250")
+    await mta.logged("status=bounced")
+    await mta.emptied()
+    await gateway.line("report_taken")
+    assert "1 forwarded" in await sent(gateway, MAIJA)
+
+
 async def test_a_bounce_outlasts_the_register_and_the_gateway(chain):
     gateway, mta, _ = chain
     register = gateway.register_pid

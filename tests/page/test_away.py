@@ -25,7 +25,7 @@ async def test_a_refusal_is_answered_503_and_taken_once_the_register_is_back(tmp
             assert status == 503
             assert "Försök igen" in body
             await server.start()
-            await pages.house.parts.register.examine({})
+            await pages.house.parts.register.current.examine({})
             assert (await pages.post(url, ONE_CLICK))[0] == 200
             assert await pages.bans(A) == [("topic", "email", "newsletter")]
     finally:
@@ -42,6 +42,6 @@ async def test_a_register_that_lost_something_takes_refusals_and_shows_nothing(p
     assert "we cannot show what is in force" in html
     assert (await pages.post(url, ONE_CLICK))[0] == 200
     assert (await pages.post(url, {"act": "all"}))[0] == 303
-    await pages.house.parts.register.examine({})
+    await pages.house.parts.register.current.examine({})
     assert set(await pages.bans(A)) == {("topic", "email", "newsletter"), ("all", None, None)}
     assert (await pages.get(url))[0] == 200

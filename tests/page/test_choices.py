@@ -1,5 +1,6 @@
 """The page of a link: what it shows, what its forms do, and that opening it does nothing."""
 
+import asyncio
 import re
 from html.parser import HTMLParser
 from urllib.parse import urljoin
@@ -241,6 +242,16 @@ async def test_who_asks_for_their_data_is_told_the_day_and_the_month_runs(pages)
     await pages.post(url, {"act": "data"})
     [again] = await requests.every()
     assert again.id != request.id
+
+
+async def test_a_button_pressed_many_times_at_once_asks_for_ones_data_once(pages):
+    url = pages.link(A)
+    answers = await asyncio.gather(*(pages.post(url, {"act": "data"}) for _ in range(8)))
+    assert [status for status, _ in answers] == [303] * 8
+    house = pages.house
+    store = person_store(house.settings, house.database, house.custody, house.parts.ring)
+    requests = Requests(house.database, house.custody, store, house.parts.site.recorder)
+    assert len(await requests.every()) == 1
 
 
 async def test_a_page_is_in_the_language_that_the_person_is_written_to_in(pages):

@@ -8,12 +8,14 @@ import pytest
 
 from gateway.clock import now_ms
 from gateway.contacts.contact import Channel
+from gateway.contacts.parse import parse_contact
 from gateway.entry.entry import ConsentStatus, Scope
-from gateway.entry.event import EventKind
+from gateway.entry.event import Event, EventKind
 from gateway.unsubscribe.link import Purpose
 from tests.page.test_choices import Read
 from tests.peers.front import CONSENTS
 from tests.peers.scripted import Stage
+from tests.peers.verifier import Key, signed_fields, verified
 
 A = "maija.meikalainen@example.com"
 ASK = {"act": "consent", "topic": "newsletter", "version": "2026-1", "lang": "en"}
@@ -94,6 +96,26 @@ async def test_a_consent_is_pending_until_the_mailbox_confirms_it(pages, upstrea
     assert (await status(pages)).status is ConsentStatus.WITHDRAWN
 
 
+@pytest.mark.parametrize("kind", [Key.rsa, Key.ed25519])
+async def test_the_message_is_signed_where_there_is_a_key(open_pages, upstream, tmp_path, kind):
+    key = kind(tmp_path, "lamisnet.fi")
+    other = Key.rsa(tmp_path, "lamisnet.example", "other")
+    async with open_pages(dkim=[other.table, key.table]) as pages:
+        await pages.post(pages.link(A, language="fi"), ASK)
+    message, parsed = mail_of(upstream)
+    assert parsed.get_all("DKIM-Signature")
+    assert verified(message.content, key.record)
+    assert {b"from", b"to", b"subject", b"date"} <= set(signed_fields(message.content))
+    assert not verified(message.content.replace(b"Subject: ", b"Subject: Re "), key.record)
+
+
+async def test_the_message_is_not_signed_for_another_domain(open_pages, upstream, tmp_path):
+    async with open_pages(dkim=[Key.rsa(tmp_path, "mail.lamisnet.fi").table]) as pages:
+        await pages.post(pages.link(A, language="fi"), ASK)
+    _, parsed = mail_of(upstream)
+    assert "DKIM-Signature" not in parsed
+
+
 async def test_one_message_only_whoever_asks_how_often(pages, upstream):
     url = pages.link(A, language="en")
     for _ in range(4):
@@ -172,11 +194,44 @@ async def test_a_message_that_may_have_been_sent_is_not_sent_again_at_once(pages
     upstream.on(Stage.END, close=True, times=1)
     url = pages.link(A, language="en")
     assert (await pages.post(url, ASK))[0] == 503
-    assert (await pages.post(url, ASK))[0] == 303
+    status_code, html = await pages.post(url, ASK, follow=True)
+    assert status_code == 200
+    assert "we do not know yet whether the message to m…n@example.com has left" in html
+    assert "We have sent" not in html
     assert len(upstream.messages) <= 1
     [record] = await pages.house.found(A)
     assert record.result == "unknown"
     assert (await status(pages)).status is ConsentStatus.PENDING
+
+
+async def test_a_message_that_the_rules_stop_is_not_said_to_be_sent(open_pages, upstream):
+    async with open_pages(held={"sender": "noreply@elsewhere.example"}) as pages:
+        url = pages.link(A, language="en")
+        assert (await pages.post(url, ASK))[0] == 503
+        _, html = await pages.post(url, ASK, follow=True)
+        assert "we do not know yet" in html
+        assert "We have sent" not in html
+        assert upstream.messages == []
+
+
+async def test_no_message_is_told_of_where_another_has_recorded_the_question(pages):
+    await pages.house.parts.register.apply(
+        Event(
+            kind=EventKind.CONSENT,
+            at=now_ms(),
+            actor="import",
+            source="form",
+            evidence="a form on paper",
+            channel=Channel.EMAIL,
+            topic="newsletter",
+            status=ConsentStatus.PENDING,
+        ),
+        parse_contact(A),
+    )
+    _, html = await pages.get(pages.link(A, language="en") + "?done=consent")
+    assert "is not confirmed: Newsletter" in html
+    assert 'role="status"' not in html
+    assert "We have sent" not in html
 
 
 @pytest.mark.parametrize("scope", [Scope.ALL, Scope.CHANNEL, Scope.TOPIC])

@@ -1,7 +1,6 @@
 """RFC 8058: one POST by a mail program, and the ban is in force when it is answered."""
 
 import asyncio
-import contextlib
 import time
 
 import aiohttp
@@ -160,53 +159,12 @@ async def _raw(
     return line
 
 
-async def test_requests_that_never_end_keep_no_refusal_out(open_pages):
-    """Whoever has no link at all could else hold every place, by a few slow bodies."""
-    public = {"listen": ["127.0.0.1:0"], "url": "https://preferences.example", "max_requests": 2}
-    async with open_pages(public=public) as pages, contextlib.AsyncExitStack() as stack:
-        for _ in range(8):
-            _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
-            stack.callback(writer.close)
-            writer.write(b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nList")
-            await writer.drain()
-        await asyncio.sleep(0.2)
-        assert (await pages.post(pages.link(A), ONE_CLICK))[0] == 200
-        assert await pages.bans(A) == [NEWSLETTER]
-
-
 async def test_who_has_no_link_keeps_no_large_body_of_ours(pages):
     for place in ("u", "c", "logo"):
         if place in pages.face.parts:
             url = f"{pages.url}/{place}/x"
             assert (await pages.post(url, b"x" * 40_000))[0] == 413
     assert "413" in await _raw(pages, "/u/x", "Content-Length: 8000000\r\n", "", length=None)
-
-
-async def _answered(pages, status: int) -> None:
-    """What others have sent, or that they are gone, comes a moment later."""
-    async with asyncio.timeout(30):
-        while (await pages.post(pages.link(A), ONE_CLICK))[0] != status:
-            await asyncio.sleep(0.02)
-
-
-async def test_bodies_that_together_are_too_large_wait(open_pages):
-    public = {
-        "listen": ["127.0.0.1:0"],
-        "url": "https://preferences.example",
-        "max_requests": 2,
-        "max_body": 1024,
-    }
-    async with open_pages(public=public) as pages, contextlib.AsyncExitStack() as stack:
-        for _ in range(2):
-            _, writer = await asyncio.open_connection("127.0.0.1", pages.port)
-            stack.callback(writer.close)
-            writer.write(
-                b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1024\r\n\r\n" + b"x" * 1020
-            )
-            await writer.drain()
-        await _answered(pages, 503)
-        await stack.aclose()
-        await _answered(pages, 200)
 
 
 async def test_who_waits_to_be_told_to_go_on_is_told(pages):

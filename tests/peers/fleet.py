@@ -28,6 +28,7 @@ class Call(NamedTuple):
 
     headers: dict[str, str]
     body: bytes
+    query: str = ""
 
 
 class Stands(NamedTuple):
@@ -52,13 +53,19 @@ class One(NamedTuple):
     topics: bool
     delivery: bool
     """Whether its list has bounces and complaints."""
+    channels: str = "email"
+    """``email``, ``sms`` or both: whom it can hold."""
+
+    def holds(self, contact: str) -> bool:
+        """Whether it can hold an address, or a number."""
+        return ("email" if "@" in contact else "sms") in self.channels.split()
 
 
 class Fleet:
     """The tools by their kinds; each is named as its kind."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._stack = AsyncExitStack()
         self.tools: dict[str, One] = {}
 
@@ -72,9 +79,12 @@ class Fleet:
             hosted.mandrill,
             hosted.ses,
             hosted.brevo,
+            hosted.mailchimp,
+            hosted.twilio,
             selfhosted.http,
             selfhosted.listmonk,
             selfhosted.mautic,
+            selfhosted.file,
         ):
             await make(self)
         return self
@@ -91,7 +101,7 @@ class Fleet:
 
     def add(self, kind: str, stand_in: Any, url: str, secret: str, hook: str, **more: Any) -> None:
         """A tool that is there."""
-        (self._folder / f"{kind}-secret").write_text(secret)
+        (self.folder / f"{kind}-secret").write_text(secret)
         settings = {
             "name": kind,
             "kind": kind,
@@ -101,7 +111,7 @@ class Fleet:
             **more.pop("settings", {}),
         }
         if hook:
-            (self._folder / f"{kind}-hook").write_text(hook)
+            (self.folder / f"{kind}-hook").write_text(hook)
             settings["webhook_secret_file"] = f"{kind}-hook"
         calls = more.pop("calls", {})
         self.tools[kind] = One(stand_in, settings, calls=calls, **more)

@@ -18,6 +18,7 @@ from gateway.public.server import Face
 from gateway.serve.front import LARGEST, UNRATED, face_parts
 from gateway.serve.stores import Stores, stores_on
 from gateway.serve.tools import Tools
+from gateway.sms.connection import Server
 from gateway.unsubscribe.link import Link, Links, Purpose
 from tests.peers.house import House, client_table
 from tests.peers.scripted import ScriptedUpstream
@@ -55,10 +56,11 @@ PAGES = {
 class Front:
     """Pages, mail side and register of one configuration."""
 
-    def __init__(self, house: House, stores: Stores, face: Face, port: int) -> None:
+    def __init__(self, house: House, stores: Stores, face: Face, server: Server, port: int) -> None:
         self.house = house
         self.stores = stores
         self.face = face
+        self.server = server
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         path = house.settings.unsubscribe.key_file
@@ -142,7 +144,8 @@ async def front(
         server = face.server()
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         try:
-            one = Front(house, stores, face, int(listening.sockets[0].getsockname()[1]))
+            port = int(listening.sockets[0].getsockname()[1])
+            one = Front(house, stores, face, server, port)
             async with aiohttp.ClientSession() as session:
                 one.session = session
                 yield one

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from cryptography import x509
@@ -18,12 +19,15 @@ from cryptography.x509.oid import NameOID
 from tests.peers.fleet import SECRET, TOPIC, Call, Fleet, Stands, iso
 from tests.peers.tools.brevo import KEY as BREVO_KEY
 from tests.peers.tools.brevo import Brevo
+from tests.peers.tools.mailchimp import KEY as MAILCHIMP_KEY
+from tests.peers.tools.mailchimp import Mailchimp
 from tests.peers.tools.mailgun import MailgunDomain
 from tests.peers.tools.mandrill import KEY as MANDRILL_KEY
 from tests.peers.tools.mandrill import Mandrill, signed
 from tests.peers.tools.postmark import TOKEN, Postmark
 from tests.peers.tools.sendgrid import SendGridLists
 from tests.peers.tools.ses import SesList
+from tests.peers.tools.twilio_consents import ACCOUNT, SERVICE, TwilioConsents
 
 MANDRILL_URL = "https://hooks.lamisnet.example/hooks/mandrill"
 SNS_TOPIC = "arn:aws:sns:eu-north-1:123456789012:ses-events"
@@ -296,6 +300,65 @@ async def brevo(fleet: Fleet) -> None:
         },
         topics=False,
         delivery=False,
+        channels="email sms",
+    )
+
+
+async def mailchimp(fleet: Fleet) -> None:
+    """Its webhooks show the secret in the URL, and are forms."""
+    account = Mailchimp("main", "news")
+
+    def call(kind: str, audience: str = "main", **data: str) -> Callable[[str], Call]:
+        def made(address: str) -> Call:
+            fields = {"email": address, "list_id": audience, **data}
+            form = {"type": kind, "fired_at": iso()[:19].replace("T", " ")}
+            form |= {f"data[{name}]": value for name, value in fields.items()}
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            return Call(headers, urlencode(form).encode(), urlencode({"key": SECRET}))
+
+        return made
+
+    def stands(address: str) -> Stands:
+        def on(audience: str) -> bool:
+            members = account.audiences[audience].values()
+            there = [one["status"] for one in members if one["email_address"] == address]
+            return there == ["unsubscribed"]
+
+        return Stands(on("main"), on("news"))
+
+    fleet.add(
+        "mailchimp",
+        account,
+        await fleet.entered(account),
+        MAILCHIMP_KEY,
+        SECRET,
+        settings={"place": "main", "topics": {TOPIC: "news"}},
+        stands=stands,
+        calls={
+            "objection": call("unsubscribe", action="unsub", reason="manual"),
+            "bounce": call("cleaned", reason="hard"),
+            "complaint": call("unsubscribe", action="unsub", reason="abuse"),
+            "topic": call("unsubscribe", "news", action="unsub", reason="manual"),
+        },
+        topics=True,
+        delivery=False,
+    )
+
+
+async def twilio(fleet: Fleet) -> None:
+    """Its consents are put there, and cannot be read; it calls no webhook of lists."""
+    consents = TwilioConsents()
+    fleet.add(
+        "twilio",
+        consents,
+        await fleet.running(consents.app),
+        "t0ken",
+        "",
+        settings={"username": ACCOUNT, "place": SERVICE},
+        stands=lambda number: Stands(consents.consents.get((SERVICE, number)) == "opt-out"),
+        topics=False,
+        delivery=False,
+        channels="sms",
     )
 
 

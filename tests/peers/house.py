@@ -22,6 +22,7 @@ from gateway.entry.event import Attributes, Event, EventKind
 from gateway.evidence.metric import Metrics
 from gateway.records.archive import Archive, Found
 from gateway.records.archiver import Archiver
+from gateway.records.binding import Binding
 from gateway.records.content import ContentStore
 from gateway.records.resealing import Resealer
 from gateway.register import layout
@@ -136,7 +137,7 @@ class House:
         self._stack.push_async_callback(self.parts.aclose)
         self.database = await open_database(self.settings)
         self._stack.push_async_callback(self.database.aclose)
-        await self.parts.register.examine({})
+        await self.parts.register.current.examine({})
         self.listener = Listener(self.parts.site, self._tls)
         self._stack.push_async_callback(self.listener.drain, 1)
         self.port = await self._listen(None)
@@ -155,7 +156,7 @@ class House:
             events=layout.event_streams(),
             poll=0.02,
             resealer=Resealer(seal, self.custody),
-            contents=self.contents,
+            binding=Binding(self.database, seal, self.contents),
         )
         return self
 

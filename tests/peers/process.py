@@ -36,7 +36,8 @@ from gateway.entry.entry import DeliveryReason, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.records.archive import Archive, Found
 from gateway.register.register import Register
-from gateway.serve import assembly
+from gateway.serve.assembly import open_register, register_url
+from gateway.serve.keys import key_ring, sealer
 from gateway.serve.stores import open_database
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
@@ -384,10 +385,8 @@ class RunningGateway:
     async def register(self) -> AsyncIterator[Tongue]:
         """Its register, to tell it things."""
         settings = self.settings
-        async with assembly.register_url(settings) as url:
-            register = await assembly.open_register(
-                settings, url, assembly.key_ring(settings), assembly.sealer(settings)
-            )
+        async with register_url(settings) as url:
+            register = await open_register(settings, url, key_ring(settings), sealer(settings))
             async with register:
                 yield Tongue(register)
 
@@ -411,7 +410,7 @@ class RunningGateway:
     ) -> list[Found]:
         """Archived records, oldest first; ``count``: once so many have their result."""
         settings = self.settings
-        ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
+        ring, seal = key_ring(settings), sealer(settings)
         if address is not None:
             subject = subject_of(parse_contact(address))
             query["digests"] = [str(digest) for digest in ring.digests(subject)]

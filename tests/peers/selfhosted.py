@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from tests.peers.fleet import SECRET, TOPIC, Call, Fleet, Stands, iso
+from tests.peers.fleet import SECRET, TOPIC, Call, Fleet, One, Stands, iso
+from tests.peers.tools.file import Cupboard
 from tests.peers.tools.http import Ledger
 from tests.peers.tools.listmonk import Listmonk
 from tests.peers.tools.mautic import Mautic
@@ -18,13 +19,7 @@ async def http(fleet: Fleet) -> None:
     ledger = Ledger()
 
     def stands(address: str) -> Stands:
-        rows = [row for row in ledger.entries if row["contact"] == address]
-        legal = [row for row in rows if row["reason"] in ("objection", "blocked")]
-        return Stands(
-            any(row["scope"] != "topic" for row in legal),
-            any(row["scope"] == "topic" and row["topic"] == "news" for row in legal),
-            next((row["reason"] for row in rows if row not in legal), ""),
-        )
+        return said_by([row for row in ledger.entries if row["contact"] == address])
 
     def call(reason: str, **more: str) -> Callable[[str], Call]:
         def made(address: str) -> Call:
@@ -47,6 +42,7 @@ async def http(fleet: Fleet) -> None:
         },
         topics=True,
         delivery=True,
+        channels="email sms",
     )
 
 
@@ -104,4 +100,30 @@ async def mautic(fleet: Fleet) -> None:
         calls={"objection": call(1), "bounce": call(2)},
         topics=False,
         delivery=True,
+        channels="email sms",
+    )
+
+
+async def file(fleet: Fleet) -> None:
+    """Files in a folder: nothing calls, and nothing is asked."""
+    folder = fleet.folder / "files"
+    cupboard = Cupboard(folder)
+    fleet.tools["file"] = One(
+        cupboard,
+        {"name": "file", "kind": "file", "folder": str(folder), "topics": {TOPIC: "news"}},
+        lambda contact: said_by(cupboard.rows(contact)),
+        calls={},
+        topics=True,
+        delivery=True,
+        channels="email sms",
+    )
+
+
+def said_by(rows: Sequence[Mapping[str, str]]) -> Stands:
+    """What entries of the gateway's own form say of the contact that they are about."""
+    legal = [row for row in rows if row["reason"] in ("objection", "blocked")]
+    return Stands(
+        any(row["scope"] != "topic" for row in legal),
+        any(row["scope"] == "topic" and row["topic"] == "news" for row in legal),
+        next((row["reason"] for row in rows if row not in legal), ""),
     )

@@ -20,15 +20,21 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self
 
+from tests.peers.certificates import Certificate
 from tests.peers.port import free_port
 
 PROGRAM = shutil.which("redis-server")
 
 
-async def command(port: int, *words: object) -> str:
+async def command(port: int, *words: object, tls: Certificate | None = None) -> str:
     """The reply of a server to one command, as ``redis-cli`` prints it."""
+    secure = ()
+    if tls is not None:
+        pem = str(tls.certificate)
+        secure = ("--tls", "--cacert", pem, "--cert", pem, "--key", str(tls.key))
     process = await asyncio.create_subprocess_exec(
-        *("redis-cli", "-p", str(port), *map(str, words)), stdout=asyncio.subprocess.PIPE
+        *("redis-cli", "-p", str(port), *secure, *map(str, words)),
+        stdout=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(90):
         out, _ = await process.communicate()
@@ -46,9 +52,10 @@ async def until(check: Callable[[], Awaitable[bool]], within: float = 60) -> Non
 
 
 class Servers:
-    """Server processes, each with its own folder."""
+    """Server processes, each with its own folder; with a certificate they speak TLS alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        self._tls = certificate
         self._folder = Path(tempfile.mkdtemp(prefix="sg-"))
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -61,11 +68,21 @@ class Servers:
             process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    async def command(self, port: int, *words: object) -> str:
+        """The reply of a server to one command."""
+        return await command(port, *words, tls=self._tls)
+
     async def start(self, port: int, *settings: str) -> None:
         """Start a server, and wait until it answers."""
         home = self._folder / str(port)
         home.mkdir()
         text = f'port {port}\nbind 127.0.0.1\ndir "{home}"\nsave ""\nlogfile server.log\n'
+        if self._tls is not None:
+            pem = self._tls.certificate
+            text = text.replace("port ", "port 0\ntls-port ", 1) + (
+                f'tls-cert-file "{pem}"\ntls-ca-cert-file "{pem}"\n'
+                f'tls-key-file "{self._tls.key}"\ntls-replication yes\ntls-cluster yes\n'
+            )
         (home / "server.conf").write_text(text + "\n".join(settings) + "\n")
         await self.start_again(port)
 
@@ -80,7 +97,7 @@ class Servers:
         )
 
         async def answers() -> bool:
-            return "PONG" in await command(port, "PING")
+            return "PONG" in await self.command(port, "PING")
 
         await until(answers)
 
@@ -99,7 +116,7 @@ class Servers:
 
     async def cluster(self, masters: int, replicas: int) -> list[int]:
         """Make a Cluster; its ports."""
-        ports = _ports(masters * (1 + replicas))
+        ports = free_ports(masters * (1 + replicas))
         for port in ports:
             await self.start(
                 port,
@@ -107,7 +124,7 @@ class Servers:
                 *("repl-diskless-sync-delay 0", "cluster-allow-replica-migration no"),
             )
         hosts = [f"127.0.0.1:{port}" for port in ports]
-        made = await command(
+        made = await self.command(
             ports[0],
             *("--cluster", "create", *hosts, "--cluster-replicas", replicas, "--cluster-yes"),
         )
@@ -115,7 +132,7 @@ class Servers:
 
         async def ready() -> bool:
             for port in ports:
-                if "cluster_state:ok" not in await command(port, "CLUSTER", "INFO"):
+                if "cluster_state:ok" not in await self.command(port, "CLUSTER", "INFO"):
                     return False
                 if not await self.linked(port):
                     return False
@@ -126,16 +143,16 @@ class Servers:
 
     async def linked(self, port: int) -> bool:
         """Whether a server is a master, or a replica that follows its master."""
-        told = await command(port, "INFO", "replication")
+        told = await self.command(port, "INFO", "replication")
         return "role:master" in told or "master_link_status:up" in told
 
     async def is_master(self, port: int) -> bool:
         """Whether a server takes changes."""
-        return "role:master" in await command(port, "INFO", "replication")
+        return "role:master" in await self.command(port, "INFO", "replication")
 
     async def sentinel(self, sentinels: int) -> tuple[int, int, list[int]]:
         """A master, its replica, and Sentinels that watch them as ``sg``; their ports."""
-        master, replica, *watching = _ports(2 + sentinels)
+        master, replica, *watching = free_ports(2 + sentinels)
         await self.start(master, "appendonly yes", "repl-diskless-sync-delay 0")
         await self.start(
             replica, f"replicaof 127.0.0.1 {master}", "appendonly yes", "repl-diskless-sync-delay 0"
@@ -150,13 +167,13 @@ class Servers:
             )
 
         async def known() -> bool:
-            told = [await command(port, "INFO", "sentinel") for port in watching]
+            told = [await self.command(port, "INFO", "sentinel") for port in watching]
             return all(f"slaves=1,sentinels={sentinels}" in each for each in told)
 
         await until(known)
         return master, replica, watching
 
 
-def _ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that are free, and those of a Cluster's bus with them."""
     return [free_port(bus=True) for _ in range(count)]

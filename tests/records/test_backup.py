@@ -29,7 +29,7 @@ from gateway.records.database import Database
 from gateway.records.recorder import Recorder
 from gateway.register.lock import FolderLock
 from gateway.register.whole import NotWhole
-from gateway.serve import assembly
+from gateway.serve.keys import sealer
 from gateway.serve.rebuilding import rebuild
 from gateway.serve.stores import open_stores
 from gateway.settings.load import load_settings
@@ -371,7 +371,7 @@ async def test_on_a_new_machine_backup_and_keys_are_enough_in_either_kind_of_dat
     shutil.copytree(house.keys, new / "data" / "secrets")
     # Other people's keys, as of a gateway that was started here before.
     theirs, people = house.settings.records.keys, new / "data" / "keys.sqlite"
-    custody = await Custody.at(people, assembly.sealer(house.settings))
+    custody = await Custody.at(people, sealer(house.settings))
     await custody.aclose()
     with pytest.raises(InputError, match="not the keys"):
         await restore(config, house.backup, by="anna")

@@ -9,6 +9,7 @@ from gateway.entry.event import Event, EventKind
 from gateway.records import keyusage
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
+from gateway.records.binding import Binding
 from gateway.records.content import ContentStore
 from gateway.records.entry import RECORDS
 from gateway.records.keyusage import KeyUsage
@@ -103,7 +104,7 @@ async def test_what_the_archiver_has_sealed_anew_lies_under_no_content_key(
         archive,
         events=[EVENTS],
         resealer=Resealer(sealer, custody),
-        contents=contents,
+        binding=Binding(database, sealer, contents),
     ).run_once()
     assert await KeyUsage(database, fingerprint(OLD)).archive() == {}
     await custody.aclose()

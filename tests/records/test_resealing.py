@@ -17,6 +17,7 @@ from gateway.failure import InputError, RecordsUnavailable, SealError
 from gateway.keyfile import add_key
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
+from gateway.records.binding import Binding
 from gateway.records.content import ContentMissing, ContentStore
 from gateway.records.database import Database
 from gateway.records.entry import address_context, evidence_context
@@ -42,6 +43,7 @@ class Place:
         self.rules = rules
         self.archive = Archive(database, sealer, custody)
         self.contents = ContentStore(database, sealer, custody=custody)
+        self.binding = Binding(database, sealer, self.contents)
 
     def archiver(self, **how) -> Archiver:
         return Archiver(
@@ -49,7 +51,7 @@ class Place:
             self.archive,
             events=[EVENTS],
             resealer=Resealer(self.sealer, self.custody),
-            contents=self.contents,
+            binding=self.binding,
             **how,
         )
 
@@ -253,10 +255,10 @@ async def test_a_content_is_bound_to_its_people_once_nothing_waits_for_it(place,
     # A worker, which has no keys of people, can still release it.
     worker = ContentStore(place.database, place.sealer)
     assert b"".join([piece async for piece in worker.open("c1")]) == TEXT
-    assert await place.contents.bind() == 0
+    assert await place.binding.bind() == 0
     place.rows("UPDATE held SET state = 'released'")
-    assert await place.contents.bind() == 1
-    assert await place.contents.bind() == 0
+    assert await place.binding.bind() == 1
+    assert await place.binding.bind() == 0
     with pytest.raises(ContentMissing, match="no key here"):
         [piece async for piece in worker.open("c1")]
     await place.custody.destroy([message.recipients[0].digest])
@@ -277,7 +279,7 @@ async def test_a_content_whose_people_were_erased_while_it_waited_is_closed_for_
         place.wire, place.archive, resealer=Resealer(place.sealer, place.custody)
     ).run_once()  # ended before the content's turn came
     await place.custody.destroy([message.recipients[0].digest])
-    assert await place.contents.bind() == 1
+    assert await place.binding.bind() == 1
     assert place.rows("SELECT sealed_key, loose FROM content") == [(b"", 0)]
     with pytest.raises(ContentMissing, match="erased"):
         await place.content("c1")
@@ -421,7 +423,7 @@ async def test_identity_codes_of_a_held_message_are_masked_once_it_has_ended(pla
     await place.archiver().run_once()
     assert await place.content("c1") == text
     place.rows("UPDATE held SET state = 'released'")
-    assert await place.contents.bind() == 1
+    assert await place.binding.bind() == 1
     assert await place.content("c1") == text.replace(b"131052-308T", 11 * b"*")
     assert (await place.archive.verify()).whole
 

@@ -10,11 +10,12 @@ from gateway.contacts.contact import Channel
 from gateway.contacts.parse import parse_email
 from gateway.entry.entry import ANY_TOPIC, Ban, Consent, ConsentStatus, Entry, Scope
 from gateway.entry.event import Event, EventKind
-from gateway.entry.standing import merge
+from gateway.entry.merging import merge
 from gateway.register.disclosure import Excluded, Purpose, columns_for, excluded
-from gateway.register.export import Known, One, RowSink, export
+from gateway.register.export import Known, One, export
 from gateway.register.register import Register
 from gateway.register.rows import COLUMNS
+from gateway.register.rowsink import RowSink
 
 FREE = Entry(source_known=True)
 CLOSED = Entry((Ban(Scope.DISCLOSURE, 1),))

@@ -153,7 +153,7 @@ async def test_a_hash_bans_its_address_in_all_spellings_and_nobody_else(
             if contact.channel is normalisation.channel
         }
         kept = await register.schemes.add(scheme)
-        await register.apply_hashed(ban(), kept, [made(text) for text in written])
+        await register.hashed.ban(ban(), kept, [made(text) for text in written])
         asked = [parse_contact(text) for text in [*listed, *others]]
         banned = [bool(one.hashed) for one in await register.look_up(asked)]
         wanted = [bool(written & set(spellings(one, normalisation))) for one in asked]
@@ -170,7 +170,7 @@ async def test_every_live_key_is_asked(register_url, load):
     two = KeyRing({"k1": bytes(range(32)), "k2": b"\x02" * 32}, "k2")
     async with await Register.open(register_url, two) as register:
         assert await tier(register, "maija@example.com") is Tier.HASHED
-        await register.apply_hashed(
+        await register.hashed.ban(
             ban(Scope.DISCLOSURE), PLAIN, [sha256("maija@example.com"), sha256("bo@example.com")]
         )
         (maija, bo) = await register.look_up(
@@ -243,7 +243,7 @@ async def test_the_events_bring_all_of_it_back(register_url, ring, load, registe
     announced = [event for event in events if event.scheme]
     assert len(announced) == 2
     assert "1 hashes, SHA-256 of the file" in announced[0].evidence
-    assert {event.subject for event in announced} == set(register.scheme_subjects)
+    assert {event.subject for event in announced} == set(register.hashed.announced_as)
     await wire.exchange([(b"EVAL", b"return redis.call('FLUSHALL')", b"1", KEY)], 5)
     async with await Register.open(register_url, ring) as restored:
         assert await tier(restored, "maija@example.com") is None
@@ -265,7 +265,7 @@ async def test_schemes_alone_come_back_from_their_events(register, load):
         for name, value in reply.items()
     ]
     await wire.exchange([(b"DEL", KEY)], 1)
-    await register.restore_schemes([*events, *events])
+    await register.hashed.restore([*events, *events])
     await asyncio.sleep(LASTS)
     assert await tier(register, "bo@example.com") is Tier.HASHED
     assert register.schemes.known == known
@@ -314,9 +314,9 @@ async def test_scopes_are_joined_and_a_list_taken_in_again_changes_nothing(regis
 async def test_of_a_hash_only_a_ban_can_be_told(register):
     consent = Event(kind=EventKind.CONSENT, at=1, actor="a", channel=Channel.EMAIL)
     with pytest.raises(EventError):
-        await register.apply_hashed(consent, PLAIN, [sha256("x")])
+        await register.hashed.ban(consent, PLAIN, [sha256("x")])
     with pytest.raises(EventError, match="future"):
-        await register.apply_hashed(ban(at=NOW * 2), PLAIN, [sha256("x")])
+        await register.hashed.ban(ban(at=NOW * 2), PLAIN, [sha256("x")])
 
 
 async def test_one_bad_line_keeps_everything_out(register, load):
@@ -415,15 +415,15 @@ async def test_an_import_that_broke_off_ends_as_if_run_once(register, load, monk
     monkeypatch.setattr(hashlist, "_BATCH", 100)
     values = [sha256(f"p{number}@example.com") for number in range(500)]
     content = "\n".join(value.hex() for value in values)
-    apply_hashed, calls = register.apply_hashed, []
+    apply, calls = register.hashed.ban, []
 
     async def breaks_off(*what):
         calls.append(what)
         if len(calls) == 3:
             raise RegisterUnavailable("the server is gone")
-        return await apply_hashed(*what)
+        return await apply(*what)
 
-    monkeypatch.setattr(register, "apply_hashed", breaks_off)
+    monkeypatch.setattr(register.hashed, "ban", breaks_off)
     with pytest.raises(RegisterUnavailable):
         await load(content, event=ban(undated=True))
     monkeypatch.undo()

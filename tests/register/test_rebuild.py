@@ -21,15 +21,15 @@ from gateway.entry.entry import EMPTY, Entry, Scope
 from gateway.entry.event import Attributes, Event, EventKind
 from gateway.entry.projection import project
 from gateway.failure import InputError, RegisterUnavailable
-from gateway.records import archiver as archiving
-from gateway.records import schema
+from gateway.records import schema, streams
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
 from gateway.records.database import Database
 from gateway.records.events import EventArchive
 from gateway.records.seal import Sealer
 from gateway.register import layout
-from gateway.register.rebuild import Disturbed, Rebuild
+from gateway.register.rebuild import Rebuild
+from gateway.register.rebuild_script import Disturbed
 from gateway.register.register import Register
 from gateway.register.replay import replayed
 from gateway.register.whole import NotWhole
@@ -59,7 +59,7 @@ class Site:
 
     async def examine(self):
         """Compare the two."""
-        return await self.register.examine(await self.events.cursors())
+        return await self.register.current.examine(await self.events.cursors())
 
     async def put_back(self, which: int = 0) -> None:
         """Put an older copy back, whose lease's holder is no more."""
@@ -314,12 +314,12 @@ async def test_what_no_event_tells_of_is_kept(site):
     await site.examine()
     await ban(site, PEOPLE[0])
     strange = encode(project(EMPTY, Event(kind=EventKind.BAN, at=5, actor="x")))
-    bucket, field = site.register.places.bucket(b"k1", bytes(range(16)))
+    bucket, field = site.register.current.places.bucket(b"k1", bytes(range(16)))
     async with site.server.client() as client:
         await client.hset(bucket, field, strange)
     done = await site.rebuild(bits=12)
     assert done.kept == 1
-    bucket, field = site.register.places.bucket(b"k1", bytes(range(16)))
+    bucket, field = site.register.current.places.bucket(b"k1", bytes(range(16)))
     async with site.server.client() as client:
         assert await client.hget(bucket, field) == strange
 
@@ -356,7 +356,7 @@ async def test_a_register_grows_and_shrinks(site, bits):
     old = [key for key in await fields(site.server) if b":k1:1." not in key]
     assert old == []
     async with await Register.open(site.server.url, RING) as again:
-        assert again.places.bits == bits
+        assert again.current.places.bits == bits
 
 
 async def test_changes_and_look_ups_go_on_while_it_grows(site):
@@ -467,7 +467,7 @@ async def test_a_register_emptied_while_it_is_rebuilt_is_begun_anew(site):
 
     one = Rebuild(
         site.register.connections.wire,
-        await site.register.refresh(),
+        await site.register.current.refresh(),
         site.events,
         RING.key_ids,
         progress=empty,
@@ -667,5 +667,5 @@ def test_replayed_octets_are_those_of_the_projection(events):
 
 def test_archiver_and_register_mean_the_same_keys():
     for shard, stream in enumerate(layout.event_streams()):
-        assert archiving.archived_key(stream) == layout.archived_key(shard)
-        assert archiving.hold_key(stream) == layout.hold_key(shard)
+        assert streams.archived_key(stream) == layout.archived_key(shard)
+        assert streams.hold_key(stream) == layout.hold_key(shard)

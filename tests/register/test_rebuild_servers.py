@@ -58,7 +58,7 @@ async def test_a_cluster_of_which_one_server_is_emptied(ring, tmp_path):
         async with site(url, ring, tmp_path) as (register, events, archiver):
             with pytest.raises(NotWhole):
                 await register.look_up(people)
-            assert (await register.examine(await events.cursors())).whole
+            assert (await register.current.examine(await events.cursors())).whole
             await ban(register, *people)
             await archiver.run_once()
             await all_banned(register, people)
@@ -66,7 +66,7 @@ async def test_a_cluster_of_which_one_server_is_emptied(ring, tmp_path):
             # Whoever lies there is refused, together with whom he is asked about.
             with pytest.raises(RegisterUnavailable):
                 await register.look_up(people)
-            assert (await register.examine(await events.cursors())).behind
+            assert (await register.current.examine(await events.cursors())).behind
             done = await rebuild(register, events, ring.key_ids)
             assert done.contacts == len(people)
             await all_banned(register, people)
@@ -75,7 +75,7 @@ async def test_a_cluster_of_which_one_server_is_emptied(ring, tmp_path):
             await all_banned(register, people)
             await ban(register, parse_email("new@example.com"))
             await archiver.run_once()
-            assert (await register.examine(await events.cursors())).whole
+            assert (await register.current.examine(await events.cursors())).whole
             # One that was restarted is refused until it has been compared.
             servers.kill(ports[2])
             await servers.start_again(ports[2])
@@ -93,7 +93,7 @@ async def test_a_cluster_of_which_one_server_is_emptied(ring, tmp_path):
 
             async def whole():
                 with contextlib.suppress(RegisterUnavailable):
-                    return (await register.examine(await events.cursors())).whole
+                    return (await register.current.examine(await events.cursors())).whole
                 return False
 
             await until(whole)
@@ -106,7 +106,7 @@ async def test_a_fail_over_to_a_replica_that_lagged(ring, tmp_path):
         master, replica, watching = await servers.sentinel(1)
         url = f"sentinel://127.0.0.1:{watching[0]}/sg"
         async with site(url, ring, tmp_path) as (register, events, archiver):
-            await register.examine(await events.cursors())
+            await register.current.examine(await events.cursors())
             await ban(register, *people[:20])
             await archiver.run_once()
             await all_banned(register, people[:20])
@@ -131,7 +131,7 @@ async def test_a_fail_over_to_a_replica_that_lagged(ring, tmp_path):
             async with asyncio.timeout(60):
                 while True:
                     try:
-                        state = await register.examine(await events.cursors())
+                        state = await register.current.examine(await events.cursors())
                         break
                     except RegisterUnavailable:
                         await asyncio.sleep(0.1)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from gateway.contacts.contact import Channel
 from gateway.decision.facts import PersonClass
 from gateway.entry.entry import Ban, Consent, ConsentStatus, Entry, Scope
-from gateway.entry.standing import merge
+from gateway.entry.merging import merge
 from gateway.register.statistics import TABLES, Tally
 
 NOW = 1_795_379_602_872

@@ -122,8 +122,8 @@ async def test_a_cluster(spawn, ring):
         people = [parse_email(f"h{number}@example.com") for number in range(300)]
         hashes = [value for person in people[::2] for value in scheme.hashes(person)]
         ban = Event(kind=EventKind.BAN, at=5, actor="test")
-        assert await register.apply_hashed(ban, scheme, hashes) == 150
-        assert await register.apply_hashed(ban, scheme, hashes) == 0
+        assert await register.hashed.ban(ban, scheme, hashes) == 150
+        assert await register.hashed.ban(ban, scheme, hashes) == 0
         banned = [bool(one.hashed) for one in await register.look_up(people)]
         assert banned == [True, False] * 150
 

@@ -21,13 +21,13 @@ GONE, STAYS = "gone.person@example.com", "stays.person@example.com"
 
 async def test_how_hashed_lists_were_made_is_never_forgotten(office: Office):
     scheme = await office.register.schemes.add(Scheme.named("sha256:trim-lower"))
-    await office.register.announce(scheme, "anna", "list")
+    await office.register.hashed.announce(scheme, "anna", "list")
     await office.archiver.run_once()
     office.now[0] = ms(2040)
     found = await office.plan()
     assert found.contacts == 0
     await office.run()
-    subjects = office.register.scheme_subjects
+    subjects = office.register.hashed.announced_as
     assert len(await EventArchive(office.database).of(subjects)) == 1
 
 

@@ -22,7 +22,8 @@ from gateway.entry.event import Event, EventKind
 from gateway.records.archive import Archive
 from gateway.records.content import ContentMissing, ContentStore
 from gateway.records.database import Database
-from gateway.serve import assembly
+from gateway.serve.assembly import embedded_register, open_register, register_url
+from gateway.serve.keys import key_ring, sealer
 from tests.peers.house import client_table
 from tests.peers.process import RunningGateway
 
@@ -96,9 +97,9 @@ async def tell(gateway: RunningGateway) -> None:
     """The register's changes, with what people said word for word."""
     told = {"at": now_ms(), "actor": "editor", "source": "phone", "evidence": EVIDENCE}
     settings = gateway.settings
-    async with assembly.register_url(settings) as url:
-        ring, seal = assembly.key_ring(settings), assembly.sealer(settings)
-        async with await assembly.open_register(settings, url, ring, seal) as register:
+    async with register_url(settings) as url:
+        ring, seal = key_ring(settings), sealer(settings)
+        async with await open_register(settings, url, ring, seal) as register:
             for address in (MATTI, NUMBER):
                 await register.apply(Event(kind=EventKind.BAN, **told), parse_contact(address))
             for address in (MAIJA, OTHER):
@@ -155,7 +156,7 @@ async def place(tmp_path: Path):
 
 
 async def test_a_copy_of_the_databases_shows_nobody(place: RunningGateway, tmp_path: Path):
-    server = assembly.embedded_register(place.settings)
+    server = embedded_register(place.settings)
     with redis.Redis.from_url(server.url) as client:
         client.config_set("rdbcompression", "no")
         client.save()
@@ -168,7 +169,7 @@ async def test_a_copy_of_the_databases_shows_nobody(place: RunningGateway, tmp_p
     names = {path.name for path in files}
     assert {"archive.sqlite", "keys.sqlite", "checkpoints.ndjson"} <= names
     assert any(path.suffix in (".aof", ".rdb") for path in files)
-    digest = str(assembly.key_ring(place.settings).digest(subject_of(parse_contact(MATTI))))
+    digest = str(key_ring(place.settings).digest(subject_of(parse_contact(MATTI))))
     assert any(digest.encode() in octets for octets in files.values())
     leaked = found_in({path: files[path] for path in files if path.name != "sms.jsonl"})
     assert not leaked, leaked
@@ -190,10 +191,10 @@ async def test_an_erasure_reaches_copies_of_before_even_if_the_gateway_is_killed
     ):
         source.backup(copy)
     assert settings.records.keys is not None
-    seal = assembly.sealer(settings)
-    async with assembly.register_url(settings) as url:
-        ring = assembly.key_ring(settings)
-        async with await assembly.open_register(settings, url, ring, seal) as register:
+    seal = sealer(settings)
+    async with register_url(settings) as url:
+        ring = key_ring(settings)
+        async with await open_register(settings, url, ring, seal) as register:
             contact = parse_contact(MATTI)
             event = Event(kind=EventKind.ERASE, at=now_ms(), actor="officer", source="request")
             await register.apply(event, contact)

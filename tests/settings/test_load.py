@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.failure import InputError
-from gateway.serve.assembly import archive_place
+from gateway.serve.place import archive_place
 from gateway.settings.failure import SettingsError
 from gateway.settings.load import load_settings
 

@@ -97,7 +97,7 @@ async def test_malformed_requests_reach_nobody(sms):
         status, _ = await house.post(PATH, data=gzip.compress(BODY), headers=squeezed)
         assert status == 415
         assert house.provider.asked == []
-        assert house.parts.register.looked_up == 0
+        assert house.parts.register.current.looked_up == 0
 
 
 async def test_deep_json_is_an_error_of_the_tool(sms):
@@ -325,7 +325,7 @@ async def test_a_stranger_learns_nothing(sms, tmp_path):
     async with sms("twilio", networks=None, **how) as house:
         await house.allow(YES, NO)
         await house.ban(NO)
-        before = house.parts.register.looked_up
+        before = house.parts.register.current.looked_up
         answers = set()
         shown = [
             BASIC,
@@ -347,7 +347,7 @@ async def test_a_stranger_learns_nothing(sms, tmp_path):
         assert len(answers) == 2
         assert {status for status, _, no_text in answers if not no_text} == {401}
         assert {status for status, _, no_text in answers if no_text} == {400}
-        assert house.parts.register.looked_up == before
+        assert house.parts.register.current.looked_up == before
         assert house.provider.asked == []
         assert await house.found() == []
         # Twice, wrong before right and right before wrong: never two secrets go on.

@@ -17,6 +17,7 @@ from gateway.entry.entry import Scope
 from gateway.entry.event import Event, EventKind
 from gateway.records.archive import Archive
 from gateway.records.archiver import Archiver
+from gateway.records.binding import Binding
 from gateway.records.content import ContentStore
 from gateway.records.database import Database
 from gateway.records.events import EventArchive
@@ -25,11 +26,12 @@ from gateway.records.resealing import Resealer
 from gateway.records.seal import Sealer
 from gateway.register import layout
 from gateway.register.register import Register
-from gateway.serve.assembly import address_seal, evidence_seal
+from gateway.serve.keys import address_seal, evidence_seal
 from gateway.subject.follower import Follower
 from gateway.subject.people import People, Who
 from gateway.subject.spread import Spreader
 from gateway.subject.store import PersonStore
+from gateway.subject.wishes import Wishes
 
 WHO = Who("anna", "tests")
 
@@ -49,6 +51,7 @@ class Site:
     spreader: Spreader
     follower: Follower
     people: People
+    wishes: Wishes
     events: EventArchive
     ring: KeyRing
     sealer: Sealer
@@ -109,6 +112,7 @@ async def open_site(
         events = EventArchive(database)
         store = PersonStore(database, custody, ring)
         spreader = Spreader(store, register, events, ring)
+        people = People(store, register, spreader, recorder)
         yield Site(
             register=register,
             database=database,
@@ -118,7 +122,7 @@ async def open_site(
                 archive,
                 events=layout.event_streams(),
                 resealer=Resealer(sealer, custody),
-                contents=contents,
+                binding=Binding(database, sealer, contents),
             ),
             archive=archive,
             contents=contents,
@@ -126,7 +130,8 @@ async def open_site(
             store=store,
             spreader=spreader,
             follower=Follower(database, spreader),
-            people=People(store, register, spreader, recorder),
+            people=people,
+            wishes=Wishes(people, register),
             events=events,
             ring=ring,
             sealer=sealer,

@@ -36,7 +36,7 @@ async def test_a_persons_whole_way_in_postgresql(postgresql: Cluster, tmp_path, 
         await site.ban("b@example.com", Scope.DISCLOSURE)
         await site.archived()
         assert await site.scopes("a@example.com") == {"ban_all", "disclosure"}
-        await people.object(
+        await site.wishes.object(
             merged.person.id, Objection(words="ei", received=now_ms(), scope=Scope.CONTACT), WHO
         )
         await requests.receive(Kind.ERASURE, WHO, person_id=merged.person.id, words="pois")

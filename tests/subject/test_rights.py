@@ -175,7 +175,7 @@ async def _full(site, requests):
     matti = await site.people.add(
         WHO, name="Matti Meikäläinen", contacts=[parse_contact(MATTI)], source="matti's form"
     )
-    await site.people.object(
+    await site.wishes.object(
         matti.person.id,
         Objection(words="Matin oma kielto", received=now_ms(), scope=Scope.ALL),
         WHO,
@@ -206,7 +206,7 @@ async def _full(site, requests):
         delivery=DeliveryReason.COMPLAINT,
     )
     await site.register.apply(complaint, parse_contact(MAIJA))
-    await site.people.object(
+    await site.wishes.object(
         maija,
         Objection(
             words="Älkää <b>enää</b> lähettäkö!", received=now_ms(), scope=Scope.ALL, how="puhelin"

@@ -35,7 +35,7 @@ async def test_finland_9209_157_2019_a_changed_surname_and_address_lose_no_ban(s
     words = Objection(
         words="Älkää enää lähettäkö mainoksia!", received=now_ms(), scope=Scope.ALL, how="puhelin"
     )
-    await site.people.object(maija, words, WHO)
+    await site.wishes.object(maija, words, WHO)
     await site.people.rename(maija, "Maija Korhonen", WHO)
     await site.people.change_contact(
         maija, parse_contact(OLD), parse_contact(NEW), WHO, source="customer service"
@@ -239,13 +239,13 @@ async def test_a_contact_that_never_was_the_persons_can_be_parted_again(site):
 
 async def test_a_person_is_lifted_from_all_contacts_at_once(site):
     maija = await _person(site, OLD, NEW, "maija+x@example.com", PHONE)
-    await site.people.object(
+    await site.wishes.object(
         maija, Objection(words="stop", received=now_ms(), scope=Scope.ALL), WHO
     )
     await site.archived()
     every = (OLD, NEW, "maija+x@example.com", "maija@example.com", PHONE)
     assert [await site.scopes(each) for each in every] == [{"ban_all"}] * 5
-    assert await site.people.unban(maija, WHO, scope=Scope.ALL) == 4
+    assert await site.wishes.unban(maija, WHO, scope=Scope.ALL) == 4
     assert [await site.scopes(each) for each in every] == [set()] * 5
     await site.archived()
     await site.spreader.heal()
@@ -254,11 +254,11 @@ async def test_a_person_is_lifted_from_all_contacts_at_once(site):
 
 async def test_a_restriction_holds_for_every_contact_until_it_is_lifted_for_the_person(site):
     maija = await _person(site, OLD)
-    await site.people.restrict(maija, WHO)
+    await site.wishes.restrict(maija, WHO)
     await site.people.link(maija, parse_contact(NEW), WHO, source="telephone")
     assert await site.scopes(NEW) == {"restricted"}
     imported = Event(kind=EventKind.RESTRICT, at=now_ms(), actor="import", imported=True)
-    await site.people.unrestrict(maija, WHO)
+    await site.wishes.unrestrict(maija, WHO)
     assert await site.scopes(OLD) == await site.scopes(NEW) == set()
     await site.archived()
     await site.spreader.heal()
@@ -296,7 +296,7 @@ async def test_a_new_digest_key_finds_people_again(site, tmp_path, register_url)
 
 async def test_no_name_or_address_lies_open_in_the_archive_or_its_keys(site, tmp_path):
     maija = await _person(site, OLD, PHONE)
-    await site.people.object(
+    await site.wishes.object(
         maija, Objection(words="En halua mainoksia", received=now_ms(), scope=Scope.ALL), WHO
     )
     await site.archived()

@@ -18,7 +18,7 @@ from gateway.entry.event import Event, EventKind
 from gateway.records.database import Database
 from gateway.records.seal import Sealer
 from gateway.register.register import Register
-from gateway.serve.assembly import address_seal, evidence_seal
+from gateway.serve.keys import address_seal, evidence_seal
 from gateway.serve.stores import Stores, stores_on
 from gateway.settings.public import Delivery
 from gateway.settings.sync import Sync
@@ -115,6 +115,8 @@ async def stores(
         register = await Register.open(
             register_url,
             ring,
+            timeout=20,  # a busy machine is none of these tests' business
+            write_timeout=30,
             bits=8,
             settle=0.01,
             seal=address_seal(ring, SEALER),

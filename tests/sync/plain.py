@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
 import orjson
@@ -133,6 +133,10 @@ class PlainTool:
         self.headers: dict[str, str] = {}
         self.refused: dict[str, tuple[str, bool]] = {}
         """Addresses that it does not take: why, and whether for good."""
+        self.meanwhile: list[Callable[[], Awaitable[object]]] = []
+        """What happens, each once, between what it does and its next answer."""
+        self.breaks: set[str] = set()
+        """Addresses at which it breaks down, whatever else it is given with them."""
         self.puts: list[Entry] = []
         self.asked: list[str] = []
         self.page = page
@@ -198,15 +202,23 @@ class PlainTool:
             return web.Response(status=self.status, headers=self.headers)
         return None
 
+    async def _goes_on(self) -> None:
+        while self.meanwhile:
+            await self.meanwhile.pop()()
+
     async def _changes(self, request: web.Request) -> web.Response:
         if away := self._away(request):
             return away
-        return self._paged(self.log, self._start(request))
+        page = self._paged(self.log, self._start(request))
+        await self._goes_on()
+        return page
 
     async def _listed(self, request: web.Request) -> web.Response:
         if away := self._away(request):
             return away
-        return self._paged(list(self.list.values()), self._start(request))
+        page = self._paged(list(self.list.values()), self._start(request))
+        await self._goes_on()
+        return page
 
     def _start(self, request: web.Request) -> int:
         return int(request.query["cursor"].removeprefix(self.called) or 0)
@@ -222,13 +234,17 @@ class PlainTool:
         if away := self._away(request):
             return away
         results = []
-        for entry in orjson.loads(await request.read()):
+        entries = orjson.loads(await request.read())
+        if self.breaks & {entry["address"] for entry in entries}:
+            return web.Response(status=500, headers=self.headers)
+        for entry in entries:
             self.puts.append(entry)
             cause, final = self.refused.get(entry["address"], ("", False))
             if not cause:
                 self.list.setdefault(self._key(entry), entry)
                 self.log.append(entry)
             results.append({"done": not cause, "cause": cause, "final": final})
+        await self._goes_on()
         return web.Response(body=orjson.dumps(results), content_type=JSON)
 
 

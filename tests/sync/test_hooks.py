@@ -120,6 +120,15 @@ async def test_an_objection_after_a_consent_bans_although_it_was_there_before(wo
     assert await world.banned("a@example.com")
 
 
+async def test_an_objection_by_webhook_stands_although_the_consents_clock_is_ahead(world, plain):
+    hooks = world.hooks(plain.tool())
+    await world.ban("a@example.com", at=now_ms() - 60_000)
+    await world.consent("a@example.com", at=now_ms() + 200_000)
+    assert not await world.banned("a@example.com")
+    assert (await hooks(call({"address": "a@example.com", "at": now_ms()}))).status == 200
+    assert await world.banned("a@example.com")
+
+
 async def test_it_reaches_every_other_tool(world, plain):
     async with PlainTool() as second:
         first, other = plain.tool("first"), second.tool("second")

@@ -20,6 +20,8 @@ class Ledger:
         """How many requests more are put off with 429."""
         self.refused: set[str] = set()
         self.later: set[str] = set()
+        self.back: int | None = None
+        """The cursor to which its last page leads, as if there were more."""
         self.calls: list[tuple[str, str]] = []
         self.app = aiohttp.web.Application(middlewares=[self._known])
         self.app.router.add_get("/suppressions", self._tell)
@@ -60,11 +62,10 @@ class Ledger:
                 len(self.entries),
             )
         end = min(start + min(int(request.query["limit"]), self.rows), len(self.entries))
-        document = {
-            "entries": self.entries[start:end],
-            "cursor": str(end),
-            "more": end < len(self.entries),
-        }
+        shown, more = self.entries[start:end], end < len(self.entries)
+        if self.back is not None and shown and not more:
+            end, more = self.back, True
+        document = {"entries": shown, "cursor": str(end), "more": more}
         return aiohttp.web.json_response(document)
 
     async def _take(self, request: aiohttp.web.Request) -> aiohttp.web.Response:

@@ -226,15 +226,19 @@ class Listmonk:
 
     async def _manage(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         asked = await request.json()
-        if asked["action"] != "add" or not asked["target_list_ids"]:
+        statement = {
+            "add": "INSERT INTO subscriber_lists VALUES (:who, :list, :status, :at)"
+            " ON CONFLICT DO NOTHING",
+            "unsubscribe": "UPDATE subscriber_lists SET status = 'unsubscribed', updated_at = :at"
+            " WHERE subscriber_id = :who AND list_id = :list",
+        }.get(asked["action"])
+        if statement is None or not asked["target_list_ids"]:
             return _failed(400, "Invalid action.")
         for number in self._subscribers(asked["query"]):
             for one in asked["target_list_ids"]:
-                self.database.execute(
-                    "INSERT INTO subscriber_lists VALUES (?, ?, ?, ?)"
-                    " ON CONFLICT DO UPDATE SET status = excluded.status",
-                    (number, one, asked["status"], self.now()),
-                )
+                values = {"who": number, "list": one, "at": self.now()}
+                status = asked.get("status") or "unconfirmed"
+                self.database.execute(statement, values | {"status": status})
         return aiohttp.web.json_response({"data": True})
 
     def _subscribers(self, condition: str) -> list[int]:

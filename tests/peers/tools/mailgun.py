@@ -41,7 +41,7 @@ class MailgunDomain(StandIn):
         when = datetime.fromtimestamp(self.now() if at is None else at, UTC)
         created = when.strftime("%a, %d %b %Y %H:%M:%S UTC")
         entry = {"address": address, "created_at": created, **more}
-        if name == "unsubscribes":
+        if name == "unsubscribes" and "tag" not in more:
             entry.setdefault("tags", ["*"])
         self.lists[name][address] = entry
 

@@ -5,9 +5,8 @@ import stat
 
 import pytest
 
-from gateway.draft import draft_of, open_draft
+from gateway.draft import draft_of, open_draft, target_file
 from gateway.failure import InputError
-from gateway.register.export import target_file
 
 
 def test_two_exports_to_one_file_do_not_put_each_other_s_half_in_place(tmp_path):
