@@ -1,6 +1,7 @@
 """Parts that many tests share: a real register server, a key ring."""
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
@@ -22,6 +23,12 @@ hypothesis.settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any-machine")
+
+
+def pytest_collection_finish() -> None:
+    """What all tests are made of stays to the end: no collection looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
