@@ -125,12 +125,12 @@ class Office:
         except Problem as problem:
             return _answer(problem)
         except GatewayError as error:
-            log.warning("api_failed", path=_shape(request), cause=str(error))
+            log.warning("api_failed", path=shape_of(request.raw_path), cause=str(error))
             return _answer(problem_of(error))
         except TimeoutError:
             return _answer(unavailable("it took too long; try again later"))
         except Exception:
-            log.exception("api_request_failed", path=_shape(request))
+            log.exception("api_request_failed", path=shape_of(request.raw_path))
             return _answer(unavailable("a fault of the gateway's; try again later"))
         finally:
             self._under_way -= 1
@@ -336,6 +336,10 @@ def _too_many() -> Problem:
     )
 
 
-def _shape(request: web.BaseRequest) -> str:
-    """The path for the log: a place may hold what a caller took for an address."""
-    return "/".join(request.raw_path.partition("?")[0].split("/")[:3])[:40]
+_SHAPES: Final = frozenset("/".join(route.path.split("/")[:3]) for route in ROUTES)
+
+
+def shape_of(path: str) -> str:
+    """A path for the log: the beginning of one that there is, for any other may hold an address."""
+    shape = "/".join(path.partition("?")[0].split("/")[:3])
+    return shape if shape in _SHAPES else "another"

@@ -236,7 +236,8 @@ async def _round(
     session = session_of(tool.settings, tool.connector)
     try:
         drive = Drive(bureau.hands, tool, settings.sync, session)
-        await renewed(lease, drive.round(whole=whole, archived=stores.catch_up))
+        if not await renewed(lease, drive.round(whole=whole, archived=stores.catch_up)):
+            raise GatewayError("cut off half-way: another process took the tool over; run it again")
     finally:
         await session.aclose()
         with suppress(GatewayError):

@@ -283,8 +283,17 @@ class Mandrill(Connector):
         return tuple(changes)
 
     def replays(self, request: Request) -> str:
-        """The signature, which is the same when the same is sent again."""
-        return request.header(_SIGNATURE)
+        """The signature, which is the same when the same is sent again.
+
+        "" where it is not made with the tool's own key: whoever asks whether the URL answers
+        may sign what he likes, and nothing is told.
+        """
+        try:
+            pairs = read_form(request)
+        except Refusal:
+            return ""
+        key = self.place.webhook_secret
+        return request.header(_SIGNATURE) if key and self._signed(request, pairs, key) else ""
 
     def _signed(self, request: Request, pairs: Pairs, key: str) -> bool:
         shown = request.header(_SIGNATURE)

@@ -27,9 +27,9 @@ _SIGNED: Final = {
 def signed_text(message: Mapping[str, Any]) -> str:
     """What is signed of a message: its members, names and values, a line each.
 
-    A value may itself have several lines.  That two messages could have the same text
-    does no harm to whoever compares ``TopicArn``, for it stands behind all that another
-    sender can choose.  Raises ValueError where a member is no text, or the type unknown.
+    ``Message`` alone may itself have several lines, or another message would have the same
+    text: a subject left out and written behind the id.  Raises ValueError where a member is
+    no text or has several lines, or the type is unknown.
     """
     kind = message.get("Type")
     names = _SIGNED.get(kind) if isinstance(kind, str) else None
@@ -38,6 +38,8 @@ def signed_text(message: Mapping[str, Any]) -> str:
     present = [name for name in names if name in message]
     if not all(isinstance(message[name], str) for name in present):
         raise ValueError("a member that is no text")
+    if any("\n" in message[name] for name in present if name != "Message"):
+        raise ValueError("a member of several lines")
     return "".join(f"{name}\n{message[name]}\n" for name in present)
 
 

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, unquote_to_bytes
 
 import orjson
 import structlog
@@ -60,14 +60,16 @@ class _Place(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.row}.{self.size}.{self.time}.{self.name}"
+        # A name is octets: one that somebody wrote in Latin-1 is no text.
+        name = quote(os.fsencode(self.name), safe="")
+        return f"{self.row}.{self.size}.{self.time}.{name}"
 
     @classmethod
     def read(cls, text: str) -> _Place | None:
         """What ``str`` wrote; None where it is something else."""
         try:
             row, size, time, name = text.split(".", 3)
-            return cls(int(row), int(size), int(time), name)
+            return cls(int(row), int(size), int(time), os.fsdecode(unquote_to_bytes(name)))
         except ValueError:
             return None
 

@@ -318,8 +318,8 @@ async def _hold(hands: Hands, tool: Tool, settings: Sync, lease: Lease) -> None:
             await lease.release()
 
 
-async def renewed(lease: Lease, work: Coroutine[Any, Any, None]) -> None:
-    """Do work while the lease is kept; where it is lost the work is cut off."""
+async def renewed(lease: Lease, work: Coroutine[Any, Any, None]) -> bool:
+    """Do work while the lease is kept; False where it was lost, and the work cut off."""
     working = asyncio.create_task(work)
     renewing = asyncio.create_task(_renew(lease))
     try:
@@ -331,6 +331,7 @@ async def renewed(lease: Lease, work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(working, renewing, return_exceptions=True)
     if finished:
         working.result()
+    return finished
 
 
 async def _renew(lease: Lease) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Table, and_, bindparam, case, delete, func, or_, select, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.clock import Clock, now_ms
+from gateway.clock import DAY_MS, Clock, now_ms
 from gateway.entry.event import EventKind
 from gateway.records import schema
 from gateway.records.database import Database
@@ -185,12 +185,15 @@ class Owing:
 
     async def due(self, name: str, most: int) -> list[Owed]:
         """What is owed and due, the longest owed first."""
+        now = self._clock()
         query = (
             select(_owed.c.subject, _owed.c.since, _owed.c.turn, _owed.c.attempts, _owed.c.due)
             .where(
                 _owed.c.tool == name,
-                _owed.c.final.in_((0, _WAITS)),
-                _owed.c.due <= self._clock(),
+                _owed.c.since < now + DAY_MS,  # who waits for long is not looked through
+                _owed.c.final != _REFUSED,
+                # What has not failed is not put off, whatever clock it was noted by.
+                or_(_owed.c.due <= now, and_(_owed.c.final == 0, _owed.c.attempts == 0)),
             )
             .order_by(_owed.c.since, _owed.c.subject)
             .limit(most)
@@ -235,14 +238,11 @@ class Owing:
                         "of": name,
                         "who": one.owed.subject,
                         "then": one.owed.turn,
-                        "tries": 0,
-                        "next": one.until,
-                        "ended": _WAITS,
-                        "why": "",
+                        "until": one.until,
                     }
                     for one in waits
                 ]
-                await connection.execute(_PUT_OFF, values)
+                await connection.execute(_WAIT, values)
 
         if done or failed or waits:
             await self.database.write(work)
@@ -255,8 +255,8 @@ class Owing:
                 _owed.c.tool,
                 func.count(),
                 func.sum(case((refused, 1), else_=0)),
-                func.min(case((refused, None), else_=_SINCE)),
-                func.sum(case((and_(late_before > _SINCE, ~refused), 1), else_=0)),
+                func.min(case((refused, None), else_=_owed.c.since)),
+                func.sum(case((and_(_owed.c.since < late_before, ~refused), 1), else_=0)),
             )
             .where(or_(_owed.c.final != _WAITS, _owed.c.due <= self._clock()))
             .group_by(_owed.c.tool)
@@ -291,18 +291,27 @@ _SAME: Final = (
     _owed.c.subject == bindparam("who"),
     _owed.c.turn == bindparam("then"),
 )
-_SINCE: Final = case((_owed.c.final == _WAITS, _owed.c.due), else_=_owed.c.since)
-"""Since when something is lacking."""
 _SETTLE: Final = delete(_owed).where(*_SAME)
 _PUT_OFF: Final = (
     update(_owed)
     .where(*_SAME)
     .values(
-        since=_SINCE,
         attempts=bindparam("tries"),
         due=bindparam("next"),
         final=bindparam("ended"),
         cause=bindparam("why"),
+    )
+)
+
+_WAIT: Final = (
+    update(_owed)
+    .where(*_SAME)
+    .values(
+        since=bindparam("until"),
+        attempts=0,
+        due=bindparam("until"),
+        final=_WAITS,
+        cause="",
     )
 )
 

@@ -147,7 +147,7 @@ class Puller:
                 raise
             await self._read_on(tool, Listing(page.cursor, under_way.began, trail))
             return True
-        await self._compare(tool, under_way.began)
+        await self._compare(tool, under_way.began, cursors.anew)
         await self._store.change(tool.name, sealed_listing=b"", listed=under_way.began)
         return False
 
@@ -166,19 +166,19 @@ class Puller:
         sealed = self._seal.close(tool.name, Course.LISTING, listing.text)
         await self._store.change(tool.name, sealed_listing=sealed, **more)
 
-    async def _compare(self, tool: Tool, began: int) -> None:
+    async def _compare(self, tool: Tool, began: int, anew: int) -> None:
         """What was known to be in the list and was not seen in it is gone."""
         before, name = began - _LAG, tool.name
-        total = await self._store.missing(name, before, _ASKED_SINGLY)
-        rest = 0
+        total = await self._store.unseen(name, before, anew)
+        if total < _ASKED_SINGLY:
+            await self._store.missing(name, before, _ASKED_SINGLY, anew=anew)
         # What only a webhook has told, too: it is put there, and nobody is asked.
-        while count := await self._store.missing(name, before, _PORTION, together=True):
-            rest += count
+        while await self._store.missing(name, before, _PORTION):
+            pass
         if total < _ASKED_SINGLY:
             if total:
                 log.warning("sync_entries_gone", tool=name, count=total)
             return
-        total += rest
         log.error("sync_list_shrank", tool=name, count=total)
         await self._tasks.tell(name, [Told("", f"{total} entries", Why.SHRUNK)])
 

@@ -148,9 +148,11 @@ class Session:
                 continue
             if self._is_said(answer):
                 return answer
-            asked = asked_pause(dict(_lowered(answer.headers)), self._clock())
+            headers = dict(_lowered(answer.headers))
+            asked = asked_pause(headers, self._clock())
             if last or asked > _WAIT_MOST:
-                busy = answer.status == 429 or asked > 0
+                # When a rate begins anew some tell with every answer.
+                busy = answer.status == 429 or "retry-after" in headers
                 raise ToolAway(f"answers {answer.status}", max(asked, pause), busy=busy)
             await asyncio.sleep(max(asked, pause))
         raise AssertionError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.entry.event import EventKind
@@ -266,19 +266,30 @@ class SyncStore(Owing):
         if entries:
             await self.database.write(work)
 
-    async def missing(self, name: str, before: int, most: int, *, together: bool = False) -> int:
+    async def unseen(self, name: str, before: int, anew: int) -> int:
+        """How many entries were in this list (since ``anew``) and not seen since a time (ms)."""
+        query = select(func.count()).where(*_missing(name, before), *_of_this_list(anew))
+
+        async def work(connection: AsyncConnection) -> int:
+            return int(await connection.scalar(query) or 0)
+
+        return await self.database.read(work)
+
+    async def missing(self, name: str, before: int, most: int, *, anew: int | None = None) -> int:
         """Note as gone what was not seen since a time (ms); how many, at most ``most``.
 
-        ``together``: too many for a person to be asked about each; with what was never in
-        a listing, of which nobody knows whether it would be.
+        ``anew``: what :meth:`unseen` counts, about each of which a person is to be asked.
+        None: all together, with what was never in a listing, of which nobody knows whether
+        it would be, and what was in another list.
         """
-        listed = [] if together else [_known.c.listed == 1]
+        each = [] if anew is None else _of_this_list(anew)
+        together = anew is None
         now = self._clock()
 
         async def work(connection: AsyncConnection) -> int:
             query = (
                 select(_known.c.subject, _known.c.entry)
-                .where(_known.c.tool == name, _known.c.seen > 0, _known.c.seen < before, *listed)
+                .where(*_missing(name, before), *each)
                 .limit(most)
             )
             rows = [(row[0], row[1]) for row in await connection.execute(query)]
@@ -318,6 +329,16 @@ _KNOWN: Final = (
     _known.c.seen,
     _known.c.listed,
 )
+
+
+def _missing(name: str, before: int) -> list[ColumnElement[bool]]:
+    return [_known.c.tool == name, _known.c.seen > 0, _known.c.seen < before]
+
+
+def _of_this_list(anew: int) -> list[ColumnElement[bool]]:
+    return [_known.c.listed == 1, _known.c.seen >= anew]
+
+
 _FORGET: Final = delete(_known).where(
     _known.c.tool == bindparam("of"),
     _known.c.subject == bindparam("who"),

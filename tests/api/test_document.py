@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from gateway.api.account import Role
+from gateway.api.server import shape_of
 
 
 async def test_the_document_is_for_those_who_are_known(house):
@@ -41,3 +42,11 @@ async def test_every_answer_is_one_that_the_document_promises(house, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def test_of_a_path_the_log_has_only_what_the_document_has():
+    """Whoever writes an address into a path, or anything else, writes it into no log."""
+    assert shape_of("/v1/records/01M8/x?y=maija@example.com") == "/v1/records"
+    assert shape_of("/v1/bans") == "/v1/bans"
+    for path in ("/contacts/maija@example.com", "/v1/maija@example.com", "/maija@example.com", "*"):
+        assert shape_of(path) == "another"

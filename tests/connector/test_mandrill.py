@@ -497,6 +497,18 @@ def test_a_repeat_is_known_by_its_signature():
     assert made.replays(call([message("spam")])) != made.replays(request)
 
 
+def test_whoever_asks_whether_the_url_answers_leaves_nothing_behind():
+    """The key of that is known to all, so that a stranger could name a new call each time."""
+    for made in (connector(), connector(webhook_secret="", webhook_source=URL)):
+        for method in ("GET", "HEAD"):
+            asked = Request(method, "/hooks/drill", "", (("X-Mandrill-Signature", "any"),))
+            assert made.hook(asked, now_ms()) == ()
+            assert made.replays(asked) == ""
+        asked = call([], "test-webhook")
+        assert made.hook(asked, now_ms()) == ()
+        assert made.replays(asked) == ""
+
+
 @pytest.mark.parametrize("events", ["", "{", "null", "1", '"x"', "[1]", "[[]]"])
 def test_events_that_cannot_be_read_are_refused(events):
     with pytest.raises(HookRefused) as refused:

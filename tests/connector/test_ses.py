@@ -699,6 +699,16 @@ def test_repeats_are_known_by_the_messages_id():
     assert HOOKED.replays(told(bounce(), MessageId="1")) == "1"
 
 
+def test_no_other_message_has_the_same_signature():
+    """What is signed has no word for where a member ends: the subject could be of the id."""
+    request = told(bounce(), Subject="s")
+    fields = orjson.loads(request.body)
+    HOOKED.hook(request, NOW)
+    del fields["Subject"]
+    fields["MessageId"] += "\nSubject\ns"
+    assert refusal(request.with_body(orjson.dumps(fields))).http == 401
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_every_bit_of_what_is_signed_counts(version):
     request = told(bounce(), version, Subject="s")

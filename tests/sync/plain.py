@@ -236,7 +236,7 @@ class PlainTool:
         results = []
         entries = orjson.loads(await request.read())
         if self.breaks & {entry["address"] for entry in entries}:
-            return web.Response(status=500)
+            return web.Response(status=500, headers=self.headers)
         for entry in entries:
             self.puts.append(entry)
             cause, final = self.refused.get(entry["address"], ("", False))

@@ -87,3 +87,17 @@ async def test_the_task_of_an_entry_that_was_never_taken_out_ends(world, plain):
     await world.round(tool)
     assert await world.tasks() == []
     assert [each["address"] for each in plain.puts] == [A]
+
+
+async def test_a_clock_that_was_ahead_delays_nothing(world, plain):
+    """What was noted by it is not put off until the right clock shows its time."""
+    tool = plain.tool()
+    await world.round(tool)
+    await world.ban(A)
+    await world.stores.archiver.run_once()
+    world.later(5 * HOUR)
+    while await world.bureau.store.follow("plain"):
+        pass
+    world.later(-5 * HOUR)
+    await world.round(tool)
+    assert plain.has(A)

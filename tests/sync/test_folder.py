@@ -93,6 +93,24 @@ async def test_a_file_is_told_and_then_moved(drop):
     assert drop.names("in", "done") == ["a.csv"]
 
 
+@pytest.mark.parametrize("name", [b"l\xe4hetys.csv", "lähetys.csv".encode(), b"50%41 a+b&c.csv"])
+async def test_a_name_may_be_of_any_octets(drop, name):
+    """From a machine that writes names in Latin-1: it kept all others from being taken."""
+    inbox = os.fsencode(drop.inbox)
+    for one in (name, b"refused " + name):
+        with open(os.path.join(inbox, one), "wb") as file:
+            file.write(b"a@example.com\n" if one == name else b"contact\nnobody\n")
+    with pytest.raises(ToolRefused, match="in/refused"):
+        while True:
+            await drop.pull()
+    drop.drop("b.csv", "b@example.com\n")
+    told, cursors = await drop.pull()
+    assert "b@example.com" in told
+    assert all(cursor.isascii() for cursor in cursors)
+    assert name in os.listdir(os.path.join(inbox, b"done"))
+    assert b"refused " + name in os.listdir(os.path.join(inbox, b"refused"))
+
+
 async def test_the_oldest_file_comes_first(drop):
     for name, age in (("b.csv", 30), ("a.csv", 20), ("c.csv", 10)):
         drop.drop(name, f"{name[0]}@example.com\n")

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
+from gateway.records.lease import Hold, Lease
 from gateway.settings.sync import Sync
 from gateway.sync import loop as module
-from gateway.sync.loop import Loops, asked_key, lease_key
+from gateway.sync.loop import LEASE_LASTS, Loops, asked_key, lease_key, renewed
 from tests.sync.plain import PlainTool
 
 
@@ -137,3 +138,13 @@ async def test_new_settings_are_taken_and_a_tool_that_is_gone_is_let_go(world, p
         await until(lambda: len(other.asked) > 3)
         assert len(plain.asked) == asked
         await loops.aclose()
+
+
+async def test_work_whose_lease_is_lost_is_cut_off_and_says_so(world, monkeypatch):
+    monkeypatch.setattr(module, "_RENEW", 0.05)
+    wire = world.bureau.wire
+    lease = Lease(wire, lease_key("plain"), lasts=LEASE_LASTS)
+    assert await lease.hold() is not Hold.ELSEWHERE
+    assert await renewed(lease, asyncio.sleep(0.2))
+    await wire.exchange([(b"SET", lease_key("plain"), b"another")], 5)
+    assert not await renewed(lease, asyncio.sleep(600))

@@ -172,10 +172,30 @@ async def test_a_list_that_is_suddenly_empty_is_one_task_and_filled_again(world,
     plain.list.clear()
     world.later(20 * 60_000)
     await world.round(tool, whole=True)
-    shrunk = [task for task in await world.tasks() if task.why is Why.SHRUNK]
-    assert [task.entry for task in shrunk] == ["600 entries"]
+    assert [(task.why, task.entry) for task in await world.tasks()] == [(Why.SHRUNK, "600 entries")]
     assert len(plain.list) == 600
     assert await world.banned("p7@example.com")
+
+
+async def test_what_another_list_lacks_is_put_there_and_is_nobodys_task(world, plain):
+    """The settings name another list: nobody was in it before."""
+    await world.ban("a@example.com")
+    await world.round(plain.tool())
+    world.later(DAY)
+    async with PlainTool() as second:
+        tool = second.tool(place="another")
+        drive, store = world.drive(tool), world.bureau.store
+        await store.configured("plain", tool.marks)
+        # It is read before what it lacks has its turn.
+        await world.bureau.puller.listing(tool, drive._session, await store.tool("plain"))
+        await world.round(tool)
+        assert second.has("a@example.com")
+        assert await world.tasks() == []
+        # From now on it is missed.
+        world.later(DAY)
+        second.remove("a@example.com", told=False)
+        await world.round(tool, whole=True)
+        assert [task.why for task in await world.tasks()] == [Why.REMOVED]
 
 
 async def test_a_listing_goes_on_where_it_was_cut_off(world):

@@ -34,6 +34,7 @@ async def test_an_entry_that_breaks_the_tool_keeps_no_other_from_it(world, plain
     tool = plain.tool()
     drive = world.drive(tool)
     await drive.round()
+    plain.headers = {"X-RateLimit-Reset": "0.001"}
     plain.breaks = {f"odd{number}@example.com" for number in range(broken)}
     for address in sorted(plain.breaks):
         await world.ban(address)
