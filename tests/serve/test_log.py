@@ -18,7 +18,8 @@ from gateway.serve.logging import configure
 from gateway.settings.model import Log
 from gateway.unsubscribe.link import Link, Links, Purpose
 from tests.peers.house import MAILING, Client, client_table
-from tests.peers.process import free_port, until
+from tests.peers.port import free_port
+from tests.peers.process import until
 from tests.peers.scripted import Stage
 
 pytestmark = pytest.mark.slow
