@@ -14,6 +14,7 @@ BANNING: Final = tuple(
 )
 """Events after which a contact may be owed to a tool that is new."""
 _TELLING: Final = (*BANNING, EventKind.UNBAN.value, EventKind.DELIVERABLE.value)
+_LOSING: Final = (EventKind.CONSENT.value, EventKind.FORGET.value)
 _SEALED: Final = '"sealed":'
 _LIFTS: Final = '"lifts":true'
 
@@ -34,8 +35,9 @@ def tells() -> ColumnElement[bool]:
             event.body.contains(_LIFTS, autoescape=True),
             tells_address(event),
         ),
-        # What a consent had lifted stands again, and another event tells the address.
-        and_(event.kind == EventKind.FORGET.value, _banned_before()),
+        # What a consent had lifted stands again where another takes its place, or it is
+        # forgotten; an event of before tells the address.
+        and_(event.kind.in_(_LOSING), _banned_before()),
     )
 
 

@@ -119,3 +119,18 @@ async def test_a_ban_that_stands_again_when_a_contact_is_forgotten_is_put_again(
     await world.round(tool)
     assert plain.has(A)
     assert await world.tasks() == []
+
+
+@pytest.mark.parametrize("imported", [False, True])
+async def test_a_ban_that_stands_again_by_a_consent_without_proof_is_put_again(
+    world, plain, imported
+):
+    """The later word on the same topic counts, and lifts nothing."""
+    tool = plain.tool()
+    await lifted(world, tool, plain)
+    assert not await world.banned(A)
+    await world.tell(A, EventKind.CONSENT, imported=imported)
+    assert await world.banned(A)
+    await world.round(tool)
+    assert plain.has(A)
+    assert await world.tasks() == []
