@@ -1,6 +1,7 @@
 """Parts that many tests share: a real register server, a key ring."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import pytest
 from gateway.contacts.digest import KeyRing
 from gateway.register.server import EmbeddedRegister
 from tests.peers.postgresql import Cluster
+
+# Tests start hundreds of processes, and each would compile the gateway anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How fast a machine is says nothing of what is tested.
 hypothesis.settings.register_profile(
@@ -65,8 +69,10 @@ def postgresql() -> Iterator[Cluster]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def archive_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+def archive_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
     """Where a new archive goes: a file, and again a database of a real server."""
     if request.param == "sqlite":
-        return tmp_path / "archive.sqlite"
-    return request.getfixturevalue("postgresql").database()
+        yield tmp_path / "archive.sqlite"
+        return
+    with request.getfixturevalue("postgresql").lent() as url:
+        yield url

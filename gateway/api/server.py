@@ -94,11 +94,10 @@ class Office:
 
     def server(self) -> Server:
         """A server for listening sockets."""
-        settings = self.desk.settings.api
         return Server(
             self._handle,
-            most=settings.max_connections,
-            first=settings.timeout,
+            most=lambda: self.desk.settings.api.max_connections,
+            first=lambda: self.desk.settings.api.timeout,
             access_log=None,
             logger=UNHEARD,
             lingering_time=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -33,6 +34,15 @@ def read_tool(site: DemoSite) -> list[Entry]:
     return [Entry(one["contact"], one["scope"], one.get("topic") or "") for one in entries]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's
+        """Who has hung up while it waited for the start asks again: that is no error."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class Tool:
     """The tool; ``with`` it.
 
@@ -60,12 +70,9 @@ class Tool:
     def start(self) -> None:
         """Answer from now on."""
         token = self._site.password(TOOL)
-        server = ThreadingHTTPServer(
-            self._socket.getsockname(), _handler(self, token), bind_and_activate=False
-        )
+        server = _Server(self._socket.getsockname(), _handler(self, token), bind_and_activate=False)
         server.socket.close()
         server.socket = self._socket
-        server.daemon_threads = True
         self._server = server
         threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
 

@@ -3,8 +3,8 @@
 Whoever is on the internet may call, so that nothing said here tells whether a contact is
 known.  Bounds: connections, the size of a body and of all, requests that are being answered,
 requests a minute of an address, and the time a request may take.  None of them may keep a
-refusal out: who is waited for makes room for who comes, pages that are shown take half of the
-places, and large bodies count apart from small ones.  Paths are never logged: they hold
+refusal out: who is waited for makes room for who comes, pages that are shown have places of
+their own, and large bodies count apart from small ones.  Paths are never logged: they hold
 secrets.
 """
 
@@ -23,7 +23,7 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from gateway.failure import GatewayError
-from gateway.network import Address, networks_of, peer_address, within
+from gateway.network import Address, networks_of, peer_address, place_of, within
 from gateway.rate import Bucket
 from gateway.settings.public import Public
 from gateway.sms.connection import SAID, UNHEARD, Connection, Server, answered
@@ -98,9 +98,8 @@ class Face:
         self._unrated = unrated
         self._largest = largest
         self._rates: OrderedDict[str, Bucket] = OrderedDict()
-        self._under_way = 0
-        self._shown = 0
-        """Those of them that only ask to be shown something."""
+        self._under_way = {False: 0, True: 0}
+        """Requests that are being answered, by whether they only ask to be shown something."""
         self._held = 0
         """Octets of large bodies in memory."""
 
@@ -108,8 +107,8 @@ class Face:
         """A server for listening sockets."""
         return Server(
             self._handle,
-            most=self.settings.max_connections,
-            first=self.settings.timeout,
+            most=lambda: self.settings.max_connections,
+            first=lambda: self.settings.timeout,
             makes_room=True,
             access_log=None,
             logger=UNHEARD,
@@ -138,7 +137,7 @@ class Face:
                 if part is None:
                     return Reply(404, b"There is nothing here.\n")
                 peer = self._peer(request)
-                if name not in self._unrated and not self._take(str(peer)):
+                if name not in self._unrated and not self._take(place_of(peer)):
                     return Reply(429, b"Too many requests.\n", headers=(("Retry-After", "60"),))
                 refused = await self._read(request, body, self._largest.get(name))
                 if refused is not None:
@@ -164,17 +163,15 @@ class Face:
     async def _answered(self, part: Part, visit: Visit) -> Reply:
         # Counted from here on: who is slow to say what is wanted takes no other's place.
         # Mail filters open every link, and what a page shows may be long in coming: so
-        # half of the places are for those who want something done.
-        most, shown = self.settings.max_requests, visit.method in ("GET", "HEAD")
-        if self._under_way >= most or (shown and self._shown >= max(1, most // 2)):
+        # those who want something done have places of their own.
+        shown = visit.method in ("GET", "HEAD")
+        if self._under_way[shown] >= self.settings.max_requests:
             return _later("Too busy; try again later.")
-        self._under_way += 1
-        self._shown += shown
+        self._under_way[shown] += 1
         try:
             return await part(visit)
         finally:
-            self._under_way -= 1
-            self._shown -= shown
+            self._under_way[shown] -= 1
 
     def _peer(self, request: web.BaseRequest) -> Address | None:
         """Who calls: the last address that no proxy of ours has told."""

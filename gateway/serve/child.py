@@ -22,6 +22,7 @@ from gateway.serve.assignment import Assignment
 from gateway.serve.logging import configure
 from gateway.serve.place import archive_place
 from gateway.serve.stores import Stores, open_custody, stores_on
+from gateway.serve.tally import hold_room
 from gateway.settings import Settings
 
 _HANDSHAKE: float = 30
@@ -72,6 +73,7 @@ async def open_child(assignment: Assignment) -> AsyncIterator[Child]:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
+    hold_room()
     metrics = Metrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
         parts = await build_parts(settings, metrics)

@@ -3,13 +3,18 @@
 Addresses and numbers of recipients are never logged; aiosmtpd, which would log
 whole commands, is held at warnings.  Of an error that nobody foresaw only its kind and
 the places are told that it came through: what it says may quote what somebody sent.
+
+A line that cannot be written (a full disk, a reader that is gone) is lost, and nothing else:
+no answer depends on it.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from traceback import extract_tb
+from typing import TextIO, cast
 
 import structlog
 
@@ -25,6 +30,24 @@ _LEVELS = {
 
 _LINES = 200
 """Lines of one exception, about, at the most."""
+
+
+class _Output:
+    """Standard error, as far as it can be written."""
+
+    def write(self, text: str) -> None:
+        """Write a line, or lose it."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Send on what was written, or lose it."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+# One for all: structlog keeps a lock for each that it was ever given.
+_OUTPUT = cast(TextIO, _Output())
 
 
 def configure(settings: Log, **context: object) -> None:
@@ -48,7 +71,7 @@ def configure(settings: Log, **context: object) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
         # One write a line: those of several processes would run into each other.
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_OUTPUT),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(**context)

@@ -26,6 +26,7 @@ from gateway.serve.assembly import Parts, build_parts
 from gateway.serve.assignment import Assignment
 from gateway.serve.certificate import load_certificate, server_context
 from gateway.serve.logging import configure
+from gateway.serve.tally import hold_room
 from gateway.smtp.listener import Listener
 from gateway.smtp.server import Server
 
@@ -46,6 +47,7 @@ class Service:
         self._assignment = assignment
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
+        hold_room()
         self._metrics = Metrics(CollectorRegistry())
         self._sms_servers: list[asyncio.Server] = []
         self._sms_tls: ssl.SSLContext | None = None

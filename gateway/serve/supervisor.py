@@ -33,6 +33,7 @@ from gateway.register.lock import FolderLock
 from gateway.serve.accepted import write_accepted
 from gateway.serve.assembly import targets
 from gateway.serve.certificate import server_context
+from gateway.serve.descriptors import allow_many
 from gateway.serve.fixed import keeping_fixed
 from gateway.serve.gauge import Gauges
 from gateway.serve.keeper import Keeper
@@ -42,6 +43,7 @@ from gateway.serve.place import archive_place
 from gateway.serve.plane import quiet_hours, routes_of
 from gateway.serve.slot import Slot, Slots
 from gateway.serve.socket import bind, close, name_of
+from gateway.serve.tally import give_back
 from gateway.settings import Settings
 from gateway.settings.load import load_settings
 from gateway.smtp.credential import Credentials
@@ -81,6 +83,7 @@ class Supervisor:
         settings = self._settings
         configure(settings.log)
         check_whole(settings)
+        allow_many()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -215,6 +218,7 @@ class Supervisor:
                 mark_process_dead(  # type: ignore[no-untyped-call]
                     slot.process.pid, str(self._metrics_dir)
                 )
+                give_back(self._metrics_dir, slot.process.pid)
                 log.error("worker_ended", worker=slot.index, status=status)
             if time.monotonic() - began > _HEALTHY_AFTER:
                 backoff = _FIRST_BACKOFF

@@ -128,7 +128,7 @@ class Connection(RequestHandler):
 
 
 class Server(web.Server):
-    """A server that bounds its connections.
+    """A server that bounds its connections, by what the settings say when one comes.
 
     Where there are too many, a new one is closed at once; or, with ``makes_room``, the one
     whose client has been waited for the longest, so that nobody who only holds connections
@@ -139,8 +139,8 @@ class Server(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         *,
-        most: int,
-        first: float,
+        most: Callable[[], int],
+        first: Callable[[], float],
         makes_room: bool = False,
         **how: Any,  # noqa: ANN401 - the library's own options
     ) -> None:
@@ -180,10 +180,10 @@ class Server(web.Server):
 
     def __call__(self) -> RequestHandler:
         """A connection that has come."""
-        full = len(self._connections) >= self._most
+        full = len(self._connections) >= self._most()
         if full and self._makes_room:
             full = not self._made_room()
-        return Connection(self, full=full, within=self._first, loop=self._loop, **self._kwargs)
+        return Connection(self, full=full, within=self._first(), loop=self._loop, **self._kwargs)
 
     def _made_room(self) -> bool:
         """Close the connection that has waited for its client the longest, if any does."""
@@ -192,5 +192,8 @@ class Server(web.Server):
         if not waiting:
             return False
         _, longest = min(waiting, key=itemgetter(0))
+        transport = self._open[longest]
         longest.force_close()
+        # Over TLS a close waits for the other side's, and nobody there may be listening.
+        transport.abort()
         return True

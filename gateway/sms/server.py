@@ -55,12 +55,11 @@ class Door:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._handle(listener, request)
 
-        settings = self.site.settings.sms
         server = Server(
             handle,
-            most=settings.max_connections,
-            first=settings.read_timeout,
-            keepalive_timeout=settings.idle_timeout,
+            most=lambda: self.site.settings.sms.max_connections,
+            first=lambda: self.site.settings.sms.read_timeout,
+            keepalive_timeout=self.site.settings.sms.idle_timeout,
             access_log=None,
             logger=UNHEARD,
             auto_decompress=False,

@@ -56,7 +56,7 @@ async def test_a_change_is_heard_of_without_its_address(house):
     _, page = await officer.get("/v1/events?addresses=true")
     assert [one["address"] for one in page["events"]] == [NO, NO]
     admin = await house.caller(Role.ADMIN)
-    for _ in range(100):
+    for _ in range(600):
         _, said = await admin.get("/v1/acts?actor=officer-1")
         if said["acts"]:
             break
@@ -152,10 +152,10 @@ async def test_whoever_waits_is_bounded_and_let_go(house):
     async def one_more():
         return (await tool.get("/v1/events?after=latest&wait=25"))[0]
 
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         extra = asyncio.create_task(one_more())
-        done, _ = await asyncio.wait({extra}, timeout=1)
+        done, _ = await asyncio.wait({extra}, timeout=2)
         if done and extra.result() == 503:
             break
         waiting.append(extra)
@@ -165,10 +165,10 @@ async def test_whoever_waits_is_bounded_and_let_go(house):
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         last = asyncio.create_task(tool.get("/v1/events?after=latest&wait=25"))
-        done, _ = await asyncio.wait({last}, timeout=1)
+        done, _ = await asyncio.wait({last}, timeout=2)
         if not done:
             break
         assert time.monotonic() < end

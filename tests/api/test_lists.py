@@ -42,7 +42,7 @@ async def test_bans_are_told_as_hashes_and_bounces_are_not(house):
     )
     assert hashlib.md5(b"CLOSED@EXAMPLE.COM").hexdigest() in text
 
-    for _ in range(100):
+    for _ in range(600):
         _, said = await admin.get("/v1/acts?actor=officer-1&action=export")
         if len(said["acts"]) == 6:
             break

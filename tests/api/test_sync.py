@@ -38,7 +38,7 @@ async def house(tmp_path: Path):
 @pytest.mark.slow
 async def test_how_far_the_tools_are(house):
     viewer = await house.caller(Role.VIEWER)
-    for _ in range(300):
+    for _ in range(600):
         status, found = await viewer.get("/v1/sync")
         assert status == 200
         [tool] = found["tools"]

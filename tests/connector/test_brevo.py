@@ -127,6 +127,8 @@ async def test_flags_and_reasons_are_told_in_the_registers_words(tool):
     tool.add("both@example.com", "358401234567", emailBlacklisted=True, smsBlacklisted=True)
     tool.add(None, "358407654321", smsBlacklisted=True)
     tool.add("reader@example.com", "358409999999", lists=[42, 7])
+    # Blocked ones are asked for by days, and those of a new day a while after midnight.
+    blocked = now_ms() - 60 * MINUTE
     for number, code in enumerate(
         (
             "unsubscribedViaMA",
@@ -137,9 +139,9 @@ async def test_flags_and_reasons_are_told_in_the_registers_words(tool):
             "contactFlaggedAsSpam",
         )
     ):
-        tool.block(f"b{number}@example.com", code)
-    tool.block("offers@example.com", sender="offers@shop.example")
-    tool.block("other@example.com", sender="else@shop.example")
+        tool.block(f"b{number}@example.com", code, at=blocked)
+    tool.block("offers@example.com", sender="offers@shop.example", at=blocked)
+    tool.block("other@example.com", sender="else@shop.example", at=blocked)
     async with Driver(connector(tool.url)) as driver:
         found, _ = await driver.read(driver.connector.listing)
         new, _ = await driver.read(driver.connector.changes)

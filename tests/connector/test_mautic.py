@@ -162,6 +162,17 @@ async def test_every_contact_of_an_address_gets_it():
     assert [tool.held(number) for number in phones] == [{"sms": 1}] * 2
 
 
+@pytest.mark.parametrize("address", ["o'brien@example.com", "a&b@example.com", "a+b@example.com"])
+async def test_an_address_is_found_whatever_is_in_it(address):
+    tool = Tool()
+    twins = [tool.contact(email=address) for _ in range(2)]
+    async with served(tool.app) as server:
+        [result] = await server.put(connector(), [ban(address, Scope.CHANNEL)])
+    assert result.done
+    assert [tool.held(number) for number in twins] == [{"email": 1}] * 2
+    assert len(tool.contacts) == 2
+
+
 async def test_a_ban_of_all_holds_in_both_channels():
     tool = Tool()
     person = tool.contact(email="a@example.com", mobile=NUMBER)

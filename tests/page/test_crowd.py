@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -77,7 +78,7 @@ async def test_connections_that_are_only_held_keep_no_refusal_out(open_pages):
 
 async def test_pages_that_are_shown_keep_no_refusal_out(open_pages):
     """Mail filters open every link, and the archive may take long to tell the language."""
-    public = {**PUBLIC, "max_requests": 4}
+    public = {**PUBLIC, "max_requests": 2}
     async with open_pages(public=public) as pages:
         waits, choices = asyncio.Event(), pages.face.parts["u"]
 
@@ -140,3 +141,19 @@ async def test_a_page_waits_a_moment_only_for_the_archive_to_tell_its_language(o
         assert not any(one.done() for one in held)
         ended.set()
         await asyncio.gather(*held)
+
+
+async def test_a_bound_on_connections_is_taken_at_a_reload(pages):
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def connect() -> asyncio.StreamReader:
+            reader, writer = await asyncio.open_connection("127.0.0.1", pages.port)
+            stack.callback(writer.close)
+            return reader
+
+        held = [await connect() for _ in range(3)]
+        await until(lambda: len(pages.server._open) == 3, 20)
+        pages.face.settings = replace(pages.face.settings, max_connections=3)
+        await connect()
+        async with asyncio.timeout(20):
+            assert await held[0].read() == b""

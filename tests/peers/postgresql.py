@@ -16,8 +16,9 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Cluster:
             os.chown(self.folder, self._as["user"], self._as["group"])
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
+        self._emptied: list[str] = []
         options = ["--no-sync", "--auth=trust", "--username=gateway", "--encoding=UTF8"]
         # As a database is that people order by their language.
         self._run(initdb, *options, "--locale=C.UTF-8", "-D", str(self.folder / "data"))
@@ -112,10 +114,30 @@ class Cluster:
 
     def database(self) -> str:
         """The URL of a new, empty database."""
+        return self.url(self._new())
+
+    def _new(self) -> str:
         self._count += 1
         name = f"archive{self._count}"
         self.sql(f"CREATE DATABASE {name}")
-        return self.url(name)
+        return name
+
+    @contextmanager
+    def lent(self) -> Iterator[str]:
+        """The URL of an empty database, for as long as this lasts.
+
+        It is emptied then and lent again: hundreds of new ones would fill the disk, and
+        take a minute to be removed at the end.
+        """
+        name = self._emptied.pop() if self._emptied else self._new()
+        yield self.url(name)
+        self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        made = sql(
+            self.url(name), "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|^infor'"
+        )
+        sql(self.url(name), *(f'DROP SCHEMA "{one}" CASCADE' for (one,) in made))
+        sql(self.url(name), "CREATE SCHEMA public")
+        self._emptied.append(name)
 
 
 def sql(place: Path | str, *statements: str) -> list[tuple[Any, ...]]:

@@ -203,7 +203,7 @@ async def test_an_erasure_reaches_copies_of_before_even_if_the_gateway_is_killed
     await place.ended()
     await place.start()
     custody = await Custody.at(settings.records.keys, seal)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while subject not in await custody.destroyed([subject]):
             await asyncio.sleep(0.05)
     for file in (archive, tmp_path / "copy"):

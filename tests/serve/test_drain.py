@@ -42,7 +42,7 @@ async def test_a_hand_over_is_finished_and_idle_clients_hear_421(gateway, upstre
         assert (await between.data()).endswith("1 forwarded")
 
     assert await gateway.ended() == 0
-    await until(lambda: not gateway.processes(), 5, "processes left running")
+    await until(lambda: not gateway.processes(), 30, "processes left running")
     assert gateway.said("drained")["finished"] is True
     assert len(upstream.messages) == 2
     # The last pass of the archiver was after the workers' end: all is in the archive.
@@ -62,8 +62,8 @@ async def test_it_takes_no_longer_than_it_may(build, upstream):
             await until(lambda: upstream.refused_messages)
             loop = asyncio.get_running_loop()
             start = loop.time()
-            assert await gateway.stop(within=15) == 0
-            assert loop.time() - start < 8
+            assert await gateway.stop(within=60) == 0
+            assert loop.time() - start < 30
             # Not 250: what became of the message nobody knows, the client keeps it.
             with pytest.raises(ConnectionError):
                 await busy.reply()

@@ -43,6 +43,12 @@ async def test_who_calls_is_the_last_address_that_no_proxy_of_ours_has(build):
         assert await codes(gateway, None, "not an address", None) == [404, 404, 429]
 
 
+async def test_the_addresses_of_one_network_count_as_one(build):
+    async with build(public=PROXIED) as gateway:
+        near = [f"2001:db8::{number}" for number in range(1, 4)]
+        assert await codes(gateway, *near, "2001:db8:0:1::1") == [404, 404, 429, 404]
+
+
 async def test_an_address_that_a_stranger_tells_of_itself_counts_nothing(build):
     async with build(public={**PROXIED, "proxies": []}) as gateway:
         assert await codes(gateway, "198.51.100.1", "198.51.100.2", "198.51.100.3") == [

@@ -5,14 +5,20 @@ import io
 import json
 import os
 import signal
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 import structlog
 
+from gateway.clock import now_ms
+from gateway.contacts.parse import parse_contact
 from gateway.serve.logging import configure
 from gateway.settings.model import Log
-from tests.peers.house import client_table
+from gateway.unsubscribe.link import Link, Links, Purpose
+from tests.peers.house import MAILING, Client, client_table
+from tests.peers.process import free_port, until
 from tests.peers.scripted import Stage
 
 pytestmark = pytest.mark.slow
@@ -188,3 +194,61 @@ def test_a_line_is_one_write_so_that_two_workers_lines_never_run_together(monkey
     [line] = written
     assert line.endswith("\n")
     assert json.loads(line)["event"] == "drained"
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_no_error(monkeypatch):
+    full = io.TextIOWrapper(open("/dev/full", "wb", buffering=0), write_through=True)  # noqa: SIM115
+    gone = io.StringIO()
+    gone.close()
+    try:
+        for stream in (full, gone):
+            monkeypatch.setattr(sys, "stderr", stream)
+            configure(Log(), worker=1)
+            structlog.get_logger().info("drained", finished=True)
+    finally:
+        monkeypatch.undo()
+        structlog.contextvars.clear_contextvars()
+        structlog.reset_defaults()
+        full.close()
+
+
+async def test_with_a_log_that_takes_nothing_every_answer_is_true(build, upstream):
+    """What is in force is answered so: a line that is not written is no failure of it."""
+    smtp, public, inbound = (free_port() for _ in range(3))
+    gateway = build(
+        smtp={"listen": [f"127.0.0.1:{smtp}"]},
+        public={"listen": [f"127.0.0.1:{public}"], "url": "https://preferences.example"},
+        inbound={"listen": [f"127.0.0.1:{inbound}"]},
+        unsubscribe={"address": "unsubscribe@mail.lamisnet.fi"},
+    )
+    gateway.log = Path("/dev/full")
+    try:
+        await gateway.start(ready=False)
+        await until(lambda: all(map(_taken, (smtp, public, inbound))), 60)
+        await gateway.allow(YES)
+        links = Links.load_or_create(gateway.settings.unsubscribe.key_file)
+        token = links.seal(Link(parse_contact(YES), Purpose.REFUSE, None, now_ms()))
+        async with Client(smtp) as client:
+            await client.begin(YES, sender=f"<{SENDER}>")
+            assert "1 forwarded" in await client.data(MAILING)
+        async with Client(inbound) as client:
+            await client.begin("unsubscribe@mail.lamisnet.fi", sender="<>")
+            reply = await client.data(f"Subject: {token}\r\n\r\nstop\r\n".encode())
+            assert reply.startswith("250 "), reply
+        async with Client(inbound) as client:
+            await client.begin("unsubscribe@mail.lamisnet.fi", sender="<>")
+            assert (await client.data(b"Subject: stop\r\n\r\nstop\r\n")).startswith("550 5.7.1")
+        async with Client(smtp) as client:
+            await client.begin(YES, sender=f"<{SENDER}>")
+            assert "1 suppressed" in await client.data(MAILING)
+        assert await gateway.stop() == 0
+    finally:
+        gateway.clean_up()
+
+
+def _taken(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True

@@ -165,7 +165,7 @@ async def test_a_worker_killed_while_it_sends_leaves_no_second_message_in_silenc
             status, answer, _ = await say(http, url)
             assert (status, answer["status"]) == (504, 504)
             assert "may have been sent" in answer["message"]
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
             assert len(provider.sends) == 1
             status, answer, _ = await say(http, url)
             assert (status, len(provider.sends)) == (201, 2)

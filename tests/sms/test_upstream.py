@@ -57,7 +57,7 @@ async def speaking(
         yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        await asyncio.wait_for(asyncio.gather(*talks), 5)
+        await asyncio.wait_for(asyncio.gather(*talks), 30)
 
 
 async def one_request(reader: asyncio.StreamReader) -> bytes:

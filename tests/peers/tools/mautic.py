@@ -8,6 +8,7 @@ objects as lists, and errors of a table with 200, as PHP and ``StatsApiControlle
 import base64
 import hashlib
 import hmac
+import html
 import itertools
 import json
 import re
@@ -219,8 +220,10 @@ class Mautic:
 
     async def _list(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         [(column, expression, value)] = _conditions(request)
-        wanted = value.split(",") if expression == "in" else [value]
         assert expression in ("in", "eq")
+        # As PHP's FILTER_SANITIZE_SPECIAL_CHARS writes it; turned back for lists alone.
+        written = "".join(f"&#{ord(one)};" if one in "'\"<>&" else one for one in value)
+        wanted = html.unescape(written).split(",") if expression == "in" else [written]
         if column == "id":
             numbers = [int(one) for one in wanted if int(one) in self.contacts]
         else:

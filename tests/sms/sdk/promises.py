@@ -129,7 +129,7 @@ class Promises:
             assert calls(house) == 1
             assert house.provider.asked == []
             cable.mend()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while isinstance(answer := await self.tried(house, YES), Exception):
                     await asyncio.sleep(0.1)
             self.took(answer, YES)
@@ -205,7 +205,7 @@ class Reports:
             await house.ban(NO)
             url = f"{tool.url}/reports?of=tool"
             self.took(await self.tried(house, NO, report=url, **self.reporting), NO)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not tool.asked:
                     await asyncio.sleep(0.01)
             self.heard(tool.asked[0], url)
