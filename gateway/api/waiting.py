@@ -55,7 +55,7 @@ class Waiting:
         loop = asyncio.get_running_loop()
         self._waiting += 1
         try:
-            if self._looking is None:
+            if self._looking is None or self._looking.done():
                 self._looking = loop.create_task(self._look())
             while not self._ended and not left():
                 if self._seen > row:

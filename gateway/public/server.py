@@ -132,8 +132,12 @@ class Face:
         name, body = "", _Body()
         try:
             async with asyncio.timeout(self.settings.timeout):
-                name, _, rest = _path(request, self.settings.url).partition("/")
-                part = self.parts.get(name)
+                # Uncut as well: the path of public.url may be called as a part is.
+                for base in (self.settings.url, ""):
+                    name, _, rest = _path(request, base).partition("/")
+                    part = self.parts.get(name)
+                    if part is not None:
+                        break
                 if part is None:
                     return Reply(404, b"There is nothing here.\n")
                 peer = self._peer(request)

@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.clock import DAY_MS, Clock, now_ms
-from gateway.entry.event import EventKind
 from gateway.records import schema
 from gateway.records.database import Database
+from gateway.sync.telling import BANNING, tells, tells_address
 
 _tool, _owed = schema.sync_tool, schema.sync_owed
 _event, _chain = schema.event.c, schema.chain.c
@@ -27,15 +27,8 @@ LINKS: Final = 32
 """Links of the chain that are looked at together, each of at most 256 rows."""
 PORTION: Final = 500
 """Values of one query at the most."""
-BANNING: Final = tuple(
-    kind.value for kind in (EventKind.BAN, EventKind.WITHDRAW, EventKind.UNDELIVERABLE)
-)
-"""Events after which a contact may be owed to a tool that is new."""
-_TELLING: Final = (*BANNING, EventKind.UNBAN.value, EventKind.DELIVERABLE.value)
 _REFUSED, _WAITS = 1, 2
 """In the column ``final``: the tool does not take it; nothing is lacking until it is due."""
-_SEALED: Final = '"sealed":'
-_LIFTS: Final = '"lifts":true'
 
 
 class Owed(NamedTuple):
@@ -131,7 +124,7 @@ class Owing:
             for at in range(0, len(ids), PORTION):
                 rows = await connection.execute(
                     select(_event.subject, _event.id)
-                    .where(_event.id.in_(ids[at : at + PORTION]), _tells())
+                    .where(_event.id.in_(ids[at : at + PORTION]), tells())
                     .order_by(_event.id)
                 )
                 for row in rows:
@@ -156,7 +149,7 @@ class Owing:
                 .where(
                     _event.subject > after,
                     _event.kind.in_(BANNING),
-                    _event.body.contains(_SEALED, autoescape=True),
+                    tells_address(_event),
                 )
                 .order_by(_event.subject)
                 .limit(most)
@@ -321,19 +314,6 @@ def into(connection: AsyncConnection, table: Table) -> Any:  # noqa: ANN401 - of
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
-
-
-def _tells() -> Any:  # noqa: ANN401 - an expression
-    """Which events are about what a tool must hold of somebody whose address they tell."""
-    sealed = _event.body.contains(_SEALED, autoescape=True)
-    return or_(
-        and_(_event.kind.in_(_TELLING), sealed),
-        and_(
-            _event.kind == EventKind.CONSENT.value,
-            _event.body.contains(_LIFTS, autoescape=True),
-            sealed,
-        ),
-    )
 
 
 def recorded(event_id: str, otherwise: int) -> int:

@@ -19,9 +19,9 @@ from gateway.entry.entry import normal_name
 from gateway.records import schema
 from gateway.sync.bureau import Bureau
 from gateway.sync.entry import ALL, DELIVERY, covers, entry_of, scope_of
-from gateway.sync.owing import BANNING
 from gateway.sync.push import spellings
 from gateway.sync.session import Session
+from gateway.sync.telling import BANNING
 from gateway.sync.tool import Tool
 from gateway.sync.trail import Trail
 from gateway.sync.wanted import wanted

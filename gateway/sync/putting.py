@@ -17,6 +17,7 @@ from typing import Final
 from gateway.clock import Clock, now_ms
 from gateway.connector.connector import Put, ToolRefused, ToolUnreadable
 from gateway.connector.suppression import Suppression
+from gateway.settings.sync import ToolKind
 from gateway.sync.entry import entry_of
 from gateway.sync.owing import Owed
 from gateway.sync.session import Session, ToolAway
@@ -72,7 +73,9 @@ class Putter:
             try:
                 await self._part(tool, session, items[at : at + most], since)
             except (ToolAway, ToolRefused, ToolUnreadable) as error:
-                if len(items) > 1 and not _busy(error):
+                # A folder that cannot be written takes no entry; each would have a file.
+                folder = tool.settings.kind is ToolKind.FILE
+                if len(items) > 1 and not folder and not _busy(error):
                     self._singly.add(tool.name)
                 raise
 

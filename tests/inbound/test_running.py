@@ -146,7 +146,7 @@ async def test_a_strangers_mail_that_bounces_at_our_postfix_suppresses_nobody(ch
         assert (await client.data(mail("x"))).startswith("250")
     await mta.logged("status=bounced")
     await mta.emptied()
-    await gateway.line("report_taken")
+    await gateway.line("report_taken", within=30)
     assert "1 forwarded" in await sent(gateway, MAIJA)
 
 

@@ -197,6 +197,15 @@ async def test_a_path_of_the_public_url_is_known_whether_a_proxy_cuts_it_or_not(
         assert "404" in await _raw(pages, f"/our{target}", "")
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "cut off"])
+async def test_the_path_of_the_public_url_may_be_called_as_ours_are(open_pages, kept):
+    public = {"listen": ["127.0.0.1:0"], "url": "https://lamisnet.example/u"}
+    async with open_pages(public=public) as pages:
+        target = f"{'/u' if kept else ''}/u/{pages.token(A)}"
+        assert "200" in await _raw(pages, target, "")
+        assert await pages.bans(A) == [NEWSLETTER]
+
+
 async def test_a_link_whose_topic_is_blank_refuses_its_channel(pages):
     assert (await pages.post(pages.link(A, " \u2028"), ONE_CLICK))[0] == 200
     assert await pages.bans(A) == [("channel", "email", None)]

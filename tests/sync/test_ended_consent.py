@@ -3,6 +3,9 @@
 import pytest
 
 from gateway.clock import now_ms
+from gateway.contacts.digest import Digest
+from gateway.contacts.parse import parse_contact
+from gateway.entry.event import Event, EventKind
 from gateway.sync.task import Why
 from tests.sync.plain import PlainTool
 
@@ -101,3 +104,33 @@ async def test_a_clock_that_was_ahead_delays_nothing(world, plain):
     world.later(-5 * HOUR)
     await world.round(tool)
     assert plain.has(A)
+
+
+async def test_a_ban_that_stands_again_when_a_contact_is_forgotten_is_put_again(world, plain):
+    """What is known beyond bans goes at the end of retention: the consent too."""
+    tool = plain.tool()
+    await lifted(world, tool, plain)
+    await world.consent("other@example.com")
+    for address in (A, "other@example.com"):
+        digest = Digest.parse(world.register.subject(parse_contact(address)))
+        event = Event(kind=EventKind.FORGET, at=now_ms(), actor="test", source="retention")
+        assert await world.register.apply_to_digest(event, digest)
+    assert await world.banned(A)
+    await world.round(tool)
+    assert plain.has(A)
+    assert await world.tasks() == []
+
+
+@pytest.mark.parametrize("imported", [False, True])
+async def test_a_ban_that_stands_again_by_a_consent_without_proof_is_put_again(
+    world, plain, imported
+):
+    """The later word on the same topic counts, and lifts nothing."""
+    tool = plain.tool()
+    await lifted(world, tool, plain)
+    assert not await world.banned(A)
+    await world.tell(A, EventKind.CONSENT, imported=imported)
+    assert await world.banned(A)
+    await world.round(tool)
+    assert plain.has(A)
+    assert await world.tasks() == []

@@ -2,7 +2,12 @@
 
 import pytest
 
+from gateway.connector.connector import ToolRefused
+from gateway.settings.sync import Sync, SyncTool, ToolKind
+from gateway.sync.folder import session_of
+from gateway.sync.loop import Drive
 from gateway.sync.session import ToolAway
+from gateway.sync.tool import tool_of
 from tests.sync.plain import PlainTool
 
 
@@ -90,3 +95,27 @@ async def test_a_tool_that_asks_for_time_is_not_asked_for_each_entry(world, plai
     plain.status = 200
     await drive.round()
     assert plain.asked.count("/put") == 2
+
+
+async def test_a_folder_that_could_not_be_written_gets_one_file_and_not_one_for_each(
+    world, tmp_path
+):
+    folder = tmp_path / "crm"
+    folder.mkdir()
+    (folder / "out").write_text("in the way")
+    tool = tool_of(SyncTool(name="files", kind=ToolKind.FILE, folder=folder))
+    session = session_of(tool.settings, tool.connector)
+    drive = Drive(world.bureau.hands, tool, Sync(), session)
+    for number in range(5):
+        await world.ban(f"good{number}@example.com")
+    await world.stores.archiver.run_once()
+    try:
+        for _ in range(2):
+            with pytest.raises(ToolRefused):
+                await drive.round()
+        (folder / "out").unlink()
+        await drive.round()
+    finally:
+        await session.aclose()
+    [sheet] = (folder / "out").glob("*.csv")
+    assert sheet.read_text().count("@example.com") == 5
