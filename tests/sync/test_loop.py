@@ -134,6 +134,7 @@ async def test_new_settings_are_taken_and_a_tool_that_is_gone_is_let_go(world, p
         await loops.set(world.bureau.hands, [plain.tool("one")], Sync(every=0.1))
         await until(lambda: plain.asked)
         await loops.set(world.bureau.hands, [other.tool("two")], Sync(every=0.1))
+        await until(lambda: other.asked)  # what was under way has come
         asked = len(plain.asked)
         await until(lambda: len(other.asked) > 3)
         assert len(plain.asked) == asked
