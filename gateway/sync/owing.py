@@ -179,21 +179,26 @@ class Owing:
     async def due(self, name: str, most: int) -> list[Owed]:
         """What is owed and due, the longest owed first."""
         now = self._clock()
-        query = (
-            select(_owed.c.subject, _owed.c.since, _owed.c.turn, _owed.c.attempts, _owed.c.due)
-            .where(
-                _owed.c.tool == name,
-                _owed.c.since < now + DAY_MS,  # who waits for long is not looked through
-                _owed.c.final != _REFUSED,
-                # What has not failed is not put off, whatever clock it was noted by.
-                or_(_owed.c.due <= now, and_(_owed.c.final == 0, _owed.c.attempts == 0)),
-            )
-            .order_by(_owed.c.since, _owed.c.subject)
-            .limit(most)
+        query = select(
+            _owed.c.subject, _owed.c.since, _owed.c.turn, _owed.c.attempts, _owed.c.due
+        ).where(
+            _owed.c.tool == name,
+            _owed.c.final != _REFUSED,
+            # What has not failed is not put off, whatever clock it was noted by.
+            or_(_owed.c.due <= now, and_(_owed.c.final == 0, _owed.c.attempts == 0)),
         )
+        soon = now + DAY_MS
+        first = query.where(_owed.c.since < soon).order_by(_owed.c.since, _owed.c.subject)
+        # By a clock that was days ahead.  A sum, so that the index of ``final`` is taken: by
+        # that of ``since`` all who wait would be looked through.
+        ahead = query.where(_owed.c.since + 0 >= soon, _owed.c.final == 0)
 
         async def work(connection: AsyncConnection) -> list[Owed]:
-            return [Owed(*row) for row in await connection.execute(query)]
+            # Who waits for long is not looked through.
+            rows = list(await connection.execute(first.limit(most)))
+            if len(rows) < most:
+                rows += await connection.execute(ahead.limit(most - len(rows)))
+            return [Owed(*row) for row in rows]
 
         return await self.database.read(work)
 
@@ -333,7 +338,9 @@ async def owe(connection: AsyncConnection, name: str, found: Mapping[str, int], 
     if not found:
         return
     statement = into(connection, _owed)
-    since = case((_owed.c.final == _WAITS, statement.excluded.since), else_=_owed.c.since)
+    # A later time is that of a consent's end, or of a clock that was ahead.
+    anew = or_(_owed.c.final == _WAITS, _owed.c.since > statement.excluded.since)
+    since = case((anew, statement.excluded.since), else_=_owed.c.since)
     statement = statement.on_conflict_do_update(
         index_elements=[_owed.c.tool, _owed.c.subject],
         set_={

@@ -3,8 +3,10 @@
 import pytest
 
 from gateway.clock import now_ms
+from gateway.contacts.contact import Channel
 from gateway.contacts.digest import Digest
 from gateway.contacts.parse import parse_contact
+from gateway.entry.entry import Scope
 from gateway.entry.event import Event, EventKind
 from gateway.sync.task import Why
 from tests.sync.plain import PlainTool
@@ -102,6 +104,22 @@ async def test_a_clock_that_was_ahead_delays_nothing(world, plain):
     while await world.bureau.store.follow("plain"):
         pass
     world.later(-5 * HOUR)
+    await world.round(tool)
+    assert plain.has(A)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_tool_that_was_added_by_a_clock_of_days_ahead_gets_its_bans(world, plain, anew):
+    tool = plain.tool()
+    await world.ban(A)
+    await world.stores.archiver.run_once()
+    world.later(50 * HOUR)
+    await world.bureau.store.tool("plain")
+    while await world.bureau.store.walk("plain", 100):
+        pass
+    world.later(-50 * HOUR)
+    if anew:
+        await world.ban(A, Scope.CHANNEL, channel=Channel.EMAIL)
     await world.round(tool)
     assert plain.has(A)
 
