@@ -32,17 +32,21 @@ _LINES = 200
 """Lines of one exception, about, at the most."""
 
 
+_LOST = (OSError, ValueError, AttributeError)
+"""What writing raises where nothing can be written; the last where it was closed at the start."""
+
+
 class _Output:
     """Standard error, as far as it can be written."""
 
     def write(self, text: str) -> None:
         """Write a line, or lose it."""
-        with suppress(OSError, ValueError):
+        with suppress(*_LOST):
             sys.stderr.write(text)
 
     def flush(self) -> None:
         """Send on what was written, or lose it."""
-        with suppress(OSError, ValueError):
+        with suppress(*_LOST):
             sys.stderr.flush()
 
 

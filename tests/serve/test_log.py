@@ -202,7 +202,8 @@ def test_a_line_that_cannot_be_written_is_lost_and_no_error(monkeypatch):
     gone = io.StringIO()
     gone.close()
     try:
-        for stream in (full, gone):
+        # None: it was closed when the process began.
+        for stream in (full, gone, None):
             monkeypatch.setattr(sys, "stderr", stream)
             configure(Log(), worker=1)
             structlog.get_logger().info("drained", finished=True)
