@@ -49,6 +49,7 @@ class Traffic:
         self.banned = []
         self.unknown = 0
         self.asked = self.deferred = 0
+        self._over = False
         self._tasks = []
 
     async def __aenter__(self):
@@ -58,15 +59,14 @@ class Traffic:
         return self
 
     async def __aexit__(self, kind, *exc):
-        for task in self._tasks:
-            task.cancel()
-        for error in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if not isinstance(error, asyncio.CancelledError):
-                raise error
+        # They end by themselves: a client of a Cluster may lose a cancellation.
+        self._over = True
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self._tasks)
 
     async def _ban(self):
         number = 0
-        while True:
+        while not self._over:
             number += 1
             contact = parse_email(f"person{number}@example.com")
             try:
@@ -80,7 +80,7 @@ class Traffic:
             await asyncio.sleep(0.002)
 
     async def _ask(self):
-        while True:
+        while not self._over:
             known = random.sample(self.banned, min(20, len(self.banned)))
             strangers = [parse_email(f"stranger{random.random()}@example.com") for _ in range(5)]
             verdicts = await self.gate.judge(MARKETING, [*known, *strangers], RULES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
 import time
@@ -41,7 +42,7 @@ def front_of(gateway):
 async def test_what_a_killed_process_was_told_is_heard_when_the_tool_repeats_it(build):
     async with build() as flow:
         url = f"http://127.0.0.1:{flow.gateway.public}/hooks/one"
-        everybody = [f"storm{number}@example.com" for number in range(60)]
+        everybody: list[str] = []
         statuses: list[int] = []
 
         async def tell(session, address):
@@ -60,11 +61,19 @@ async def test_what_a_killed_process_was_told_is_heard_when_the_tool_repeats_it(
             raise AssertionError("it was never taken")
 
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-            calls = [asyncio.create_task(tell(session, one)) for one in everybody]
-            await until(lambda: statuses)
-            if pid := front_of(flow.gateway):
-                os.kill(pid, signal.SIGKILL)
-            await asyncio.gather(*calls)
+            # A quick machine may have answered all before the process is killed: then again.
+            for wave in range(10):
+                told = [f"storm{wave}-{number}@example.com" for number in range(60)]
+                everybody += told
+                await until(lambda: front_of(flow.gateway))
+                pid = front_of(flow.gateway)
+                calls = [asyncio.create_task(tell(session, one)) for one in told]
+                await asyncio.sleep(0.01 * (wave + 1))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                await asyncio.gather(*calls)
+                if 0 in statuses:
+                    break
         assert 0 in statuses, "nothing was cut off"
         await until(lambda: all(map(flow.two.has, everybody)), 60)
         for address in everybody[::20]:
