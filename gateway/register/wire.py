@@ -263,6 +263,11 @@ class ServerWire:
         self._leave()
 
 
+_GONE = (RedisError, RedisClusterException, OSError, AttributeError)
+"""A Cluster's client closes connections of nodes that left while others write on them: the
+library then finds no stream to write to (AttributeError)."""
+
+
 class ClusterWire:
     """A Cluster: redis-py's cluster client routes every command to its slot's node."""
 
@@ -289,7 +294,7 @@ class ClusterWire:
                     pipeline.execute_command(command[0].decode(), *command[1:])
                 replies: list[Any] = await pipeline.execute(raise_on_error=False)
                 return replies
-        except (RedisError, RedisClusterException, OSError) as error:
+        except _GONE as error:
             raise unavailable(error, within) from error
 
     async def look_up(
@@ -318,7 +323,7 @@ class ClusterWire:
                 node: Any = self._client.get_node_from_key(key.decode())
                 # On one connection: WAIT is about what its own connection wrote.
                 await node.execute_pipeline(commands)
-        except (RedisError, RedisClusterException, OSError) as error:
+        except _GONE as error:
             raise unavailable(error, within) from error
         reply: object = commands[-1].result
         return reply
